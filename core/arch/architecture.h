@@ -1,0 +1,134 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/attention.h"
+
+namespace headscope {
+
+enum class Norm { layer_norm, rms_norm };
+enum class Activation { gelu, gelu_tanh, silu, relu };
+enum class Residual {
+  sequential,  ///< x += attn(norm(x)); x += mlp(norm(x))
+  parallel     ///< x += attn(norm_a(x)) + mlp(norm_m(x))
+};
+enum class PositionScheme { none, learned, rope, alibi };
+
+/// How rope's frequencies are changed for long contexts (kv-variants.md 3, llama3: Llama 3.1 and later).
+struct RopeScaling {
+  enum class Kind { none, linear, llama3, yarn, dynamic };
+  Kind kind = Kind::none;
+  double factor = 1;
+  double low_freq_factor = 1;
+  double high_freq_factor = 4;
+  int64_t original_context = 0;
+};
+
+struct Rope {
+  RotationStyle style = RotationStyle::rotate_half;
+  int64_t dims = 0;  ///< leading dimensions of each head that are rotated
+  double base = 10000;
+  RopeScaling scaling;
+};
+
+struct Position {
+  PositionScheme scheme = PositionScheme::none;
+  Rope rope;                         ///< when scheme is rope
+  int64_t learned_offset = 0;        ///< rows skipped at the start of a learned table (OPT: 2)
+  std::vector<double> alibi_slopes;  ///< [q_heads] when scheme is alibi; multiplies the key position
+};
+
+/// What an owning layer keeps per token.
+enum class Stored {
+  keys_and_values,
+  values_only,  ///< SharedKV: K = rotate(V), rotated when read
+  keys_only,    ///< slim attention: V rebuilt from K
+  latent        ///< MLA: one latent + rope key
+};
+
+/// The cache of one owning layer.
+struct KvStore {
+  int64_t layer = 0;  ///< the layer that writes it
+  int64_t kv_heads = 0;
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;
+  int64_t window = 0;  ///< 0: all tokens are kept; W: only the last W can be read
+  Stored stored = Stored::keys_and_values;
+  bool keys_rotated = false;  ///< keys are stored after rope
+
+  /// Numbers stored for one token by design: kv_heads * (key_dim [K stored] + value_dim [V stored]).
+  int64_t elements_per_token() const;
+};
+
+/// The feed-forward part of a layer.
+struct Mlp {
+  int64_t width = 0;   ///< inner width of one expert
+  bool gated = false;  ///< down(act(gate(x)) * up(x)) instead of down(act(up(x)))
+  bool bias = false;
+  Activation activation = Activation::gelu;
+  int64_t experts = 1;         ///< more than 1: mixture of experts with a router
+  int64_t experts_active = 1;  ///< experts per token
+};
+
+struct Layer {
+  int64_t q_heads = 0;
+  int64_t kv_owner = 0;  ///< the layer whose cache this layer reads; its own index when it writes one
+  double scale = 1;      ///< multiplies q.k
+  int64_t window = 0;    ///< keys a query sees, itself counted; 0: all
+  double soft_cap = 0;   ///< on scores; 0: none
+  bool qk_norm = false;
+  bool rotate_query = false;    ///< rope is applied to q
+  bool rotate_on_read = false;  ///< keys are rotated after reading them from the cache
+  bool qkv_bias = false;
+  bool output_bias = false;
+  bool norm_before = true;  ///< norms at the input of attention and MLP
+  bool norm_after = false;  ///< norms at their output (OLMo 2; Gemma 2 has both)
+  Residual residual = Residual::sequential;
+  bool shared_input_norm = false;  ///< parallel residual with one norm for attention and MLP
+  Mlp mlp;
+};
+
+/// A decoder-only transformer, as data (design.md 3). Plain values; immutable once a Model holds it.
+struct Architecture {
+  std::string family;  ///< "gpt2", "llama", ...
+  int64_t d_model = 0;
+  int64_t vocab_size = 0;
+  int64_t context = 0;  ///< largest number of tokens
+  Norm norm = Norm::layer_norm;
+  double norm_epsilon = 1e-5;
+  Position position;
+  double embedding_scale = 1;
+  double logits_soft_cap = 0;
+  bool tied_embeddings = false;
+  bool lm_head_bias = false;
+  std::optional<int32_t> bos_id;
+  std::vector<int32_t> eos_ids;
+  std::vector<Layer> layers;
+  std::vector<KvStore> kv_stores;  ///< one for each owning layer, ascending
+
+  int64_t layer_count() const { return static_cast<int64_t>(layers.size()); }
+  bool owns_cache(int64_t layer) const { return layers.at(static_cast<size_t>(layer)).kv_owner == layer; }
+  /// The cache that `layer` reads: that of its owner.
+  const KvStore& store_of(int64_t layer) const;
+};
+
+/// Checks that the parts agree (owners exist and come before their readers, heads divide, sizes positive and
+/// within limits). Throws Error naming the field.
+void validate(const Architecture&);
+
+/// "MHA", "GQA-4", "MQA", "MLKV 4x3", "CLA-2 MQA", "SharedKV GQA-4", "MLA" (design.md 3): derived.
+std::string variant_name(const Architecture&);
+
+/// Bytes of KV cache that one more token costs while no window is full, all owning layers together.
+int64_t kv_bytes_per_token(const Architecture&, int64_t bytes_per_element);
+
+/// Bytes of KV cache for `batch` sequences of `tokens` tokens; windows stop at W (kv-variants.md 4).
+int64_t kv_bytes(const Architecture&, int64_t batch, int64_t tokens, int64_t bytes_per_element);
+
+/// The formula with this model's numbers: "1,280 B per token = 2 x 5 layers x 4 KV heads x 8 x 4 B".
+std::string kv_equation(const Architecture&, int64_t bytes_per_element);
+
+}  // namespace headscope

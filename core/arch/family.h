@@ -1,0 +1,94 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/arch/architecture.h"
+#include "core/io/json.h"
+
+namespace headscope {
+
+/// The weights a model is made of. Linear weights are [out, in].
+enum class Weight {
+  token_embedding,     ///< [vocab, d_model]
+  position_embedding,  ///< [context (+ offset), d_model]
+  final_norm,
+  final_norm_bias,
+  lm_head,  ///< [vocab, d_model]; the token embedding when tied
+  lm_head_bias,
+  attention_norm,  ///< before attention
+  attention_norm_bias,
+  query,  ///< [q_heads * key_dim, d_model]
+  query_bias,
+  key,  ///< [kv_heads * key_dim, d_model], owning layers only
+  key_bias,
+  value,  ///< [kv_heads * value_dim, d_model], owning layers only
+  value_bias,
+  attention_output,  ///< [d_model, q_heads * value_dim]
+  attention_output_bias,
+  mlp_norm,  ///< before the MLP
+  mlp_norm_bias,
+  mlp_gate,
+  mlp_gate_bias,
+  mlp_up,  ///< [width, d_model]
+  mlp_up_bias,
+  mlp_down,  ///< [d_model, width]
+  mlp_down_bias,
+};
+
+std::string_view weight_name(Weight);
+
+/// Rows [begin, begin + count) of a tensor once it stands as [out, in].
+struct RowRange {
+  int64_t begin = 0;
+  int64_t count = 0;
+};
+
+/// A part of a tensor that becomes one weight: its row ranges, one after the other.
+struct WeightPart {
+  Weight weight;
+  int64_t layer = -1;  ///< -1 for weights outside the layers
+  std::vector<RowRange> rows;
+};
+
+/// One tensor that a family wants from the file, and where its rows go.
+struct TensorWish {
+  std::string name;            ///< without the prefix that some files carry
+  std::vector<int64_t> shape;  ///< as it must be in the file
+  bool transposed = false;     ///< the file stores [in, out] (GPT-2's Conv1D)
+  bool more_rows_allowed = false;  ///< padded embeddings: the first shape[0] rows are used
+  bool optional = false;
+  std::vector<WeightPart> parts;
+};
+
+struct TensorSchema {
+  /// Prefixes tried on every name, the first under which a required tensor exists is used: {"transformer.", ""}.
+  std::vector<std::string> prefixes;
+  std::vector<TensorWish> wishes;
+  /// Name endings of buffers that files may carry and nobody needs (".attn.bias").
+  std::vector<std::string> ignored_suffixes;
+};
+
+/// One model family. Adding one is one file in families/ and one line in families.cpp.
+struct Family {
+  std::string_view name;
+  std::string_view description;  ///< one line for `info --families`
+  bool (*recognises)(const Json& config);
+  /// Reads a config; `notes` takes sentences the user should see. Throws Error naming `source`, key and value.
+  Architecture (*architecture)(const Json& config, std::string_view source, std::vector<std::string>& notes);
+  TensorSchema (*schema)(const Architecture&);
+};
+
+std::span<const Family> families();
+
+/// The family that recognises the config, or an Error that names model_type and what is supported
+/// (quantised models are refused here too).
+const Family& recognise_family(const Json& config, std::string_view source);
+
+/// Number of parameters that the schema's required and present tensors hold; tied weights count once.
+int64_t parameter_count(const TensorSchema&);
+
+}  // namespace headscope

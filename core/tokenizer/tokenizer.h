@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/io/checkpoint.h"
+
+namespace headscope {
+
+/// Text to token ids and back, as a Hugging Face tokenizer.json (BPE) states it; ids are equal to those of the
+/// Python `tokenizers` package. Immutable after construction and safe to share between threads.
+class Tokenizer {
+ public:
+  /// Builds from tokenizer.json text, or from vocab.json + merges.txt (GPT-2's byte-level BPE). Throws Error,
+  /// naming `source` and the component, for anything not supported.
+  static Tokenizer from_files(const TokenizerFiles&, std::string_view source);
+
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  /// Ids of UTF-8 text. Text of special tokens ("<s>") in the input becomes those tokens, as in Python. With
+  /// `add_special`, the file's template (BOS, ...) is applied. Throws Error for text that is not UTF-8.
+  std::vector<int32_t> encode(std::string_view utf8, bool add_special = true) const;
+
+  /// The text of `ids`; incomplete UTF-8 becomes U+FFFD as in Python.
+  std::string decode(std::span<const int32_t> ids, bool skip_special = true) const;
+
+  /// For each id, the text it covers, valid UTF-8: bytes of a character that is split between tokens are
+  /// written "<0xE2>"; special tokens are their literal name. No stripping: joining the pieces of an encoded
+  /// text gives the normalised text.
+  std::vector<std::string> pieces(std::span<const int32_t> ids) const;
+
+  bool is_special(int32_t id) const;
+  /// Largest id + 1 (ids may have gaps).
+  int64_t vocab_size() const;
+  bool contains(int32_t id) const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl>);
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace headscope

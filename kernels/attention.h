@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace headscope {
+
+/// A strided view of f32 rows [batch, heads, rows, dim]; the last dimension is contiguous. Strides count
+/// elements, not bytes. Does not own its memory.
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+
+  T* row(int64_t batch, int64_t head, int64_t row) const {
+    return data + batch * batch_stride + head * head_stride + row * row_stride;
+  }
+};
+
+enum class RotationStyle {
+  rotate_half,  ///< pairs (j, j + dims/2): Llama, NeoX, Falcon, ... in Hugging Face layout
+  interleaved,  ///< pairs (2j, 2j + 1): DeepSeek's rope part, llama2.c
+};
+
+/// K is not stored but made from V: k_j = rotate(v_j, position j) (SharedKV).
+struct KeyFromValue {
+  bool enabled = false;
+  RotationStyle style = RotationStyle::rotate_half;
+  int64_t dims = 0;     ///< leading dimensions that are rotated; the rest is copied
+  double base = 10000;  ///< theta_j = base^(-2j/dims)
+};
+
+/// One attention call, as plain data. Query head h reads KV head h / (q_heads / kv_heads).
+///
+/// score(i, j) = cap(scale * <q_i, k_j>) + alibi_slope_h * j + key_log_weight_hj, where
+/// cap(x) = soft_cap * tanh(x / soft_cap) when soft_cap > 0. The attention row i is the softmax of its scores
+/// over the visible keys. With position p = i + causal_offset, key j is visible when
+/// (not causal or j <= p) and (window == 0 or j > p - window): a window of W shows W keys, itself counted.
+struct AttentionProblem {
+  int64_t batch = 1;
+  int64_t q_heads = 0;
+  int64_t kv_heads = 0;
+  int64_t q_len = 0;
+  int64_t kv_len = 0;
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;
+  Rows<const float> q;  ///< [batch, q_heads, q_len, key_dim]
+  Rows<const float> k;  ///< [batch, kv_heads, kv_len, key_dim]
+  Rows<const float> v;  ///< [batch, kv_heads, kv_len, value_dim]
+  float scale = 1;
+  bool causal = true;
+  int64_t causal_offset = 0;              ///< position of query row 0 among the keys
+  int64_t window = 0;                     ///< 0: all earlier keys
+  float soft_cap = 0;                     ///< 0: none
+  const float* alibi_slopes = nullptr;    ///< [q_heads] or null; multiplies the key position j
+  const float* key_log_weight = nullptr;  ///< [q_heads, kv_len] or null; may hold -inf (key never visible)
+  KeyFromValue key_from_value;
+};
+
+/// Statistics of every attention row, f32, each [batch, q_heads, q_len] or null when not wanted.
+/// A row with no visible key has entropy 0, max 0, argmax -1, distance 0, variance 0, sink 0, local 0.
+struct RowStatistics {
+  float* entropy = nullptr;            ///< -sum p ln p, nats
+  float* max = nullptr;                ///< largest weight
+  int32_t* argmax = nullptr;           ///< its key; the lowest index wins a tie
+  float* distance = nullptr;           ///< sum p (position - j), tokens
+  float* distance_variance = nullptr;  ///< sum p (position - j - distance)^2, tokens^2
+  float* sink = nullptr;               ///< weight on keys [0, sink_tokens)
+  float* local = nullptr;              ///< weight on keys (position - local_tokens, position]
+  int64_t sink_tokens = 1;
+  int64_t local_tokens = 16;
+};
+
+/// Max-pooled maps of all heads, made in the forward pass: cell (r, c) of a head is the largest weight of
+/// query positions [r * bin, (r + 1) * bin) on keys [c * bin, (c + 1) * bin). The caller clears it before the
+/// first chunk of a prompt; each call raises the cells that its rows touch, so chunks add up.
+struct Thumbnails {
+  float* max = nullptr;  ///< [batch, q_heads, cells, cells] or null
+  int64_t cells = 64;
+  int64_t bin = 1;  ///< tokens a cell; positions beyond cells * bin are not recorded
+};
+
+/// What a call writes. Any pointer may be null; `row_max` and `log_sum` come together.
+/// The log-sum-exp of a row is row_max + log_sum (nats), kept as two floats because one float cannot hold
+/// scores of 1e4 exactly enough. An empty row has out 0, row_max -inf, log_sum 0.
+struct AttentionOutput {
+  Rows<float> out;           ///< [batch, q_heads, q_len, value_dim]
+  float* row_max = nullptr;  ///< [batch, q_heads, q_len], largest score of the row
+  float* log_sum = nullptr;  ///< [batch, q_heads, q_len], ln sum exp(score - row_max)
+  RowStatistics statistics;
+  Thumbnails thumbnails;
+};
+
+enum class Pooling { mean, max };
+
+/// A rectangle of one head's map, recomputed from Q, K and the log-sum-exp:
+/// cell (r, c) pools query rows [row_begin + r * bin, ...) and keys [key_begin + c * bin, ...), cut at the
+/// ends of the ranges. Mean divides by the number of (row, key) places in the cell, masked ones counted as 0,
+/// so the cells of a row times their widths add up to 1. Row indices are those of `problem.q`.
+struct TileRequest {
+  int64_t batch = 0;
+  int64_t q_head = 0;
+  int64_t row_begin = 0, row_end = 0;
+  int64_t key_begin = 0, key_end = 0;
+  int64_t bin = 1;  ///< tokens a cell in both directions
+  Pooling pooling = Pooling::max;
+
+  int64_t rows() const { return (row_end - row_begin + bin - 1) / bin; }
+  int64_t columns() const { return (key_end - key_begin + bin - 1) / bin; }
+};
+
+}  // namespace headscope

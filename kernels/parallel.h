@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace headscope {
+
+/// The caller's threads, lent to a kernel for the length of one call.
+/// Kernels never start threads of their own: the run lane lends LibTorch's OpenMP team, the tile lane
+/// and the tests lend a plain pool.
+class ParallelFor {
+ public:
+  virtual ~ParallelFor() = default;
+
+  /// Number of workers that may call the body at the same time; at least 1.
+  virtual int workers() const = 0;
+
+  /// Calls `body(task, worker)` once for every task in [0, tasks), in any order, tasks claimed one at a
+  /// time from a shared counter. `worker` is in [0, workers()) and no two calls share one at a time, so it
+  /// may index scratch memory. Returns when all are done. The body must not throw.
+  virtual void run(int64_t tasks, const std::function<void(int64_t task, int worker)>& body) const = 0;
+};
+
+/// Runs every task on the calling thread.
+class SerialFor final : public ParallelFor {
+ public:
+  int workers() const override { return 1; }
+  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
+    for (int64_t task = 0; task < tasks; ++task) body(task, 0);
+  }
+};
+
+}  // namespace headscope
