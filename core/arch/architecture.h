@@ -9,6 +9,20 @@
 
 namespace headscope {
 
+/// The largest sizes that a config may ask for. They keep hostile files from starting loops or allocations,
+/// and every product of sizes below 2^62; no known model comes near them.
+namespace limits {
+inline constexpr int64_t layers = 1024;
+inline constexpr int64_t d_model = int64_t{1} << 20;
+inline constexpr int64_t vocab = int64_t{1} << 24;
+inline constexpr int64_t context = int64_t{1} << 30;
+inline constexpr int64_t heads = 4096;
+inline constexpr int64_t head_dim = int64_t{1} << 16;
+inline constexpr int64_t projection = int64_t{1} << 24;  ///< heads * dimensions of a head
+inline constexpr int64_t mlp_width = int64_t{1} << 24;
+inline constexpr int64_t experts = 4096;
+}  // namespace limits
+
 enum class Norm { layer_norm, rms_norm };
 enum class Activation { gelu, gelu_tanh, silu, relu };
 enum class Residual {
@@ -17,7 +31,8 @@ enum class Residual {
 };
 enum class PositionScheme { none, learned, rope, alibi };
 
-/// How rope's frequencies are changed for long contexts (kv-variants.md 3, llama3: Llama 3.1 and later).
+/// How rope's frequencies are changed for long contexts (llama3: Llama 3.1 and later). core/arch/rope.h says
+/// which kinds can be run; yarn's further parameters are not represented yet, so no family gives it.
 struct RopeScaling {
   enum class Kind { none, linear, llama3, yarn, dynamic };
   Kind kind = Kind::none;
@@ -46,7 +61,7 @@ enum class Stored {
   keys_and_values,
   values_only,  ///< SharedKV: K = rotate(V), rotated when read
   keys_only,    ///< slim attention: V rebuilt from K
-  latent        ///< MLA: one latent + rope key
+  latent        ///< MLA: one row per token, [latent | rope key]; kv_heads 1, value_dim = the latent's size
 };
 
 /// The cache of one owning layer.
@@ -59,7 +74,8 @@ struct KvStore {
   Stored stored = Stored::keys_and_values;
   bool keys_rotated = false;  ///< keys are stored after rope
 
-  /// Numbers stored for one token by design: kv_heads * (key_dim [K stored] + value_dim [V stored]).
+  /// Numbers stored for one token by design: kv_heads * (key_dim [K stored] + value_dim [V stored]); a latent's
+  /// value is the first part of its key, so it counts key_dim alone.
   int64_t elements_per_token() const;
 };
 
@@ -115,20 +131,33 @@ struct Architecture {
   const KvStore& store_of(int64_t layer) const;
 };
 
-/// Checks that the parts agree (owners exist and come before their readers, heads divide, sizes positive and
-/// within limits). Throws Error naming the field.
+/// Checks that the parts agree: every owner owns itself and comes no later than its readers, each owner has one
+/// store, KV heads divide query heads, sizes are positive and within `limits`, nothing is rotated twice or
+/// without rope, a reader's window fits in what its owner keeps. Throws Error naming the field.
 void validate(const Architecture&);
 
-/// "MHA", "GQA-4", "MQA", "MLKV 4x3", "CLA-2 MQA", "SharedKV GQA-4", "MLA" (design.md 3): derived.
+/// The variant in a few words, derived from the values, never stored: "MHA", "GQA-4" (4 KV heads), "MQA",
+/// "MLKV 4x3", "CLA-2 MQA", "SharedKV GQA-4", "MLA", "GQA-4, window 4096".
+///
+/// Sharing across layers. CLA and MLKV can describe one and the same owner map (owners 0, 2, 4, ... of 12 layers
+/// with one head are CLA-2 MQA and MLKV 6x1), and nothing in the values tells them apart, so the name follows the
+/// group: pairs of neighbouring layers (owner when i % 2 == 0) are "CLA-2 ...", the form in which CLA is used;
+/// larger groups, spaced as MLKV spaces m owners over L layers (0 and floor(i * L / m)), are "MLKV m x heads";
+/// owners at i % f == 0 that are not spaced so (f does not divide L) are "CLA-f ...". Every reader must read the
+/// nearest owner at or below it; any other map is said in words: "GQA-2, 20 of 30 layers own KV".
+///
+/// What differs between layers is joined ("GQA-2 + MQA") or counted ("window 512 in 22 of 26 layers").
 std::string variant_name(const Architecture&);
 
 /// Bytes of KV cache that one more token costs while no window is full, all owning layers together.
+/// Throws Error when the number does not fit (as does kv_bytes).
 int64_t kv_bytes_per_token(const Architecture&, int64_t bytes_per_element);
 
 /// Bytes of KV cache for `batch` sequences of `tokens` tokens; windows stop at W (kv-variants.md 4).
 int64_t kv_bytes(const Architecture&, int64_t batch, int64_t tokens, int64_t bytes_per_element);
 
-/// The formula with this model's numbers: "1,280 B per token = 2 x 5 layers x 4 KV heads x 8 x 4 B".
+/// The formula with this model's numbers: "1,280 B per token = 2 x 5 layers x 4 KV heads x 8 x 4 B". Unlike owners
+/// are spelled as a sum; stores of one kind have no factor 2 and the sentence says why; windows follow after "; ".
 std::string kv_equation(const Architecture&, int64_t bytes_per_element);
 
 }  // namespace headscope

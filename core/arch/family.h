@@ -17,7 +17,7 @@ enum class Weight {
   position_embedding,  ///< [context (+ offset), d_model]
   final_norm,
   final_norm_bias,
-  lm_head,  ///< [vocab, d_model]; the token embedding when tied
+  lm_head,  ///< [vocab, d_model]; when no tensor is bound to it, the token embedding (tied)
   lm_head_bias,
   attention_norm,  ///< before attention
   attention_norm_bias,
@@ -56,15 +56,17 @@ struct WeightPart {
 
 /// One tensor that a family wants from the file, and where its rows go.
 struct TensorWish {
-  std::string name;            ///< without the prefix that some files carry
-  std::vector<int64_t> shape;  ///< as it must be in the file
-  bool transposed = false;     ///< the file stores [in, out] (GPT-2's Conv1D)
+  std::string name;                ///< without the prefix that some files carry
+  std::vector<int64_t> shape;      ///< as it must be in the file
+  bool transposed = false;         ///< the file stores [in, out] (GPT-2's Conv1D)
+  bool outside_prefix = false;     ///< the name never carries the prefix (lm_head)
   bool more_rows_allowed = false;  ///< padded embeddings: the first shape[0] rows are used
-  bool optional = false;
+  bool optional = false;           ///< may be absent; used when present
   std::vector<WeightPart> parts;
 };
 
 struct TensorSchema {
+  std::string family;  ///< for messages
   /// Prefixes tried on every name, the first under which a required tensor exists is used: {"transformer.", ""}.
   std::vector<std::string> prefixes;
   std::vector<TensorWish> wishes;
@@ -72,12 +74,13 @@ struct TensorSchema {
   std::vector<std::string> ignored_suffixes;
 };
 
-/// One model family. Adding one is one file in families/ and one line in families.cpp.
+/// One model family. Adding one is one file in families/, its line in families/list.h and one in families.cpp.
 struct Family {
   std::string_view name;
   std::string_view description;  ///< one line for `info --families`
   bool (*recognises)(const Json& config);
   /// Reads a config; `notes` takes sentences the user should see. Throws Error naming `source`, key and value.
+  /// What it returns has passed validate().
   Architecture (*architecture)(const Json& config, std::string_view source, std::vector<std::string>& notes);
   TensorSchema (*schema)(const Architecture&);
 };
@@ -88,7 +91,7 @@ std::span<const Family> families();
 /// (quantised models are refused here too).
 const Family& recognise_family(const Json& config, std::string_view source);
 
-/// Number of parameters that the schema's required and present tensors hold; tied weights count once.
+/// Number of parameters in the schema's required tensors: tied weights count once, padding rows do not count.
 int64_t parameter_count(const TensorSchema&);
 
 }  // namespace headscope
