@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -34,8 +35,15 @@ template <class... Args>
 }
 
 /// Untrusted text (tensor names, keys, paths) made fit for a message or a terminal: control characters, quotes
-/// and bytes that are not UTF-8 escaped, shortened to about `limit` characters, put in double quotes.
+/// and bytes that are not UTF-8 escaped, shortened in the middle to about `limit` bytes, put in double quotes.
 std::string quoted(std::string_view text, size_t limit = 80);
+// Exact matches, or a std::string argument would find std::quoted through its namespace.
+inline std::string quoted(const std::string& text, size_t limit = 80) { return quoted(std::string_view(text), limit); }
+inline std::string quoted(std::string& text, size_t limit = 80) { return quoted(std::string_view(text), limit); }
+inline std::string quoted(const std::string& text, size_t limit = 80) { return quoted(std::string_view(text), limit); }
+
+/// The same for a path, with more room.
+std::string quoted_path(const std::filesystem::path& path);
 
 /// `items` joined by ", ", at most `limit` of them, then "and N more".
 template <class Range>

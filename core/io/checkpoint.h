@@ -19,8 +19,17 @@ namespace headscope {
 /// read as numbers.
 enum class DType { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u64, u32, u16, u8, boolean, other };
 
-std::string_view dtype_name(DType);  ///< safetensors spelling: "F32", "BF16", ...
+std::string_view dtype_name(DType);  ///< safetensors spelling: "F32", "BF16", ...; "other"
 size_t dtype_bytes(DType);           ///< bytes of one element; 0 for `other`
+
+/// A type of the safetensors format by its spelling. `other` are those that can only be listed and copied ("C64",
+/// "F4", ...); a spelling the format does not have gives nothing.
+struct DTypeSpelling {
+  DType dtype;
+  unsigned bits;  ///< of one element
+};
+std::optional<DTypeSpelling> find_dtype(std::string_view spelling);
+std::string known_dtypes();  ///< "BOOL, F4, ...", for messages
 
 struct TensorInfo {
   std::string name;
@@ -34,6 +43,33 @@ struct TensorInfo {
 
 /// "[50257, 768]"
 std::string shape_text(std::span<const int64_t> shape);
+
+/// More dimensions, or more elements than this, are refused when a file is opened.
+inline constexpr size_t largest_rank = 8;
+
+/// Bytes of a tensor of `bits` per element. Throws, naming `source` and the tensor, for a negative size, too many
+/// dimensions, a product beyond 2^63 bytes or one that does not fill whole bytes.
+uint64_t checked_tensor_bytes(std::span<const int64_t> shape, unsigned bits, std::string_view name,
+                              std::string_view source);
+
+/// Tensors in file order, found by name in logarithmic time.
+class TensorTable {
+ public:
+  TensorTable() = default;
+  /// Throws Error naming `source` if two tensors have one name.
+  TensorTable(std::vector<TensorInfo> tensors, std::string_view source);
+
+  std::span<const TensorInfo> all() const { return tensors_; }
+  /// Index of the tensor of that name.
+  std::optional<size_t> find(std::string_view name) const;
+
+ private:
+  std::vector<TensorInfo> tensors_;
+  std::vector<uint32_t> by_name_;
+};
+
+/// Throws unless `info` is f32, f16 or bf16 and `out_size` is its element count.
+void require_readable_as_f32(const TensorInfo& info, size_t out_size, std::string_view source);
 
 /// The text files of a tokenizer, as found.
 struct TokenizerFiles {
@@ -55,7 +91,8 @@ class Checkpoint {
   virtual const TokenizerFiles& tokenizer() const = 0;
   /// Every tensor, in file order.
   virtual std::span<const TensorInfo> tensors() const = 0;
-  const TensorInfo* find(std::string_view name) const;
+  /// The tensor of that name; null if there is none.
+  virtual const TensorInfo* find(std::string_view name) const;
   /// Things a user should know: "pytorch_model.bin is ignored", "custom code is never run", ...
   virtual std::span<const std::string> notes() const = 0;
 

@@ -1,0 +1,76 @@
+#include "core/base/text.h"
+
+#include <array>
+
+#include <fmt/format.h>
+
+namespace headscope {
+
+std::string format_count(uint64_t value) {
+  std::string digits = std::to_string(value);
+  for (size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, 1, ',');
+  return digits;
+}
+
+std::string format_bytes(uint64_t bytes) {
+  if (bytes < 10 * 1024) return format_count(bytes) + " B";
+  constexpr std::array units{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(bytes) / 1024;
+  size_t unit = 0;
+  for (; value >= 1023.5 && unit + 1 < units.size(); ++unit) value /= 1024;
+  // The bounds are where rounding would add a fourth digit.
+  const int decimals = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  if (value >= 999.5) return fmt::format("{} {}", format_count(static_cast<uint64_t>(value + 0.5)), units[unit]);
+  return fmt::format("{:.{}f} {}", value, decimals, units[unit]);
+}
+
+namespace {
+
+/// Length of the sequence that `lead` begins, and the smallest code point it may encode; 0 for no lead byte.
+struct Sequence {
+  size_t length;
+  char32_t smallest;
+};
+
+Sequence sequence_of(unsigned char lead) {
+  if (lead < 0x80) return {1, 0};
+  if (lead >= 0xC2 && lead <= 0xDF) return {2, 0x80};
+  if (lead >= 0xE0 && lead <= 0xEF) return {3, 0x800};
+  if (lead >= 0xF0 && lead <= 0xF4) return {4, 0x10000};
+  return {0, 0};
+}
+
+}  // namespace
+
+char32_t decode_utf8(std::string_view text, size_t& position) {
+  const auto lead = static_cast<unsigned char>(text[position]);
+  const auto [length, smallest] = sequence_of(lead);
+  const size_t begin = position++;
+  if (length == 0 || length > text.size() - begin) return invalid_code_point;
+  if (length == 1) return lead;
+  char32_t code = lead & (0x7Fu >> length);
+  for (size_t i = 1; i < length; ++i) {
+    const auto byte = static_cast<unsigned char>(text[begin + i]);
+    if ((byte & 0xC0) != 0x80) return invalid_code_point;
+    code = code << 6 | (byte & 0x3F);
+  }
+  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+  if (code < smallest || surrogate || code > 0x10FFFF) return invalid_code_point;
+  position = begin + length;
+  return code;
+}
+
+size_t valid_utf8_prefix(std::string_view text) {
+  size_t position = 0;
+  while (position < text.size()) {
+    if (static_cast<unsigned char>(text[position]) < 0x80) {
+      ++position;
+      continue;
+    }
+    const size_t begin = position;
+    if (decode_utf8(text, position) == invalid_code_point) return begin;
+  }
+  return position;
+}
+
+}  // namespace headscope

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace headscope {
+
+/// "1,280": an exact count with thousands separators, the same in every locale.
+std::string format_count(uint64_t value);
+
+/// Bytes for people: exact below 10 KiB ("1,280 B"), else three digits in binary units ("75.0 KiB",
+/// "4.50 GiB"; GiB is 2^30).
+std::string format_bytes(uint64_t bytes);
+
+/// What `decode_utf8` returns for bytes that are not UTF-8.
+inline constexpr char32_t invalid_code_point = 0xFFFFFFFF;
+
+/// Decodes the character at `position` (which must be inside `text`) and moves `position` behind it. Bytes that
+/// are not UTF-8 (stray, cut, overlong, surrogate, beyond U+10FFFF) give `invalid_code_point` and move by one.
+char32_t decode_utf8(std::string_view text, size_t& position);
+
+/// Position of the first byte that is not UTF-8; text.size() if all of it is.
+size_t valid_utf8_prefix(std::string_view text);
+
+}  // namespace headscope
