@@ -3,7 +3,8 @@ include_guard()
 
 add_library(headscope_flags INTERFACE)
 target_compile_options(headscope_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-restrict -Werror)
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-restrict -Werror
+  -fpch-preprocess)  # without it ccache cannot cache what uses a precompiled header
 target_include_directories(headscope_flags INTERFACE ${PROJECT_SOURCE_DIR})
 if(HEADSCOPE_SANITIZE)
   target_compile_options(headscope_flags INTERFACE

@@ -1,0 +1,67 @@
+#include "core/data/growing_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace headscope {
+namespace {
+
+constexpr std::align_val_t alignment{64};
+
+int64_t storage_bytes(int64_t capacity, int64_t width) {
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(capacity, width, &bytes) ||
+      __builtin_mul_overflow(bytes, static_cast<int64_t>(sizeof(float)), &bytes)) {
+    fail("a buffer of {} rows of {} numbers is larger than memory can address", capacity, width);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+RowBuffer::RowBuffer(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t capacity, int64_t width)
+    : ledger_(std::move(ledger)),
+      purpose_(purpose),
+      capacity_(capacity),
+      width_(width),
+      bytes_(storage_bytes(capacity, width)),
+      data_(static_cast<float*>(::operator new(static_cast<size_t>(bytes_), alignment))) {
+  ledger_->add(purpose, bytes_);
+}
+
+RowBuffer::~RowBuffer() {
+  ledger_->subtract(purpose_.load(), bytes_);
+  ::operator delete(data_, alignment);
+}
+
+void RowBuffer::retire() {
+  const MemoryPurpose before = purpose_.exchange(MemoryPurpose::viewer);
+  if (before == MemoryPurpose::viewer) return;
+  ledger_->add(MemoryPurpose::viewer, bytes_);
+  ledger_->subtract(before, bytes_);
+}
+
+GrowingRows::GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width,
+                         int64_t first_capacity)
+    : ledger_(std::move(ledger)), purpose_(purpose), width_(width), first_capacity_(first_capacity) {}
+
+float* GrowingRows::prepare(int64_t rows) {
+  const int64_t needed = rows_ + rows;
+  if (needed > capacity()) {
+    const int64_t grown = buffer_ ? capacity() + capacity() / 2 : first_capacity_;
+    auto larger = std::make_shared<RowBuffer>(ledger_, purpose_, std::max(needed, grown), width_);
+    if (buffer_) {
+      if (rows_ > 0) std::memcpy(larger->data(), buffer_->data(), static_cast<size_t>(used_bytes()));
+      buffer_->retire();
+    }
+    buffer_ = std::move(larger);
+  }
+  return buffer_->data() + rows_ * width_;
+}
+
+void GrowingRows::publish(int64_t rows) {
+  if (rows_ + rows > capacity()) throw std::logic_error("GrowingRows: published more rows than prepared");
+  rows_ += rows;
+}
+
+}  // namespace headscope

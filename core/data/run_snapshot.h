@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/arch/architecture.h"
+#include "core/data/growing_rows.h"
+
+namespace headscope {
+
+/// Row statistics in the order in which they are stored and written to files.
+enum class Statistic { entropy, max, argmax, distance, distance_variance, sink, window };
+inline constexpr int64_t statistic_count = 7;
+inline constexpr std::string_view statistic_names[] = {"entropy",           "max",  "argmax", "distance",
+                                                       "distance_variance", "sink", "window"};
+inline constexpr int64_t sink_tokens = 1;
+inline constexpr int64_t window_tokens = 16;
+
+/// Max-pooled maps of one layer: [q_heads, cells, cells], cell (r, c) as in kernels/attention.h Thumbnails.
+struct ThumbnailGrid {
+  int64_t cells = 0;
+  int64_t bin = 1;  ///< tokens a cell
+  std::vector<float> max;
+};
+
+/// What a run keeps of one layer for viewers. Row i belongs to token i.
+struct LayerRows {
+  RowsView q;           ///< [n, q_heads * key_dim], rotated and as scored, before the scale
+  RowsView row_max;     ///< [n, q_heads]; log-sum-exp = row_max + log_sum, nats
+  RowsView log_sum;     ///< [n, q_heads]
+  RowsView statistics;  ///< [n, statistic_count * q_heads], statistic-major; argmax is exact below 2^24
+  std::shared_ptr<const ThumbnailGrid> thumbnails;
+
+  float statistic(Statistic which, int64_t token, int64_t head, int64_t q_heads) const {
+    return statistics.row(token)[static_cast<int64_t>(which) * q_heads + head];
+  }
+};
+
+/// The cache of one owning layer: keys and values as stored, and their bytes as the storage has them.
+struct KvRows {
+  int64_t layer = 0;
+  RowsView k;  ///< [n, kv_heads * key_dim]
+  RowsView v;  ///< [n, kv_heads * value_dim]
+  int64_t used_bytes = 0;       ///< written rows x row bytes
+  int64_t allocated_bytes = 0;  ///< whole current storage
+};
+
+/// A run at one moment, immutable: what tiles, views and files are made from. Safe to share between threads;
+/// holding it keeps its buffers alive.
+struct RunSnapshot {
+  std::shared_ptr<const Architecture> architecture;
+  std::string model;    ///< display name
+  std::string version;  ///< of HeadScope
+  std::string device, dtype, kernel;
+  uint64_t revision = 0;  ///< grows with every appended token
+  std::vector<int32_t> ids;
+  std::vector<std::string> pieces;  ///< text of each id, empty without a tokenizer
+  int64_t prompt_tokens = 0;
+  std::vector<LayerRows> layers;
+  std::vector<KvRows> stores;               ///< one for each owning layer, ascending
+  std::vector<std::string> interventions;   ///< "zero 2:5"; empty when the model is as it is
+  std::vector<int64_t> allocated_history;   ///< [n] KV bytes allocated when token i was written
+  int64_t viewer_bytes = 0;                 ///< queries, statistics, replaced buffers
+  int64_t kv_peak_bytes = 0;                ///< largest KV allocation, growth copies included
+
+  int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
+  const KvRows& store_of(int64_t layer) const;
+};
+
+}  // namespace headscope

@@ -1,0 +1,77 @@
+#include "core/data/tiles.h"
+
+#include "core/base/error.h"
+#include "core/data/layer_problem.h"
+#include "core/data/workspace.h"
+
+namespace headscope {
+namespace {
+
+void check_ranges(const RunSnapshot& run, const TileQuery& query) {
+  const int64_t layers = run.architecture->layer_count();
+  if (query.layer < 0 || query.layer >= layers) {
+    fail("there is no layer {}: the model has layers 0 to {}", query.layer, layers - 1);
+  }
+  const int64_t heads = run.architecture->layers[static_cast<size_t>(query.layer)].q_heads;
+  if (query.head < 0 || query.head >= heads) {
+    fail("there is no head {} in layer {}: it has heads 0 to {}", query.head, query.layer, heads - 1);
+  }
+  const auto inside = [&](int64_t begin, int64_t end) { return begin >= 0 && begin < end && end <= run.tokens(); };
+  if (!inside(query.row_begin, query.row_end) || !inside(query.key_begin, query.key_end) || query.bin < 1) {
+    fail("the map has {} tokens: queries {} to {} and keys {} to {} in steps of {} are not a part of it", run.tokens(),
+         query.row_begin, query.row_end, query.key_begin, query.key_end, query.bin);
+  }
+}
+
+/// One column of per-head rows [n, heads], made contiguous for the rows asked for.
+std::vector<float> gather_head(const RowsView& rows, int64_t head, int64_t begin, int64_t end) {
+  std::vector<float> column(static_cast<size_t>(end - begin));
+  for (int64_t row = begin; row < end; ++row) column[static_cast<size_t>(row - begin)] = rows.row(row)[head];
+  return column;
+}
+
+/// The problem of one query head over the rows and keys of the query, as views into the snapshot.
+AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
+  AttentionProblem problem = layer_problem(*run.architecture, query.layer);
+  const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
+  const KvRows& store = run.store_of(query.layer);
+  const int64_t kv_head = query.head / (problem.q_heads / problem.kv_heads);
+  problem.q_heads = problem.kv_heads = 1;
+  problem.q_len = query.row_end - query.row_begin;
+  problem.kv_len = run.tokens();
+  problem.causal_offset = query.row_begin;
+  problem.q = {layer.q.row(query.row_begin) + query.head * problem.key_dim, 0, 0, layer.q.width()};
+  problem.k = {store.k.row(0) + kv_head * problem.key_dim, 0, 0, store.k.width()};
+  problem.v = {store.v.row(0) + kv_head * problem.value_dim, 0, 0, store.v.width()};
+  return problem;
+}
+
+}  // namespace
+
+Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop) {
+  check_ranges(run, query);
+  AttentionProblem problem = head_problem(run, query);
+  const std::vector<float> slopes = layer_alibi_slopes(*run.architecture, query.layer);
+  if (!slopes.empty()) problem.alibi_slopes = &slopes[static_cast<size_t>(query.head)];
+  const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
+  const auto row_max = gather_head(layer.row_max, query.head, query.row_begin, query.row_end);
+  const auto log_sum = gather_head(layer.log_sum, query.head, query.row_begin, query.row_end);
+
+  TileRequest request;
+  request.row_end = problem.q_len;
+  request.key_begin = query.key_begin;
+  request.key_end = query.key_end;
+  request.bin = query.bin;
+  request.pooling = query.pooling;
+  Tile tile{request.rows(), request.columns(), {}};
+  tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
+  const AttentionKernel& kernel = select_attention_kernel(problem);
+  Workspace workspace(kernel.tile_workspace(problem, request, workers.workers()));
+  if (!kernel.tile(problem, row_max.data(), log_sum.data(), request, tile.cells.data(), workspace.span(), workers,
+                   stop)) {
+    throw Cancelled();
+  }
+  return tile;
+}
+
+}  // namespace headscope

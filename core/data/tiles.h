@@ -1,0 +1,30 @@
+#pragma once
+
+#include <stop_token>
+#include <vector>
+
+#include "core/data/run_snapshot.h"
+#include "kernels/kernels.h"
+
+namespace headscope {
+
+/// A rectangle of one head's attention map, any zoom. Ranges count tokens.
+struct TileQuery {
+  int64_t layer = 0;
+  int64_t head = 0;
+  int64_t row_begin = 0, row_end = 0;
+  int64_t key_begin = 0, key_end = 0;
+  int64_t bin = 1;  ///< tokens a cell
+  Pooling pooling = Pooling::max;
+};
+
+struct Tile {
+  int64_t rows = 0, columns = 0;
+  std::vector<float> cells;  ///< [rows, columns] weights
+};
+
+/// Recomputes the rectangle from Q, K and the log-sum-exp of the snapshot; exact at every zoom. Throws Error for
+/// ranges outside the run, and Cancelled when `stop` is requested.
+Tile compute_tile(const RunSnapshot&, const TileQuery&, const ParallelFor&, std::stop_token stop = {});
+
+}  // namespace headscope

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/arch/architecture.h"
+#include "core/base/progress.h"
+#include "core/io/checkpoint.h"
+#include "core/tokenizer/tokenizer.h"
+
+namespace headscope {
+
+struct Weights;
+
+/// A loaded model: architecture, weights, tokenizer. Immutable after load, so it may be shared between threads.
+class Model {
+ public:
+  /// Loads every tensor as f32. Throws Error (architecture not runnable, tokenizer larger than the embedding, ...).
+  static std::shared_ptr<const Model> load(Checkpoint&, const Progress& = {});
+
+  /// From parts made in memory; validates them like a file's. For tests and for converted models.
+  Model(std::string name, Architecture, Weights, std::optional<Tokenizer>);
+  ~Model();
+
+  const std::string& name() const { return name_; }
+  std::shared_ptr<const Architecture> architecture() const { return architecture_; }
+  const Weights& weights() const { return *weights_; }
+  /// The tokenizer; throws Error with the reason when the checkpoint has none that can be used.
+  const Tokenizer& tokenizer() const;
+  bool has_tokenizer() const { return tokenizer_.has_value(); }
+  /// Things a user should know about the checkpoint.
+  std::span<const std::string> notes() const { return notes_; }
+  int64_t parameters() const { return parameters_; }
+
+ private:
+  std::string name_;
+  std::shared_ptr<const Architecture> architecture_;
+  std::unique_ptr<const Weights> weights_;
+  std::optional<Tokenizer> tokenizer_;
+  std::string tokenizer_problem_;
+  std::vector<std::string> notes_;
+  int64_t parameters_ = 0;
+};
+
+}  // namespace headscope

@@ -1,0 +1,64 @@
+#include "core/model/supported.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+
+namespace headscope {
+namespace {
+
+/// Collects each phrase once, with the first layer it was found in.
+class Findings {
+ public:
+  void add(bool found, std::string phrase) {
+    if (found && std::find(phrases.begin(), phrases.end(), phrase) == phrases.end()) {
+      phrases.push_back(std::move(phrase));
+    }
+  }
+  std::vector<std::string> phrases;
+};
+
+void check_model(const Architecture& a, Findings& findings) {
+  if (a.position.scheme == PositionScheme::rope) {
+    const auto kind = a.position.rope.scaling.kind;
+    findings.add(kind == RopeScaling::Kind::yarn, "yarn rope scaling");
+    findings.add(kind == RopeScaling::Kind::dynamic, "dynamic rope scaling");
+  }
+}
+
+void check_layer(const Layer& layer, Findings& findings) {
+  findings.add(layer.qk_norm, "norms on queries and keys");
+  findings.add(layer.norm_after, "norms after attention and MLP");
+  findings.add(!layer.norm_before, "layers without a norm before attention");
+  findings.add(layer.rotate_on_read, "rotation of keys when they are read");
+  findings.add(layer.mlp.experts != 1, "a mixture of experts");
+}
+
+void check_store(const Architecture& a, const KvStore& store, Findings& findings) {
+  findings.add(store.stored == Stored::values_only, "SharedKV (keys made from stored values)");
+  findings.add(store.stored == Stored::keys_only, "slim attention (values made from stored keys)");
+  findings.add(store.stored == Stored::latent, "MLA (a latent cache)");
+  findings.add(store.window != 0, "a sliding-window cache");
+  const bool rope = a.position.scheme == PositionScheme::rope;
+  findings.add(rope && !store.keys_rotated, "keys stored before rotation");
+  findings.add(!rope && store.keys_rotated, "rotated keys without rope");
+}
+
+}  // namespace
+
+std::vector<std::string> unsupported_features(const Architecture& architecture) {
+  Findings findings;
+  check_model(architecture, findings);
+  for (const Layer& layer : architecture.layers) check_layer(layer, findings);
+  for (const KvStore& store : architecture.kv_stores) check_store(architecture, store, findings);
+  return findings.phrases;
+}
+
+void require_supported(const Architecture& architecture, const std::string& model) {
+  const auto missing = unsupported_features(architecture);
+  if (missing.empty()) return;
+  fail("{} cannot be run: it needs {}, which the forward pass does not do yet; `headscope info` still describes it",
+       quoted(model), listed(missing));
+}
+
+}  // namespace headscope

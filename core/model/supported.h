@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/arch/architecture.h"
+
+namespace headscope {
+
+/// What the architecture asks for that the forward pass does not do yet, one phrase each ("a sliding-window cache in
+/// layer 3"); empty when it can run.
+std::vector<std::string> unsupported_features(const Architecture&);
+
+/// Throws Error with that list.
+void require_supported(const Architecture&, const std::string& model);
+
+}  // namespace headscope

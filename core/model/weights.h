@@ -1,0 +1,37 @@
+#pragma once
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace headscope {
+
+/// y = x weight^T + bias; weight [out, in] (possibly a transposed or narrowed view of a file's tensor), bias [out] or
+/// undefined.
+struct Linear {
+  at::Tensor weight, bias;
+};
+
+/// weight [d_model], bias [d_model] or undefined.
+struct NormWeights {
+  at::Tensor weight, bias;
+};
+
+struct LayerWeights {
+  NormWeights attention_norm, mlp_norm;  ///< mlp_norm is undefined where attention and MLP share one
+  Linear query;                          ///< [q_heads * key_dim, d_model]
+  Linear key, value;                     ///< [kv_heads * dim, d_model], undefined in layers that own no cache
+  Linear output;                         ///< [d_model, q_heads * value_dim]
+  Linear gate, up, down;                 ///< gate is undefined for plain MLPs
+};
+
+/// All tensors of a model, f32 on the CPU.
+struct Weights {
+  at::Tensor token_embedding;     ///< [vocab, d_model]
+  at::Tensor position_embedding;  ///< [context, d_model] or undefined
+  NormWeights final_norm;
+  Linear lm_head;
+  std::vector<LayerWeights> layers;
+};
+
+}  // namespace headscope

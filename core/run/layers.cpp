@@ -1,0 +1,103 @@
+#include "core/run/layers.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "core/arch/rope.h"
+#include "core/base/error.h"
+
+namespace headscope {
+namespace {
+
+at::Tensor activate(Activation activation, const at::Tensor& x) {
+  switch (activation) {
+    case Activation::gelu: return at::gelu(x);
+    case Activation::gelu_tanh: return at::gelu(x, "tanh");
+    case Activation::silu: return at::silu(x);
+    case Activation::relu: return at::relu(x);
+  }
+  throw std::logic_error("activate: unknown activation");
+}
+
+at::Tensor soft_cap(const at::Tensor& x, double cap) { return cap > 0 ? cap * at::tanh(x / cap) : x; }
+
+}  // namespace
+
+at::Tensor apply_norm(const Architecture& architecture, const NormWeights& norm, const at::Tensor& x) {
+  const double epsilon = architecture.norm_epsilon;
+  if (architecture.norm == Norm::layer_norm) {
+    return at::layer_norm(x, {architecture.d_model}, norm.weight, norm.bias, epsilon);
+  }
+  const at::Tensor normalised = x * at::rsqrt(x.pow(2).mean(-1, true) + epsilon);
+  return normalised * norm.weight;
+}
+
+at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return at::linear(x, linear.weight, linear.bias); }
+
+at::Tensor apply_mlp(const Mlp& mlp, const LayerWeights& weights, const at::Tensor& x) {
+  at::Tensor inner = apply_linear(weights.up, x);
+  if (mlp.gated) {
+    inner.mul_(activate(mlp.activation, apply_linear(weights.gate, x)));
+  } else {
+    inner = activate(mlp.activation, inner);
+  }
+  return apply_linear(weights.down, inner);
+}
+
+at::Tensor embed(const Architecture& architecture, const Weights& weights, const at::Tensor& ids,
+                 int64_t first_position) {
+  at::Tensor x = at::embedding(weights.token_embedding, ids);
+  if (architecture.embedding_scale != 1) x = x * architecture.embedding_scale;
+  if (architecture.position.scheme == PositionScheme::learned) {
+    const int64_t first_row = first_position + architecture.position.learned_offset;
+    x = x + weights.position_embedding.narrow(0, first_row, ids.size(0));
+  }
+  return x;
+}
+
+at::Tensor compute_logits(const Architecture& architecture, const Weights& weights, const at::Tensor& x) {
+  const at::Tensor normed = apply_norm(architecture, weights.final_norm, x);
+  return soft_cap(apply_linear(weights.lm_head, normed), architecture.logits_soft_cap);
+}
+
+RopeTable::RopeTable(const Architecture& architecture) {
+  if (architecture.position.scheme != PositionScheme::rope) return;
+  const Rope& rope = architecture.position.rope;
+  style_ = rope.style;
+  for (const double frequency : rope_inverse_frequencies(rope)) {
+    inverse_frequencies_.push_back(static_cast<float>(frequency));
+  }
+}
+
+void RopeTable::rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, int64_t first_position) const {
+  const auto pairs = static_cast<int64_t>(inverse_frequencies_.size());
+  if (pairs == 0) return;
+  const int64_t first_step = style_ == RotationStyle::rotate_half ? 1 : 2;
+  const int64_t partner = style_ == RotationStyle::rotate_half ? pairs : 1;
+  at::parallel_for(0, tokens, 64, [&](int64_t begin, int64_t end) {
+    std::vector<float> cosines(inverse_frequencies_.size()), sines(inverse_frequencies_.size());
+    for (int64_t token = begin; token < end; ++token) {
+      const auto position = static_cast<float>(first_position + token);
+      for (size_t pair = 0; pair < inverse_frequencies_.size(); ++pair) {
+        const float angle = position * inverse_frequencies_[pair];
+        cosines[pair] = std::cos(angle);
+        sines[pair] = std::sin(angle);
+      }
+      for (int64_t head = 0; head < heads; ++head) {
+        float* row = rows + (token * heads + head) * dim;
+        for (int64_t pair = 0; pair < pairs; ++pair) {
+          float& a = row[pair * first_step];
+          float& b = row[pair * first_step + partner];
+          const float cosine = cosines[static_cast<size_t>(pair)], sine = sines[static_cast<size_t>(pair)];
+          const float rotated_a = a * cosine - b * sine;
+          b = b * cosine + a * sine;
+          a = rotated_a;
+        }
+      }
+    }
+  });
+}
+
+}  // namespace headscope

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/progress.h"
+#include "core/data/run_snapshot.h"
+#include "core/model/model.h"
+
+namespace headscope {
+
+/// A change to the forward pass, part of every run and of everything computed from it. Nobody edits weights.
+struct Intervention {
+  enum class Kind { zero_head };  ///< the head's output is 0 before the output projection
+  Kind kind = Kind::zero_head;
+  int64_t layer = 0;
+  int64_t head = 0;
+
+  std::string text() const;  ///< "zero 2:5"
+};
+
+/// Positions whose logits are kept. The last position of each call is always available as Run::last_logits.
+struct LogitsWanted {
+  int64_t begin = 0;
+  int64_t end = 0;  ///< equal to begin: none
+  static LogitsWanted all() { return {0, INT64_MAX}; }
+};
+
+struct RunOptions {
+  std::vector<Intervention> interventions;
+  LogitsWanted logits;
+  int64_t expected_tokens = 0;  ///< prompt + generated, if known: sizes buffers and thumbnails right from the start
+  int64_t chunk = 4096;         ///< most tokens that go through the layers at once
+  int64_t thumbnail_cells = 64;
+};
+
+/// A prompt and what was generated after it, going through a model. Grows by `extend`; readers take snapshots.
+/// One thread owns a run (it calls LibTorch); its snapshots may go to others.
+class Run {
+ public:
+  /// Throws Error for interventions that name heads the model does not have.
+  Run(std::shared_ptr<const Model>, RunOptions);
+  ~Run();
+
+  /// Forwards `ids` after what is there. Throws Error when the context or the vocabulary is exceeded, before
+  /// anything is computed; Cancelled leaves the run at the last finished chunk.
+  void extend(std::span<const int32_t> ids, const Progress& = {});
+  /// Tokens appended from now on count as generated.
+  void end_prompt();
+
+  int64_t tokens() const;
+  /// Logits [vocab] of the newest position: they predict the token after it.
+  std::span<const float> last_logits() const;
+  /// Kept logits [rows, vocab]; row i belongs to position `logits.begin` + i.
+  RowsView logits() const;
+  /// What is there now; `pieces` are filled when the model has a tokenizer.
+  RunSnapshot snapshot() const;
+  const Model& model() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace headscope

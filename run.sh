@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Sets up what is missing, builds, and opens HeadScope:
+#   ./run.sh               the model in ../shared/real-data, if it is there
+#   ./run.sh MODEL [...]   a Hugging Face folder or .h5 file, with any options of `headscope render`
+#   ./run.sh COMMAND ...   any HeadScope command: info, run, kv, render, pack, unpack, verify
+set -euo pipefail
+here=$(pwd)
+root=$(cd "$(dirname "$0")" && pwd)
+"$root/scripts/setup.sh" program
+cd "$here"
+exec "$root/scripts/start.sh" "$@"

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds HeadScope and leaves ./headscope at the root. Called by run.sh and test.sh.
+#   scripts/setup.sh program   what the program needs
+#   scripts/setup.sh tests     that, the tests and their Python packages
+# HEADSCOPE_TORCH=DIR uses your own LibTorch (the folder with include/ and lib/) instead of the pinned one.
+# HEADSCOPE_DEPS=DIR keeps the downloaded parts there instead of in .deps/, so that clones can share them.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+what=${1:-program}
+deps=${HEADSCOPE_DEPS:-$root/.deps}
+venv=$deps/venv
+jobs=${HEADSCOPE_JOBS:-$(nproc)}
+[ "$jobs" -gt 2 ] && [ "$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)" -lt $((jobs * 2)) ] && jobs=2
+
+say() { printf '%s\n' "$*" >&2; }
+
+# One line a stage that did something; silent when all is there.
+wanted_packages() {
+  sed -e 's/#.*//' -e '/^[[:space:]]*$/d' scripts/packages.txt |
+    { if [ "$what" = tests ]; then sed 's/^test: *//'; else grep -v '^test:'; fi; }
+}
+
+missing_packages() {
+  local package
+  for package in $(wanted_packages); do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || printf '%s ' "$package"
+  done
+}
+
+install_packages() {
+  local missing sudo=
+  command -v dpkg-query >/dev/null || { say "This is not a Debian-like system: install the packages in scripts/packages.txt yourself."; return; }
+  missing=$(missing_packages)
+  [ -z "$missing" ] && return
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+      sudo=sudo
+    else
+      say "HeadScope needs some packages. Run this line, then start again:"
+      say "  sudo apt-get install --no-install-recommends -y $missing"
+      exit 1
+    fi
+  fi
+  say "Installing packages: $missing"
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086
+  $sudo apt-get install --no-install-recommends -y -qq $missing >/dev/null 2>&1 ||
+    { $sudo apt-get update -qq && $sudo apt-get install --no-install-recommends -y -qq $missing >/dev/null; }
+}
+
+# Python packages, pinned; a stamp of the list says that they are installed.
+install_python() {
+  local list=$1 stamp
+  stamp=$venv/installed-$(basename "$list")-$(sha256sum <"$list" | cut -c1-16)
+  [ -e "$stamp" ] && return
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  say "Installing Python packages of $list (LibTorch is about 5 GB on disk)"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list"
+  touch "$stamp"
+}
+
+find_torch() {
+  if [ -n "${HEADSCOPE_TORCH:-}" ]; then
+    printf '%s' "$HEADSCOPE_TORCH"
+    return
+  fi
+  local folder
+  for folder in "$venv"/lib/python3*/site-packages/torch; do
+    [ -d "$folder" ] && printf '%s' "$folder" && return
+  done
+}
+
+build() {
+  local torch=$1 tests=OFF target=headscope python=
+  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
+  mkdir -p build/release
+  if [ "$what" = tests ]; then
+    touch build/release/with-tests
+    target=all
+  fi
+  if [ -e build/release/with-tests ]; then
+    tests=ON
+    python=$venv/bin/python
+  fi
+  local key="$torch|$tests"
+  if [ ! -e build/release/build.ninja ] || [ "$(cat build/release/configured 2>/dev/null)" != "$key" ]; then
+    say "Configuring"
+    cmake --preset release -DHEADSCOPE_TORCH="$torch" -DHEADSCOPE_PYTHON="$python" -DHEADSCOPE_TESTS=$tests \
+      >build/release/configure.log 2>&1 || { cat build/release/configure.log >&2; exit 1; }
+    printf '%s' "$key" >build/release/configured
+  fi
+  if ! ninja -C build/release -n $target 2>/dev/null | grep -q 'no work to do'; then
+    say "Building (the first time takes some minutes)"
+    ninja -C build/release -j"$jobs" $target >build/release/build.log 2>&1 ||
+      { tail -n 60 build/release/build.log >&2; exit 1; }
+  fi
+  ln -sfn build/release/app/cli/headscope headscope
+}
+
+install_packages
+if [ "$what" = tests ]; then
+  install_python scripts/requirements-test.txt
+elif [ -z "${HEADSCOPE_TORCH:-}" ] && [ -z "$(find_torch)" ]; then
+  install_python scripts/requirements.txt
+fi
+build "$(find_torch)"

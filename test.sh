@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets up what is missing, builds, and runs all tests. Options are passed on to ctest: ./test.sh -L unit
+#   ./test.sh                     everything, the sanitizer build included
+#   HEADSCOPE_SANITIZERS=0 ...    without the sanitizer build
+set -euo pipefail
+root=$(cd "$(dirname "$0")" && pwd)
+cd "$root"
+scripts/setup.sh tests
+jobs=${HEADSCOPE_JOBS:-$(nproc)}
+status=0
+ctest --test-dir build/release --output-on-failure -j"$jobs" "$@" || status=$?
+if [ "${HEADSCOPE_SANITIZERS:-1}" = 1 ] && [ $# -eq 0 ]; then
+  scripts/test_sanitized.sh || status=$?
+fi
+exit "$status"
