@@ -77,9 +77,11 @@ struct RowStatistics {
 /// query positions [r * bin, (r + 1) * bin) on keys [c * bin, (c + 1) * bin). The caller clears it before the
 /// first chunk of a prompt; each call raises the cells that its rows touch, so chunks add up.
 struct Thumbnails {
+  static constexpr int64_t max_cells = 256;
+
   float* max = nullptr;  ///< [batch, q_heads, cells, cells] or null
-  int64_t cells = 64;
-  int64_t bin = 1;  ///< tokens a cell; positions beyond cells * bin are not recorded
+  int64_t cells = 64;    ///< at most max_cells
+  int64_t bin = 1;       ///< tokens a cell; positions beyond cells * bin are not recorded
 };
 
 /// What a call writes. Any pointer may be null; `row_max` and `log_sum` come together.

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/reference/attention.h"
 
 namespace headscope {
@@ -10,6 +11,7 @@ std::span<const AttentionKernel> attention_kernels() {
   static const std::vector<AttentionKernel> kernels = [] {
     std::vector<AttentionKernel> list;
     list.push_back(reference_attention_kernel());
+    for (const AttentionKernel& kernel : cpu_attention_kernels()) list.push_back(kernel);
     return list;
   }();
   return kernels;

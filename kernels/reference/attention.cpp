@@ -1,9 +1,10 @@
 #include "kernels/reference/attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
+
+#include "kernels/atomic_max.h"
 
 namespace headscope {
 namespace {
@@ -153,21 +154,13 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
   if (wanted.argmax) wanted.argmax[at] = static_cast<int32_t>(argmax);
 }
 
-/// Weights are not negative, and so their bit patterns are ordered as they are; rows of other tasks share cells.
-void raise(float* cell, float weight) {
-  std::atomic_ref<float> shared(*cell);
-  float seen = shared.load(std::memory_order_relaxed);
-  while (weight > seen && !shared.compare_exchange_weak(seen, weight, std::memory_order_relaxed)) {
-  }
-}
-
 void raise_thumbnail(const AttentionProblem& p, const Thumbnails& wanted, const Query& query, const double* weights) {
   const int64_t position = position_of(p, query.row), recorded = wanted.cells * wanted.bin;
   if (!wanted.max || position < 0 || position >= recorded) return;
   float* map = wanted.max + (query.batch * p.q_heads + query.head) * wanted.cells * wanted.cells;
   float* cells = map + position / wanted.bin * wanted.cells;
   for (int64_t j = 0; j < std::min(p.kv_len, recorded); ++j)
-    raise(cells + j / wanted.bin, static_cast<float>(weights[j]));
+    raise_cell(cells + j / wanted.bin, static_cast<float>(weights[j]));
 }
 
 // --- the operations ----------------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+// Copies of Q, K and V in the order the register tile reads them, compiled once per vector target.
+#if defined(HEADSCOPE_PACK_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADSCOPE_PACK_INL
+#undef HEADSCOPE_PACK_INL
+#else
+#define HEADSCOPE_PACK_INL
+#endif
+
+#include <cstring>
+
+#include "kernels/cpu/microkernel-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headscope::cpu::HWY_NAMESPACE {
+
+HWY_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+HWY_INLINE int64_t round_down(int64_t n, int64_t step) { return n / step * step; }
+
+/// Rows -> [panels][key_dim][panel_rows]; rows that fill up the last panel are 0.
+HWY_INLINE void pack_queries(const AttentionProblem& p, int64_t batch, const QueryRow* rows, int64_t count,
+                             float* packed) {
+  for (int64_t slot = 0; slot < round_up(count, panel_rows); ++slot) {
+    float* to = packed + slot / panel_rows * panel_rows * p.key_dim + slot % panel_rows;
+    const float* from = slot < count ? p.q.row(batch, rows[slot].head, rows[slot].row) : nullptr;
+    for (int64_t d = 0; d < p.key_dim; ++d) to[d * panel_rows] = from ? from[d] : 0.0F;
+  }
+}
+
+/// Four floats of each of D's lanes / 4 rows, `skip` elements apart.
+template <class D>
+HWY_INLINE hn::Vec<D> gather_quads(D d, const float* from, int64_t skip) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Half<D> half;
+    const float* upper = from + static_cast<int64_t>(hn::MaxLanes(d) / 8) * skip;
+    return hn::Combine(d, gather_quads(half, upper, skip), gather_quads(half, from, skip));
+  }
+}
+
+/// Transposes 4 dimensions of `lanes` keys: to[d * tile_width + key] = keys[key * stride + d].
+HWY_INLINE void transpose_quad(const float* keys, int64_t stride, float* to) {
+  const F d;
+  const V a = gather_quads(d, keys, 4 * stride), b = gather_quads(d, keys + stride, 4 * stride);
+  const V c = gather_quads(d, keys + 2 * stride, 4 * stride), e = gather_quads(d, keys + 3 * stride, 4 * stride);
+  const V ac_low = hn::InterleaveLower(d, a, c), ac_high = hn::InterleaveUpper(d, a, c);
+  const V be_low = hn::InterleaveLower(d, b, e), be_high = hn::InterleaveUpper(d, b, e);
+  hn::Store(hn::InterleaveLower(d, ac_low, be_low), d, to);
+  hn::Store(hn::InterleaveUpper(d, ac_low, be_low), d, to + tile_width);
+  hn::Store(hn::InterleaveLower(d, ac_high, be_high), d, to + 2 * tile_width);
+  hn::Store(hn::InterleaveUpper(d, ac_high, be_high), d, to + 3 * tile_width);
+}
+
+/// Columns `wanted` of a block of keys -> [panels][key_dim][tile_width]. Whole panels are filled: with real keys
+/// up to `available`, with 0 beyond.
+HWY_INLINE void pack_keys(const float* keys, int64_t stride, int64_t key_dim, KeyRange wanted, int64_t available,
+                          float* packed) {
+  for (int64_t c = round_down(wanted.begin, tile_width); c < round_up(wanted.end, tile_width); c += lanes) {
+    float* to = packed + round_down(c, tile_width) * key_dim + c % tile_width;
+    const float* from = keys + c * stride;
+    const bool full = c + lanes <= available;
+    int64_t d = 0;
+    if (full) {
+      for (; d + 4 <= key_dim; d += 4) transpose_quad(from + d, stride, to + d * tile_width);
+    }
+    for (; d < key_dim; ++d) {
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        to[d * tile_width + lane] = c + lane < available ? from[lane * stride + d] : 0.0F;
+      }
+    }
+  }
+}
+
+/// Width of a row of values, filled up with 0 to whole vectors.
+HWY_INLINE int64_t padded_values(int64_t value_dim) { return round_up(value_dim, lanes); }
+
+/// Vectors of the panel that starts at dimension d.
+HWY_INLINE int64_t panel_vectors(int64_t padded, int64_t d) {
+  return (padded - d < tile_width ? padded - d : tile_width) / lanes;
+}
+
+/// Copies one row of values into its panels, [block_keys][vectors * lanes] each; false if it holds inf or NaN.
+HWY_INLINE bool pack_value_row(const float* from, int64_t value_dim, int64_t column, float* packed) {
+  const F d;
+  const int64_t padded = padded_values(value_dim);
+  V check = hn::Zero(d);
+  for (int64_t first = 0; first < padded; first += tile_width) {
+    const int64_t width = panel_vectors(padded, first) * lanes;
+    float* to = packed + first * block_keys + column * width;
+    for (int64_t i = 0; i < width; i += lanes) {
+      V values = hn::Zero(d);
+      if (first + i + lanes <= value_dim) {
+        values = hn::LoadU(d, from + first + i);
+      } else {
+        HWY_ALIGN float tail[lanes] = {};
+        std::memcpy(tail, from + first + i, static_cast<size_t>(value_dim - first - i) * sizeof(float));
+        values = hn::Load(d, tail);
+      }
+      check = hn::MulAdd(values, hn::Zero(d), check);
+      hn::Store(values, d, to + i);
+    }
+  }
+  return hn::AllTrue(d, hn::Eq(check, hn::Zero(d)));
+}
+
+HWY_INLINE void clear_value_row(int64_t value_dim, int64_t column, float* packed) {
+  const int64_t padded = padded_values(value_dim);
+  for (int64_t first = 0; first < padded; first += tile_width) {
+    const int64_t width = panel_vectors(padded, first) * lanes;
+    std::memset(packed + first * block_keys + column * width, 0, static_cast<size_t>(width) * sizeof(float));
+  }
+}
+
+}  // namespace headscope::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

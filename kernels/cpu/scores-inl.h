@@ -1,0 +1,190 @@
+// One block of scores, the part that the forward pass and the tiles share, compiled once per vector target.
+// Both get a score from the same operations in the same order, so the same (row, key) has the same bits in both.
+#if defined(HEADSCOPE_SCORES_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADSCOPE_SCORES_INL
+#undef HEADSCOPE_SCORES_INL
+#else
+#define HEADSCOPE_SCORES_INL
+#endif
+
+#include "kernels/cpu/pack-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headscope::cpu::HWY_NAMESPACE {
+
+/// Scores of a task against one block of keys and what they are made from, in a worker's workspace.
+struct ScoreBlock {
+  QueryRow* rows;  ///< [task_rows]
+  int64_t count;   ///< rows in use
+  float* queries;  ///< packed, [task_rows / panel_rows][key_dim][panel_rows]
+  float* keys;     ///< packed, [block_keys / tile_width][key_dim][tile_width]
+  float* scores;   ///< [task_rows][block_keys]
+  int64_t first;   ///< the block's first key
+
+  static ScoreBlock carve(Carver& carver, int64_t key_dim) {
+    ScoreBlock block{};
+    block.rows = carver.take<QueryRow>(task_rows);
+    block.queries = carver.take<float>(task_rows * key_dim);
+    block.keys = carver.take<float>(block_keys * key_dim);
+    block.scores = carver.take<float>(task_rows * block_keys);
+    return block;
+  }
+  float* row_scores(int64_t slot) const { return scores + slot * block_keys; }
+
+  /// Columns that row `slot` sees.
+  KeyRange columns(int64_t slot) const { return rows[slot].keys.within_block(first); }
+
+  /// Columns that any row of rows [slot, slot + n) sees.
+  KeyRange columns(int64_t slot, int64_t n) const {
+    KeyRange all;
+    for (int64_t i = slot; i < slot + n; ++i) all.unite(columns(i));
+    return all;
+  }
+};
+
+/// Rows of the panel that starts at `slot`.
+HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
+  return block.count - slot < panel_rows ? block.count - slot : panel_rows;
+}
+
+/// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles.
+HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
+  const KeyRange all = block.columns(0, block.count);
+  if (all.empty()) return;
+  const int64_t available = p.kv_len - block.first < block_keys ? p.kv_len - block.first : block_keys;
+  pack_keys(keys + block.first * p.k.row_stride, p.k.row_stride, p.key_dim, all, available, block.keys);
+  for (int64_t c = round_down(all.begin, tile_width); c < all.end; c += tile_width) {
+    for (int64_t slot = 0; slot < block.count; slot += panel_rows) {
+      const int64_t rows = rows_in_panel(block, slot);
+      const KeyRange seen = block.columns(slot, rows);
+      if (seen.empty() || c + tile_width <= seen.begin || c >= seen.end) continue;
+      multiply_panel<QueryLayout, tile_vectors>(rows, block.queries + slot * p.key_dim, block.keys + c * p.key_dim,
+                                                p.key_dim, nullptr, block.row_scores(slot) + c, block_keys);
+    }
+  }
+}
+
+/// From a dot product to a score. ALiBi is taken relative to the query's position: a row's softmax does not
+/// change when its scores shift, and slope * j alone would use up the digits of a float.
+struct ScoreTerms {
+  float scale, soft_cap, slope;
+  float offset;             ///< first key of the block - position of the query
+  const float* log_weight;  ///< of the block's first key, or null
+  int64_t available;        ///< keys of the block that exist
+
+  ScoreTerms(const AttentionProblem& p, const ScoreBlock& block, const QueryRow& row)
+      : scale(p.scale),
+        soft_cap(p.soft_cap),
+        slope(row.slope),
+        offset(static_cast<float>(block.first - row.position)),
+        log_weight(row.log_weight ? row.log_weight + block.first : nullptr),
+        available(p.kv_len - block.first) {}
+
+  bool plain() const { return !(soft_cap > 0) && slope == 0 && !log_weight; }
+};
+
+HWY_INLINE V load_log_weight(const ScoreTerms& terms, int64_t column) {
+  const F d;
+  if (column + lanes <= terms.available) return hn::LoadU(d, terms.log_weight + column);
+  HWY_ALIGN float tail[lanes];
+  for (int64_t i = 0; i < lanes; ++i) {
+    tail[i] = column + i < terms.available ? terms.log_weight[column + i] : minus_infinity;
+  }
+  return hn::Load(d, tail);
+}
+
+template <bool kPlain>
+HWY_INLINE V score_of(V dot, const ScoreTerms& terms, int64_t column) {
+  const F d;
+  V s = hn::Mul(dot, hn::Set(d, terms.scale));
+  if constexpr (!kPlain) {
+    if (terms.soft_cap > 0) {
+      const V cap = hn::Set(d, terms.soft_cap);
+      s = hn::Mul(cap, tanh_any(hn::Div(s, cap)));
+    }
+    if (terms.slope != 0) {
+      const V distance = hn::Add(hn::Set(d, terms.offset), hn::Iota(d, static_cast<float>(column)));
+      s = hn::MulAdd(hn::Set(d, terms.slope), distance, s);
+    }
+    if (terms.log_weight) {
+      const V weight = load_log_weight(terms, column);
+      const V hidden = hn::Set(d, minus_infinity);
+      s = hn::IfThenElse(hn::Eq(weight, hidden), hidden, hn::Add(s, weight));
+    }
+  }
+  return s;
+}
+
+/// Replaces what a row does not see by -inf, whatever was there.
+HWY_INLINE V hide_outside(V s, int64_t column, KeyRange seen) {
+  const F d;
+  if (column >= seen.begin && column + lanes <= seen.end) return s;
+  const V index = hn::Iota(d, static_cast<float>(column));
+  const M inside = hn::And(hn::Ge(index, hn::Set(d, static_cast<float>(seen.begin))),
+                           hn::Lt(index, hn::Set(d, static_cast<float>(seen.end))));
+  return hn::IfThenElse(inside, s, hn::Set(d, minus_infinity));
+}
+
+/// Largest score of a row in the block and the first column that has it; -inf and any column if it sees none.
+struct Peak {
+  float score;
+  int64_t column;
+};
+
+/// Turns dot products into scores in place, over the vectors that cover `span` (at least what the row sees).
+template <bool kPlain>
+HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
+  const F d;
+  V best = hn::Set(d, minus_infinity);
+  V where = hn::Zero(d);
+  V index = hn::Iota(d, static_cast<float>(round_down(span.begin, lanes)));
+  for (int64_t c = round_down(span.begin, lanes); c < span.end; c += lanes) {
+    const V s = hide_outside(score_of<kPlain>(hn::Load(d, scores + c), terms, c), c, seen);
+    hn::Store(s, d, scores + c);
+    const M better = hn::Lt(best, s);
+    best = hn::IfThenElse(better, s, best);
+    where = hn::IfThenElse(better, index, where);
+    index = hn::Add(index, hn::Set(d, static_cast<float>(lanes)));
+  }
+  const V peak = hn::MaxOfLanes(d, best);
+  const V first = hn::IfThenElse(hn::Eq(best, peak), where, hn::Set(d, static_cast<float>(block_keys)));
+  const float column = hn::GetLane(hn::MinOfLanes(d, first));
+  return {hn::GetLane(peak), static_cast<int64_t>(column)};
+}
+
+HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
+  return terms.plain() ? finish_scores<true>(terms, seen, span, scores)
+                       : finish_scores<false>(terms, seen, span, scores);
+}
+
+/// Sum of values[begin, end); the order of addition depends on begin and end alone.
+HWY_INLINE float sum_range(const float* values, int64_t begin, int64_t end) {
+  const F d;
+  V sum = hn::Zero(d);
+  int64_t i = begin;
+  for (; i + lanes <= end; i += lanes) sum = hn::Add(sum, hn::LoadU(d, values + i));
+  float total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; i < end; ++i) total += values[i];
+  return total;
+}
+
+/// Largest of values[begin, end), or `floor`.
+HWY_INLINE float max_range(const float* values, int64_t begin, int64_t end, float floor) {
+  const F d;
+  int64_t i = begin;
+  float largest = floor;
+  if (i + lanes <= end) {
+    V best = hn::LoadU(d, values + i);
+    for (i += lanes; i + lanes <= end; i += lanes) best = hn::Max(best, hn::LoadU(d, values + i));
+    const float found = hn::GetLane(hn::MaxOfLanes(d, best));
+    if (found > largest) largest = found;
+  }
+  for (; i < end; ++i) {
+    if (values[i] > largest) largest = values[i];
+  }
+  return largest;
+}
+
+}  // namespace headscope::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

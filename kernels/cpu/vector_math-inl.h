@@ -1,0 +1,73 @@
+// exp and tanh for the CPU kernels, compiled once per vector target. Accuracy is tested over the whole range.
+#if defined(HEADSCOPE_VECTOR_MATH_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADSCOPE_VECTOR_MATH_INL
+#undef HEADSCOPE_VECTOR_MATH_INL
+#else
+#define HEADSCOPE_VECTOR_MATH_INL
+#endif
+
+#include <limits>
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headscope::cpu::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::ScalableTag<float>;
+using V = hn::Vec<F>;
+using M = hn::Mask<F>;
+inline constexpr int64_t lanes = hn::MaxLanes(F());
+inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+/// Below this a weight counts as 0: exp would leave the range of normal floats.
+inline constexpr float exp_cut = -87.0F;
+
+/// exp(x) for x <= 0; exactly 1 at 0, exactly 0 below exp_cut (so also at -inf), NaN at NaN. Relative error at
+/// most 1.3e-7: the polynomial (minimax of degree 6 on |r| <= ln2 / 2) gives 2.2e-9 of it, rounding the rest.
+HWY_INLINE V exp_negative(V x_any) {
+  const F d;
+  const M gone = hn::Lt(x_any, hn::Set(d, exp_cut));
+  const V x = hn::IfThenElse(gone, hn::Set(d, exp_cut), x_any);
+  // Adding 1.5 * 2^23 rounds to an integer n held in the low bits; the extra 127 is the exponent's bias.
+  const V magic = hn::Set(d, 12582912.0F + 127.0F);
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504F), magic);
+  const V n = hn::Sub(shifted, magic);
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375F), x);  // 355/512: exact times n, also without FMA
+  r = hn::MulAdd(n, hn::Set(d, 2.12194440e-4F), r);
+  V y = hn::Set(d, 0.0013842712F);
+  y = hn::MulAdd(y, r, hn::Set(d, 0.008374965F));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.041668057F));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.16666421F));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.49999994F));
+  y = hn::MulAdd(y, r, hn::Set(d, 1.0F));
+  y = hn::MulAdd(y, r, hn::Set(d, 1.0F));
+  const hn::RebindToSigned<F> di;
+  const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(gone, hn::Mul(y, power));
+}
+
+/// tanh(x), relative error at most 3e-7.
+HWY_INLINE V tanh_any(V x) {
+  const F d;
+  const V size = hn::Abs(x);
+  const V z = hn::Mul(x, x);
+  V y = hn::Set(d, -0.0056039128F);
+  y = hn::MulAdd(y, z, hn::Set(d, 0.020551719F));
+  y = hn::MulAdd(y, z, hn::Set(d, -0.053714108F));
+  y = hn::MulAdd(y, z, hn::Set(d, 0.13331152F));
+  y = hn::MulAdd(y, z, hn::Set(d, -0.33333272F));
+  const V small = hn::MulAdd(hn::Mul(y, z), x, x);
+  const V t = exp_negative(hn::Mul(size, hn::Set(d, -2.0F)));
+  const V one = hn::Set(d, 1.0F);
+  const V large = hn::CopySign(hn::Sub(one, hn::Div(hn::Add(t, t), hn::Add(one, t))), x);
+  return hn::IfThenElse(hn::Lt(size, hn::Set(d, 0.6F)), small, large);
+}
+
+/// exp of one number, to the bit as the vector version gives it.
+HWY_INLINE float exp_negative(float x) { return hn::GetLane(exp_negative(hn::Set(F(), x))); }
+
+}  // namespace headscope::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
