@@ -46,7 +46,7 @@ struct Rope {
   RotationStyle style = RotationStyle::rotate_half;
   int64_t dims = 0;  ///< leading dimensions of each head that are rotated
   double base = 10000;
-  RopeScaling scaling;
+  RopeScaling scaling = {};
 };
 
 struct Position {

@@ -119,9 +119,10 @@ TensorBinding bind_tensors(const TensorSchema& schema, std::span<const TensorInf
   }
   if (!problems.empty()) {
     const size_t shown = std::min<size_t>(problems.size(), 10);
-    fail("{}: {} of the {} tensors that this {} model needs {} not fit: {}{}", source, problems.size(),
-         schema.wishes.size(), schema.family, problems.size() == 1 ? "does" : "do",
-         fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
+    const bool one = problems.size() == 1;
+    fail("{}: {} of this {} model {} missing or {} not fit: {}{}", source,
+         one ? "1 tensor" : fmt::format("{} tensors", problems.size()), schema.family, one ? "is" : "are",
+         one ? "does" : "do", fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
          problems.size() > shown ? fmt::format("; and {} more", problems.size() - shown) : "");
   }
   note_unused(schema, file, used, out.notes);

@@ -1,0 +1,121 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/arch/alibi.h"
+#include "core/arch/rope.h"
+#include "core/base/error.h"
+#include "tests/unit/arch_support.h"
+
+namespace headscope {
+namespace {
+
+using arch_test::error_of;
+using testing::HasSubstr;
+
+// The expected numbers are what transformers 5.23 computes in f32, hence the relative tolerance of 4e-7 (three
+// roundings).
+void expect_close(double found, double expected) { EXPECT_NEAR(found, expected, 4e-7 * expected); }
+
+TEST(ArchRope, PlainFrequenciesArePowersOfTheBase) {
+  const std::vector<double> theta = rope_inverse_frequencies({.dims = 8, .base = 10000});
+  ASSERT_EQ(theta.size(), 4u);
+  for (size_t j = 0; j < 4; ++j) EXPECT_NEAR(theta[j], std::pow(10.0, -static_cast<double>(j)), 1e-15);
+}
+
+TEST(ArchRope, PartialRotationUsesTheRotatedDimsInTheExponent) {
+  // Pythia: 16 of 64 dimensions; the second pair has base^(-2/16).
+  const std::vector<double> theta = rope_inverse_frequencies({.dims = 16, .base = 10000});
+  ASSERT_EQ(theta.size(), 8u);
+  EXPECT_NEAR(theta[1], 0.31622776601683794, 1e-15);
+}
+
+TEST(ArchRope, LinearScalingDividesEveryFrequency) {
+  Rope rope{.dims = 8, .base = 10000};
+  rope.scaling = {.kind = RopeScaling::Kind::linear, .factor = 4};
+  const std::vector<double> theta = rope_inverse_frequencies(rope);
+  expect_close(theta[0], 0.25);
+  expect_close(theta[1], 0.02500000037252903);
+  expect_close(theta[3], 0.0002500000118743628);
+}
+
+TEST(ArchRope, Llama3ScalingMatchesTransformersBelowInsideAndAboveTheBand) {
+  // Llama-3.2-1B: 64 dimensions, base 500000, factor 32, low 1, high 4, original context 8192.
+  Rope rope{.dims = 64, .base = 500000};
+  rope.scaling = {.kind = RopeScaling::Kind::llama3,
+                  .factor = 32,
+                  .low_freq_factor = 1,
+                  .high_freq_factor = 4,
+                  .original_context = 8192};
+  const std::vector<double> theta = rope_inverse_frequencies(rope);
+  ASSERT_EQ(theta.size(), 32u);
+  // Short wavelengths stay as they are.
+  expect_close(theta[0], 1.0);
+  expect_close(theta[1], 0.663601279258728);
+  expect_close(theta[14], 0.0032114461064338684);
+  // The band: wavelengths from 2048 to 8192.
+  expect_close(theta[15], 0.0012905480107292533);
+  expect_close(theta[16], 0.000429556705057621);
+  expect_close(theta[17], 9.708286233944818e-05);
+  // Long wavelengths are divided by the factor.
+  expect_close(theta[18], 1.9461638657958247e-05);
+  expect_close(theta[31], 9.418306490260875e-08);
+}
+
+TEST(ArchRope, KindsThatCannotRunAreRefusedByName) {
+  Rope rope{.dims = 8};
+  rope.scaling.kind = RopeScaling::Kind::yarn;
+  EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("\"yarn\""));
+  rope.scaling.kind = RopeScaling::Kind::dynamic;
+  EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("\"dynamic\""));
+}
+
+TEST(ArchRope, SenselessSizesAndValuesAreRefused) {
+  EXPECT_THAT(error_of([] { rope_inverse_frequencies({.dims = 7}); }), HasSubstr("even"));
+  EXPECT_THAT(error_of([] { rope_inverse_frequencies({.dims = 0}); }), HasSubstr("rope.dims"));
+  EXPECT_THAT(error_of([] { rope_inverse_frequencies({.dims = 8, .base = -1}); }), HasSubstr("base"));
+  Rope rope{.dims = 8};
+  rope.scaling = {.kind = RopeScaling::Kind::linear, .factor = 1e-320};
+  EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("scaling"));
+}
+
+TEST(ArchAlibi, PowersOfTwo) {
+  const std::vector<double> eight = alibi_slopes(8);
+  for (int h = 0; h < 8; ++h) EXPECT_DOUBLE_EQ(eight[static_cast<size_t>(h)], std::ldexp(1.0, -(h + 1)));
+  const std::vector<double> sixteen = alibi_slopes(16);
+  EXPECT_NEAR(sixteen[0], std::sqrt(0.5), 1e-15);
+  EXPECT_NEAR(sixteen[15], 1.0 / 256, 1e-18);
+  const std::vector<double> falcon = alibi_slopes(32);
+  ASSERT_EQ(falcon.size(), 32u);
+  EXPECT_NEAR(falcon[0], 0.840896, 1e-6);
+  EXPECT_NEAR(falcon[1], 0.707107, 1e-6);
+  EXPECT_NEAR(falcon[2], 0.594604, 1e-6);
+  EXPECT_NEAR(falcon[31], 0.00390625, 1e-17);
+  EXPECT_DOUBLE_EQ(alibi_slopes(1).front(), 1.0 / 256);
+}
+
+TEST(ArchAlibi, OtherCountsTakeEveryOtherSlopeOfTwiceAsMany) {
+  const std::vector<double> twelve = alibi_slopes(12);
+  const std::vector<double> expected = {.5,       .25,       .125,     .0625,    .03125,   .015625,
+                                        .0078125, .00390625, .7071068, .3535534, .1767767, .0883883};
+  ASSERT_EQ(twelve.size(), expected.size());
+  for (size_t h = 0; h < 12; ++h) EXPECT_NEAR(twelve[h], expected[h], 1e-7) << h;
+  // Falcon-7B: 64 slopes of 64 heads, then 7 odd ones of 128. Values of transformers' build_alibi_tensor, in double.
+  const std::vector<double> many = alibi_slopes(71);
+  ASSERT_EQ(many.size(), 71u);
+  EXPECT_NEAR(many[0], 0.9170040432046712, 1e-14);
+  EXPECT_NEAR(many[63], 0.00390625, 1e-17);
+  EXPECT_NEAR(many[68], 0.6771277734684467, 1e-14);
+  EXPECT_NEAR(many[70], 0.5693943173783462, 1e-14);
+}
+
+TEST(ArchAlibi, SenselessCountsAreRefused) {
+  EXPECT_THAT(error_of([] { alibi_slopes(0); }), HasSubstr("got 0"));
+  EXPECT_THAT(error_of([] { alibi_slopes(-8); }), HasSubstr("got -8"));
+  EXPECT_THAT(error_of([] { alibi_slopes(std::numeric_limits<int64_t>::max()); }), HasSubstr("alibi needs"));
+}
+
+}  // namespace
+}  // namespace headscope
