@@ -1,0 +1,336 @@
+#include "core/views/kv.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "core/views/plot/ticks.h"
+#include "core/views/state_json.h"
+
+namespace headscope {
+namespace {
+
+constexpr std::string_view kv_title = "KV memory";
+constexpr double narrowest_bar = 4;  ///< px a token; below it the steps join into an area
+
+void check(const KvData& data) {
+  if (data.prompt_tokens < 0 || data.prompt_tokens > data.facts.tokens) {
+    fail("the KV view was given {} prompt tokens of {} tokens.", data.prompt_tokens, data.facts.tokens);
+  }
+  const auto history = static_cast<int64_t>(data.allocated_history.size());
+  if (history != 0 && history != data.facts.tokens) {
+    fail("the KV view was given {} allocation sizes for {} tokens.", history, data.facts.tokens);
+  }
+}
+
+uint64_t total_used(const KvData& data) {
+  uint64_t sum = 0;
+  for (const auto& l : data.layers) sum += l.used;
+  return sum;
+}
+
+uint64_t total_allocated(const KvData& data) {
+  uint64_t sum = 0;
+  for (const auto& l : data.layers) sum += l.allocated;
+  return sum;
+}
+
+/// Bytes of a layer's cache after `tokens` tokens.
+double bytes_after(const KvLayerBytes& layer, int64_t tokens) {
+  const int64_t kept = layer.window > 0 ? std::min(tokens, layer.window) : tokens;
+  return static_cast<double>(layer.bytes_per_token) * static_cast<double>(kept);
+}
+
+std::string sentence(const KvData& data) {
+  const uint64_t used = total_used(data), allocated = total_allocated(data);
+  std::string out = fmt::format("{} used of {} allocated", format_bytes(used), format_bytes(allocated));
+  if (allocated > 0)
+    out += fmt::format(" ({:.0f} %)", 100.0 * static_cast<double>(used) / static_cast<double>(allocated));
+  const auto layers = static_cast<int64_t>(data.layers.size());
+  return out + fmt::format(" by {} layer{} for {} token{}.", layers, layers == 1 ? "" : "s",
+                           format_count(static_cast<uint64_t>(data.facts.tokens)), data.facts.tokens == 1 ? "" : "s");
+}
+
+class KvPainter {
+ public:
+  KvPainter(const KvData& data, const KvState& state, const Selection& selection, const Layout& layout)
+      : data_(data), state_(state), selection_(selection), layout_(layout) {}
+
+  Figure paint() {
+    RunFacts facts = data_.facts;
+    for (const KvLayerBytes& l : data_.layers) {
+      const auto expected = static_cast<uint64_t>(bytes_after(l, data_.facts.tokens));
+      if (expected == l.used) continue;
+      facts.badges.push_back(
+          fmt::format("layer {} holds {}, the formula says {}", l.layer, format_bytes(l.used), format_bytes(expected)));
+      break;
+    }
+    Box body;
+    Figure figure = begin_figure(std::string(kv_title), sentence(data_), facts, layout_, body);
+    body.y -= 4;
+    body.height += 4;
+    const double text_height = paint_text(figure, body);
+    body.y += text_height + 16;
+    body.height -= text_height + 16;
+    if (body.width >= 160 && body.height >= 64) paint_chart(figure, body);
+    figure.table = table();
+    return figure;
+  }
+
+ private:
+  static Paint shade(double part, ModelSlot slot) { return {accent(slot), 0.35 + 0.65 * part}; }
+
+  Paint layer_paint(size_t i) const {
+    const auto count = static_cast<double>(data_.layers.size());
+    return shade(count > 1 ? static_cast<double>(i) / (count - 1) : 1.0, data_.facts.slot);
+  }
+
+  /// Equation and what other groupings would hold; returns the height.
+  double paint_text(Figure& figure, const Box& room) {
+    double y = room.y;
+    if (!data_.equation.empty()) {
+      for (const std::string& line :
+           layout_.text.wrapped(printable(data_.equation, layout_.text), TextRole::number, room.width, 2)) {
+        add_fitted(figure, {room.x, y + 13}, line, TextRole::number, {ColourRole::text}, Anchor::start, room.width,
+                   layout_);
+        y += 20;
+      }
+    }
+    if (state_.comparisons && (data_.as_mha_bytes > 0 || data_.as_mqa_bytes > 0)) {
+      double x = room.x;
+      const auto add = [&](std::string_view name, uint64_t bytes) {
+        if (bytes == 0) return;
+        const std::string text = fmt::format("as {} {}", name, format_bytes(bytes));
+        add_fitted(figure, {x, y + 13}, text, TextRole::number, {ColourRole::dim}, Anchor::start, room.right() - x,
+                   layout_);
+        x += layout_.text.width(text, TextRole::number) + 24;
+      };
+      add("MHA", data_.as_mha_bytes);
+      add("MQA", data_.as_mqa_bytes);
+      if (x < room.right()) {
+        add_fitted(figure, {x, y + 13}, "computed for the same layers and tokens, not measured", TextRole::caption,
+                   {ColourRole::dim}, Anchor::start, room.right() - x, layout_);
+      }
+      y += 20;
+    }
+    return y - room.y;
+  }
+
+  double x_of(double token) const { return chart_.x + token * chart_.width / static_cast<double>(data_.facts.tokens); }
+  double y_of(double bytes) const { return chart_.bottom() - bytes / top_ * chart_.height; }
+
+  void paint_chart(Figure& figure, const Box& room) {
+    find_top();
+    const int most = std::max(2, static_cast<int>(room.height / 48));
+    const std::vector<Tick> ticks = byte_ticks(top_, most);
+    double axis = 0;
+    for (const Tick& tick : ticks) axis = std::max(axis, layout_.text.width(tick.label, TextRole::number_small));
+    const double names = room.width >= 480 ? layer_names_width() : 0;
+    const double left = room.x + std::ceil((axis + 8) / 4) * 4;
+    chart_ = {left, room.y + 20, room.right() - left - names, room.height - 20 - 36};
+    if (chart_.width < 64 || chart_.height < 24) return;
+    paint_y_axis(figure, ticks);
+    paint_layers(figure);
+    if (state_.allocated) paint_allocated(figure);
+    paint_x_axis(figure);
+    paint_parts(figure);
+    if (names > 0) paint_names(figure);
+  }
+
+  void find_top() {
+    double most = static_cast<double>(total_used(data_));
+    if (state_.allocated) {
+      most = std::max(most, static_cast<double>(total_allocated(data_)));
+      for (const uint64_t bytes : data_.allocated_history) most = std::max(most, static_cast<double>(bytes));
+    }
+    top_ = std::max(1.0, most) * 1.04;
+  }
+
+  void paint_y_axis(Figure& figure, const std::vector<Tick>& ticks) {
+    for (const Tick& tick : ticks) {
+      const double y = std::round(y_of(tick.value));
+      figure.add(RectMark{{chart_.x, y, chart_.width, 1}, Paint{ColourRole::line, tick.value == 0 ? 1.0 : 0.6}, {}});
+      add_fitted(figure, {chart_.x - 8, y + 4}, tick.label, TextRole::number_small, {ColourRole::dim}, Anchor::end, 1e9,
+                 layout_);
+    }
+  }
+
+  /// Bytes below layer `i` after each token, by formula; the last step is the measured one.
+  double stacked(size_t layers, int64_t tokens) const {
+    double sum = 0;
+    for (size_t i = 0; i < layers; ++i) {
+      sum += tokens == data_.facts.tokens ? static_cast<double>(data_.layers[i].used)
+                                          : bytes_after(data_.layers[i], tokens);
+    }
+    return sum;
+  }
+
+  void paint_layers(Figure& figure) {
+    const int64_t n = data_.facts.tokens;
+    const double pitch = chart_.width / static_cast<double>(n);
+    // One step a token, or one a pixel where tokens are narrower.
+    const int64_t step = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(1 / pitch)));
+    const double gap = pitch >= narrowest_bar ? 1 : 0;
+    for (size_t i = 0; i < data_.layers.size(); ++i) {
+      const KvLayerBytes& l = data_.layers[i];
+      const bool chosen = selection_.layer == l.layer;
+      const Paint paint = chosen ? Paint{ColourRole::selection, 0.9} : layer_paint(i);
+      std::vector<Point> upper, lower;
+      for (int64_t from = 0; from < n; from += step) {
+        const int64_t to = std::min(n, from + step);
+        const double x0 = std::round(x_of(static_cast<double>(from))),
+                     x1 = std::round(x_of(static_cast<double>(to))) - gap;
+        const double y0 = y_of(stacked(i + 1, to)), y1 = y_of(stacked(i, to));
+        if (gap > 0) {
+          if (y1 > y0) figure.add(RectMark{{x0, y0, x1 - x0, y1 - y0}, paint, {}});
+        } else {
+          upper.insert(upper.end(), {{x0, y0}, {x1, y0}});
+          lower.insert(lower.end(), {{x0, y1}, {x1, y1}});
+        }
+      }
+      if (gap == 0) {
+        upper.insert(upper.end(), lower.rbegin(), lower.rend());
+        figure.add(PolygonMark{std::move(upper), paint});
+      }
+    }
+    paint_regions(figure);
+  }
+
+  /// What the pointer finds: each layer's part of the last step's height, over the whole width.
+  void paint_regions(Figure& figure) {
+    for (size_t i = 0; i < data_.layers.size(); ++i) {
+      const KvLayerBytes& l = data_.layers[i];
+      const double y0 = y_of(stacked(i + 1, data_.facts.tokens)), y1 = y_of(stacked(i, data_.facts.tokens));
+      figure.add(RectMark{{chart_.x, y0, chart_.width, std::max(1.0, y1 - y0)}, {}, {}},
+                 {fmt::format("kv/layer/{}", l.layer),
+                  fmt::format("cache of layer {}\n{} used of {} allocated\n{} a token{}", l.layer, format_bytes(l.used),
+                              format_bytes(l.allocated), format_bytes(l.bytes_per_token),
+                              l.window > 0 ? fmt::format("\nkeeps the last {} tokens", l.window) : "")});
+    }
+  }
+
+  void paint_allocated(Figure& figure) {
+    const Paint paint{ColourRole::text, 0.7};
+    double label_y = y_of(static_cast<double>(total_allocated(data_)));
+    if (data_.allocated_history.empty()) {
+      const double y = std::round(label_y);
+      figure.add(RectMark{{chart_.x, y, chart_.width, 1}, paint, {}});
+    } else {
+      std::vector<Point> points;
+      for (int64_t t = 0; t < data_.facts.tokens; ++t) {
+        const double y = y_of(static_cast<double>(data_.allocated_history[static_cast<size_t>(t)]));
+        if (points.empty() || points.back().y != y) points.push_back({x_of(static_cast<double>(t)), y});
+        const double x = x_of(static_cast<double>(t + 1));
+        if (points.size() > 1 && points[points.size() - 2].y == y) {
+          points.back().x = x;
+        } else {
+          points.push_back({x, y});
+        }
+      }
+      figure.add(PolylineMark{std::move(points), paint, 1});
+    }
+    add_fitted(figure, {chart_.x + 4, label_y - 5}, fmt::format("allocated {}", format_bytes(total_allocated(data_))),
+               TextRole::caption, {ColourRole::text}, Anchor::start, chart_.width, layout_);
+  }
+
+  void paint_x_axis(Figure& figure) {
+    const double n = static_cast<double>(data_.facts.tokens);
+    std::vector<Tick> ticks = nice_ticks(0, n, std::max(2, static_cast<int>(chart_.width / 64)), 1);
+    for (const Tick& tick : ticks) {
+      const double x = std::round(x_of(tick.value));
+      figure.add(RectMark{{std::min(x, chart_.right() - 1), chart_.bottom(), 1, 4}, Paint{ColourRole::line}, {}});
+      add_fitted(figure, {x, chart_.bottom() + 16}, format_count(static_cast<uint64_t>(tick.value)),
+                 TextRole::number_small, {ColourRole::dim}, Anchor::middle, 1e9, layout_);
+    }
+    add_fitted(figure, {chart_.x + chart_.width / 2, chart_.bottom() + 33}, "tokens", TextRole::caption,
+               {ColourRole::dim}, Anchor::middle, chart_.width, layout_);
+  }
+
+  /// Where the prompt ends and generated tokens begin.
+  void paint_parts(Figure& figure) {
+    const int64_t n = data_.facts.tokens, prompt = data_.prompt_tokens;
+    if (prompt <= 0 || prompt >= n) return;
+    const double x = std::round(x_of(static_cast<double>(prompt)));
+    figure.add(RectMark{{x, chart_.y - 16, 1, chart_.height + 16}, Paint{ColourRole::dim}, {}});
+    const double baseline = chart_.y - 6;
+    add_fitted(figure, {x - 8, baseline}, fmt::format("prompt {}", format_count(static_cast<uint64_t>(prompt))),
+               TextRole::caption, {ColourRole::dim}, Anchor::end, x - 8 - chart_.x, layout_);
+    add_fitted(figure, {x + 8, baseline}, fmt::format("generated {}", format_count(static_cast<uint64_t>(n - prompt))),
+               TextRole::caption, {ColourRole::dim}, Anchor::start, chart_.right() - x - 8, layout_);
+  }
+
+  std::string layer_name(const KvLayerBytes& l) const {
+    return fmt::format("layer {}  {}", l.layer, format_bytes(l.used));
+  }
+
+  double layer_names_width() const {
+    double width = 0;
+    for (const auto& l : data_.layers)
+      width = std::max(width, layout_.text.width(layer_name(l), TextRole::number_small));
+    return std::ceil((width + 12) / 4) * 4;
+  }
+
+  /// Each layer's bytes at the right end of its band, as many as have room.
+  void paint_names(Figure& figure) {
+    std::vector<double> centres, extents;
+    for (size_t i = data_.layers.size(); i-- > 0;) {
+      centres.push_back((y_of(stacked(i + 1, data_.facts.tokens)) + y_of(stacked(i, data_.facts.tokens))) / 2);
+      extents.push_back(12);
+    }
+    for (const size_t i : thinned(centres, extents, 1)) {
+      const KvLayerBytes& l = data_.layers[data_.layers.size() - 1 - i];
+      add_fitted(figure, {layout_.width - padding, centres[i] + 4}, layer_name(l), TextRole::number_small,
+                 {ColourRole::dim}, Anchor::end, 1e9, layout_);
+    }
+  }
+
+  Table table() const {
+    auto rows = std::make_shared<std::vector<KvLayerBytes>>(data_.layers);
+    Table out{rows->size(), {}};
+    const auto add = [&](std::string name, std::string unit, auto get) {
+      out.columns.push_back({std::move(name), std::move(unit),
+                             [rows, get](size_t i) -> Table::Value { return static_cast<int64_t>(get((*rows)[i])); }});
+    };
+    add("layer", "", [](const KvLayerBytes& l) { return l.layer; });
+    add("used", "bytes", [](const KvLayerBytes& l) { return l.used; });
+    add("allocated", "bytes", [](const KvLayerBytes& l) { return l.allocated; });
+    add("per_token", "bytes", [](const KvLayerBytes& l) { return l.bytes_per_token; });
+    return out;
+  }
+
+  const KvData& data_;
+  const KvState& state_;
+  const Selection& selection_;
+  const Layout& layout_;
+  Box chart_;
+  double top_ = 1;  ///< bytes at the upper edge of the chart
+};
+
+}  // namespace
+
+Json to_json(const KvState& state) { return {{"allocated", state.allocated}, {"comparisons", state.comparisons}}; }
+
+KvState kv_state(const Json& json) {
+  KvState state;
+  StateReader reader(json, "kv");
+  reader.read("allocated", state.allocated);
+  reader.read("comparisons", state.comparisons);
+  reader.finish();
+  return state;
+}
+
+Figure kv(const KvData& data, const KvState& state, const Selection& selection, const Layout& layout) {
+  if (data.layers.empty() || data.facts.tokens <= 0) {
+    return empty_figure(std::string(kv_title),
+                        "This view shows how many bytes of KV cache each layer holds, token by token.",
+                        data.facts.model.empty() ? "No model is open." : "Nothing has been run yet.",
+                        data.facts.model.empty() ? "Open a model." : "Run a prompt.", layout);
+  }
+  check(data);
+  return KvPainter(data, state, selection, layout).paint();
+}
+
+}  // namespace headscope

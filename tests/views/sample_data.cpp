@@ -1,0 +1,181 @@
+#include "tests/views/sample_data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "core/base/text.h"
+
+namespace headscope::sample {
+namespace {
+
+/// 2,048 tokens make 4 million weights a head, so long prompts are made at this many rows and stretched.
+constexpr int64_t most_rows = 256;
+
+RunFacts facts(const Shape& shape) {
+  RunFacts out;
+  out.model = fmt::format("sample-{}x{}", shape.layers, shape.q_heads);
+  out.variant = shape.kv_heads == shape.q_heads ? "MHA"
+                : shape.kv_heads == 1           ? "MQA"
+                                                : fmt::format("GQA-{}", shape.kv_heads);
+  if (shape.layers_per_cache > 1) out.variant = fmt::format("CLA-{} {}", shape.layers_per_cache, out.variant);
+  out.tokens = shape.tokens;
+  out.notes = {"built-in prompt", "computed by kernel cpu/AVX3, f32"};
+  return out;
+}
+
+double score(int kind, int64_t query, int64_t key, double noise, double token_weight) {
+  const auto back = static_cast<double>(query - key);
+  switch (kind) {
+    case 0:
+      return (back == 1 ? 7.0 : 0.0) + noise - 0.05 * back;  // previous token
+    case 1:
+      return (key == 0 ? 5.0 : 0.0) + noise * 0.7 + 0.6 * token_weight;  // sink
+    case 2:
+      return 1.3 * noise + 1.2 * token_weight;  // broad
+    case 3:
+      return -0.35 * back + noise;  // local
+    default:
+      return (query % 17 == (key + 16) % 17 && back > 3 ? 5.0 : 0.0) + noise;  // induction
+  }
+}
+
+}  // namespace
+
+std::vector<float> attention(int64_t tokens, uint64_t seed) {
+  std::mt19937_64 random(seed * 7919 + 13);
+  std::normal_distribution<double> normal;
+  const int kind = static_cast<int>(random() % 5);
+  std::vector<double> token_weight(static_cast<size_t>(tokens));
+  for (double& w : token_weight) w = normal(random);
+  std::vector<float> out(static_cast<size_t>(tokens * tokens));
+  std::vector<double> row(static_cast<size_t>(tokens));
+  for (int64_t q = 0; q < tokens; ++q) {
+    double sum = 0;
+    for (int64_t k = 0; k <= q; ++k) {
+      const double s = score(kind, q, k, normal(random), token_weight[static_cast<size_t>(k)]);
+      sum += row[static_cast<size_t>(k)] = std::exp(s);
+    }
+    for (int64_t k = 0; k <= q; ++k) {
+      out[static_cast<size_t>(q * tokens + k)] = static_cast<float>(row[static_cast<size_t>(k)] / sum);
+    }
+  }
+  return out;
+}
+
+std::vector<std::string> story(int64_t tokens) {
+  static const std::vector<std::string> words{
+      "<s>",  " Once",  " upon", " a",   " time", ",",    " there", " was", " a",    " little", " g",   "ir",
+      "l",    " named", " Lily", ".",    " She",  " lo",  "ved",    " to",  " play", " out",    "s",    "id",
+      "e",    " in",    " the",  " p",   "ar",    "k",    " with",  " her", " do",   "g",       ".",    " One",
+      " day", ",",      " she",  " saw", " a",    " big", ",",      " r",   "ed",    " ball",   ".",    "\n",
+      "She",  " said",  ",",     " \"",  "Hi",    ",",    " do",    "g",    "!\"",   " and",    " ran", "."};
+  std::vector<std::string> out;
+  for (int64_t i = 0; i < tokens; ++i) out.push_back(words[static_cast<size_t>(i) % words.size()]);
+  return out;
+}
+
+std::vector<std::string> hard_pieces(int64_t tokens) {
+  static const std::vector<std::string> words{" antidisestablishmentarianism-and-then-some",
+                                              "\u05E9\u05DC\u05D5\u05DD",
+                                              "\U0001F600\U0001F468\u200D\U0001F469",
+                                              "\n\n\n",
+                                              std::string("\x00\x01\x1b[31m", 7),
+                                              "\t",
+                                              "",
+                                              "<0xE2>",
+                                              "\xE2\x82",
+                                              "e\u0301\u0301\u0301",
+                                              "\u202Eabc",
+                                              "\uFEFF",
+                                              "   ",
+                                              "\u4E2D\u6587",
+                                              "<|endoftext|>",
+                                              "]]>&\"'<",
+                                              "\u0645\u0631\u062D\u0628\u0627"};
+  std::vector<std::string> out;
+  for (int64_t i = 0; i < tokens; ++i) out.push_back(words[static_cast<size_t>(i) % words.size()]);
+  return out;
+}
+
+AtlasData atlas_data(const Shape& shape) {
+  AtlasData data;
+  data.facts = facts(shape);
+  const int64_t rows = std::min(shape.tokens, most_rows), stretch = (shape.tokens + rows - 1) / rows;
+  const int64_t thumb_bin = (rows + 63) / 64, cells = (rows + thumb_bin - 1) / thumb_bin;
+  data.bin = thumb_bin * stretch;
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    AtlasLayer layer{shape.q_heads, shape.kv_heads, l - l % shape.layers_per_cache, {}};
+    for (int64_t h = 0; h < shape.q_heads; ++h) {
+      const std::vector<float> weights = attention(rows, static_cast<uint64_t>(l * shape.q_heads + h));
+      std::vector<float> map(static_cast<size_t>(cells * cells));
+      AtlasHead head;
+      for (int64_t q = 0; q < rows; ++q) {
+        double entropy = 0, distance = 0, most = 0;
+        for (int64_t k = 0; k <= q; ++k) {
+          const float w = weights[static_cast<size_t>(q * rows + k)];
+          float& cell = map[static_cast<size_t>(q / thumb_bin * cells + k / thumb_bin)];
+          cell = std::max(cell, w);
+          const auto p = static_cast<double>(w);
+          if (p > 0) entropy -= p * std::log(p);
+          distance += p * static_cast<double>(q - k);
+          most = std::max(most, p);
+        }
+        const auto n = static_cast<double>(rows);
+        head.entropy_nats += entropy / n;
+        head.distance_tokens += distance / n;
+        head.sink += static_cast<double>(weights[static_cast<size_t>(q * rows)]) / n;
+        head.max += most / n;
+      }
+      head.map = Grid::of(cells, cells, std::move(map));
+      layer.heads.push_back(std::move(head));
+    }
+    data.layers.push_back(std::move(layer));
+  }
+  return data;
+}
+
+MapData map_data(const Shape& shape, int64_t layer, int64_t head) {
+  MapData data;
+  data.facts = facts(shape);
+  data.layer = layer;
+  data.head = head;
+  data.group_size = shape.q_heads / shape.kv_heads;
+  data.kv_head = head / data.group_size;
+  data.kv_owner = layer - layer % shape.layers_per_cache;
+  data.row_end = data.key_end = shape.tokens;
+  const int64_t rows = std::min(shape.tokens, most_rows);
+  data.bin = (shape.tokens + rows - 1) / rows;
+  data.cells = Grid::of(rows, rows, attention(rows, static_cast<uint64_t>(layer * shape.q_heads + head)));
+  data.pieces = story(shape.tokens);
+  for (int64_t q = 0; q < shape.tokens; ++q) {
+    double entropy = 0;
+    for (int64_t k = 0; k < rows; ++k) {
+      const auto p = static_cast<double>(data.cells.at(q / data.bin, k));
+      if (p > 0) entropy -= p * std::log(p);
+    }
+    data.row_entropy_nats.push_back(static_cast<float>(entropy));
+  }
+  return data;
+}
+
+KvData kv_data(const Shape& shape) {
+  KvData data;
+  data.facts = facts(shape);
+  data.prompt_tokens = shape.tokens * 3 / 5;
+  const auto per_token = static_cast<uint64_t>(2 * shape.kv_heads * 8 * 4),
+             tokens = static_cast<uint64_t>(shape.tokens);
+  uint64_t owners = 0;
+  for (int64_t l = 0; l < shape.layers; l += shape.layers_per_cache, ++owners) {
+    data.layers.push_back({l, per_token, per_token * tokens, per_token * (tokens + 4), 0});
+  }
+  data.equation = fmt::format("{} B per token = 2 x {} layers x {} KV heads x 8 x 4 B",
+                              format_count(owners * per_token), owners, shape.kv_heads);
+  data.as_mha_bytes = owners * static_cast<uint64_t>(2 * shape.q_heads * 8 * 4) * tokens;
+  data.as_mqa_bytes = owners * 2 * 8 * 4 * tokens;
+  return data;
+}
+
+}  // namespace headscope::sample
