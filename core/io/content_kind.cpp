@@ -42,9 +42,9 @@ ContentKind content_kind(std::string_view beginning) {
 std::string_view describe(ContentKind kind) {
   switch (kind) {
     case ContentKind::zip:
-      return "a zip archive, as PyTorch's pickle checkpoints are; convert it with `headscope import`";
+      return "a zip archive, as PyTorch's pickle checkpoints are; convert it with `headscope import DIR OUT`";
     case ContentKind::pickle:
-      return "a Python pickle; convert it with `headscope import`";
+      return "a Python pickle; convert it with `headscope import DIR OUT`";
     case ContentKind::gguf:
       return "a GGUF file of llama.cpp, which is not supported; use the model's original safetensors folder";
     case ContentKind::html:

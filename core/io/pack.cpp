@@ -1,0 +1,146 @@
+// Checkpoints written: as a native .h5 file, and as a Hugging Face folder.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "core/base/atomic_file.h"
+#include "core/base/crc32.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/io/checkpoint.h"
+#include "core/io/h5_checkpoint.h"
+#include "core/io/h5_layout.h"
+#include "core/io/hdf5.h"
+#include "core/io/safetensors.h"
+
+namespace headscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Reads every tensor in turn, one buffer for all, and says how far it is.
+template <class Use>
+void for_each_tensor(Checkpoint& from, std::string_view stage, const Progress& progress, Use use) {
+  uint64_t total = 0, largest = 0, done = 0;
+  for (const TensorInfo& tensor : from.tensors()) {
+    total += tensor.bytes;
+    largest = std::max(largest, tensor.bytes);
+  }
+  std::vector<std::byte> buffer(largest);
+  for (const TensorInfo& tensor : from.tensors()) {
+    progress.step(stage, total ? static_cast<double>(done) / static_cast<double>(total) : 0.0);
+    const auto bytes = std::span(buffer).first(tensor.bytes);
+    from.read_raw(tensor, bytes, progress);
+    use(tensor, bytes);
+    done += tensor.bytes;
+  }
+  progress.step(stage, 1.0);
+}
+
+void write_text(Hdf5Writer& to, const char* object, const std::string& text) {
+  to.dataset(object, std::vector<uint8_t>(text.begin(), text.end()));
+  to.attribute(object, "crc32", int64_t{crc32(std::as_bytes(std::span(text)))});
+}
+
+void write_tensor(Hdf5Writer& to, size_t number, const TensorInfo& tensor, std::span<const std::byte> bytes) {
+  const std::string object = fmt::format("/tensors/{:06}", number);
+  const H5Storage storage = h5_storage(tensor);
+  const std::vector<uint64_t> shape(storage.shape.begin(), storage.shape.end());
+  to.create(object, storage.dtype, shape).write_rows(0, shape.empty() ? 1 : shape[0], bytes);
+  to.attribute(object, "name", tensor.name);
+  to.attribute(object, "dtype", tensor.dtype_text);
+  if (tensor.dtype == DType::other) to.attribute(object, "shape", tensor.shape);
+  to.attribute(object, "crc32", int64_t{crc32(bytes, h5_tensor_crc_begin(tensor))});
+}
+
+/// A folder that appears whole or not at all, like AtomicFile.
+class AtomicFolder {
+ public:
+  explicit AtomicFolder(const fs::path& target) : target_(without_final_slash(target)) {
+    require_free();
+    temporary_ = temporary_beside(target_);
+    if (mkdir(temporary_.c_str(), 0777) != 0) {
+      fail("cannot make the folder {}: {}", quoted_path(target_), errno_text(errno));
+    }
+  }
+  ~AtomicFolder() {
+    std::error_code ignored;
+    if (!committed_) fs::remove_all(temporary_, ignored);
+  }
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+
+  const fs::path& temporary() const { return temporary_; }
+
+  void commit() {
+    sync_folder(temporary_);
+    if (rename(temporary_.c_str(), target_.c_str()) != 0) {
+      fail("cannot put the finished folder in place as {}: {}", quoted_path(target_), errno_text(errno));
+    }
+    committed_ = true;
+    sync_folder(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
+  }
+
+ private:
+  static fs::path without_final_slash(const fs::path& path) {
+    const fs::path normal = path.lexically_normal();
+    return normal.has_filename() ? normal : normal.parent_path();
+  }
+
+  void require_free() const {
+    struct stat status {};
+    if (lstat(target_.c_str(), &status) != 0) {
+      if (errno != ENOENT) fail("cannot write {}: {}", quoted_path(target_), errno_text(errno));
+      return;
+    }
+    std::error_code error;
+    if (!S_ISDIR(status.st_mode) || !fs::is_empty(target_, error) || error) {
+      fail("cannot write the folder {}: it exists and is not an empty folder; choose another name",
+           quoted_path(target_));
+    }
+  }
+
+  fs::path target_, temporary_;
+  bool committed_ = false;
+};
+
+}  // namespace
+
+void pack_checkpoint(Checkpoint& from, const fs::path& h5_file, const Progress& progress) {
+  Hdf5Writer to(h5_file);
+  to.attribute("/", "format", "headscope");
+  to.attribute("/", "format_version", h5_checkpoint_version);
+  write_text(to, "/config", from.config_text());
+  const TokenizerFiles& tokenizer = from.tokenizer();
+  if (tokenizer.tokenizer_json) write_text(to, "/tokenizer", *tokenizer.tokenizer_json);
+  if (tokenizer.vocab_json) write_text(to, "/tokenizer_vocab", *tokenizer.vocab_json);
+  if (tokenizer.merges_txt) write_text(to, "/tokenizer_merges", *tokenizer.merges_txt);
+  to.group("/tensors");
+  size_t number = 0;
+  for_each_tensor(from, "packing", progress, [&](const TensorInfo& tensor, std::span<const std::byte> bytes) {
+    write_tensor(to, number++, tensor, bytes);
+  });
+  to.finish();
+}
+
+void unpack_checkpoint(Checkpoint& from, const fs::path& folder, const Progress& progress) {
+  AtomicFolder to(folder);
+  const auto write = [&](const char* name, const std::optional<std::string>& text) {
+    if (text) write_file_atomically(to.temporary() / name, *text);
+  };
+  write("config.json", from.config_text());
+  write("tokenizer.json", from.tokenizer().tokenizer_json);
+  write("vocab.json", from.tokenizer().vocab_json);
+  write("merges.txt", from.tokenizer().merges_txt);
+  // transformers refuses a file that does not name the framework it is for.
+  SafetensorsWriter weights(to.temporary() / "model.safetensors", from.tensors(), {{"format", "pt"}});
+  for_each_tensor(from, "unpacking", progress,
+                  [&](const TensorInfo&, std::span<const std::byte> bytes) { weights.append(bytes); });
+  weights.finish();
+  to.commit();
+}
+
+}  // namespace headscope
