@@ -1,0 +1,149 @@
+#include <algorithm>
+#include <memory>
+#include <set>
+
+#include "app/cli/command.h"
+#include "app/cli/terminal.h"
+#include "core/arch/names.h"
+#include "core/base/text.h"
+#include "core/model/description.h"
+
+namespace headscope::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  bool tensors = false;
+  bool families = false;
+};
+
+/// "F32", or "BF16, F32" for a mixed file.
+std::string stored_types(const Checkpoint& checkpoint) {
+  std::set<std::string> types;
+  for (const TensorInfo& tensor : checkpoint.tensors()) types.insert(tensor.dtype_text);
+  return listed(types);
+}
+
+/// One value for each layer, taken from the cache it reads.
+template <class Take>
+Json per_layer(const Architecture& architecture, Take take) {
+  Json list = Json::array();
+  for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) list.push_back(take(layer));
+  return list;
+}
+
+/// One number where all layers agree, else one for each layer.
+Json common_or_list(const Json& list) {
+  const bool same = std::all_of(list.begin(), list.end(), [&](const Json& value) { return value == list.front(); });
+  return same ? list.front() : list;
+}
+
+Json as_json(const Checkpoint& checkpoint, const ModelDescription& description) {
+  const Architecture& a = description.architecture;
+  const auto store = [&](int64_t layer) -> const KvStore& { return a.store_of(layer); };
+  Json json;
+  json["model"] = description.name;
+  json["family"] = a.family;
+  json["variant"] = variant_name(a);
+  json["layers"] = a.layer_count();
+  json["d_model"] = a.d_model;
+  json["q_heads"] = per_layer(a, [&](int64_t layer) { return a.layers[static_cast<size_t>(layer)].q_heads; });
+  json["kv_heads"] = per_layer(a, [&](int64_t layer) { return store(layer).kv_heads; });
+  json["kv_owner"] = per_layer(a, [&](int64_t layer) { return a.layers[static_cast<size_t>(layer)].kv_owner; });
+  json["key_dim"] = common_or_list(per_layer(a, [&](int64_t layer) { return store(layer).key_dim; }));
+  json["value_dim"] = common_or_list(per_layer(a, [&](int64_t layer) { return store(layer).value_dim; }));
+  json["kv_store"] = common_or_list(per_layer(a, [&](int64_t layer) { return stored_name(store(layer).stored); }));
+  json["parameters"] = description.binding.parameters;
+  json["vocab_size"] = a.vocab_size;
+  json["context"] = a.context;
+  json["position"] = position_name(a.position.scheme);
+  json["kv_bytes_per_token"] = {{"f32", kv_bytes_per_token(a, 4)}, {"bf16", kv_bytes_per_token(a, 2)}};
+  json["tied_embeddings"] = a.tied_embeddings;
+  json["format"] = checkpoint.format();
+  json["stored_dtype"] = stored_types(checkpoint);
+  json["notes"] = description.notes;
+  return json;
+}
+
+std::string heads_text(const Json& list) {
+  const Json value = common_or_list(list);
+  return value.is_array() ? value.dump() : fmt::format("{} in each layer", value.get<int64_t>());
+}
+
+std::string as_text(const Checkpoint& checkpoint, const ModelDescription& description) {
+  const Architecture& a = description.architecture;
+  const Json json = as_json(checkpoint, description);
+  return facts_table({
+      {"model", fmt::format("{} ({}, {})", description.name, checkpoint.format(), stored_types(checkpoint))},
+      {"family", a.family},
+      {"variant", variant_name(a)},
+      {"parameters", format_count(description.binding.parameters)},
+      {"layers", format_count(a.layer_count())},
+      {"query heads", heads_text(json["q_heads"])},
+      {"KV heads", heads_text(json["kv_heads"])},
+      {"key, value width", fmt::format("{}, {}", json["key_dim"].dump(), json["value_dim"].dump())},
+      {"model width", format_count(a.d_model)},
+      {"vocabulary", format_count(a.vocab_size)},
+      {"context", fmt::format("{} tokens", format_count(a.context))},
+      {"positions", std::string(position_name(a.position.scheme))},
+      {"KV cache, f32", kv_equation(a, 4)},
+      {"KV cache, bf16", kv_equation(a, 2)},
+  });
+}
+
+std::string tensor_list(const Checkpoint& checkpoint, bool json) {
+  if (json) {
+    Json list = Json::array();
+    for (const TensorInfo& tensor : checkpoint.tensors()) {
+      list.push_back({{"name", tensor.name}, {"dtype", tensor.dtype_text}, {"shape", tensor.shape}, {"bytes", tensor.bytes}});
+    }
+    return json_text(list);
+  }
+  std::vector<std::vector<std::string>> rows = {{"tensor", "type", "shape", "bytes"}};
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    rows.push_back({quoted(tensor.name, 120), tensor.dtype_text, shape_text(tensor.shape),
+                    format_count(static_cast<int64_t>(tensor.bytes))});
+  }
+  return text_table(rows);
+}
+
+std::string family_list(bool json) {
+  if (json) {
+    Json list = Json::array();
+    for (const Family& family : families()) list.push_back({{"family", family.name}, {"description", family.description}});
+    return json_text(list);
+  }
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const Family& family : families()) lines.emplace_back(family.name, family.description);
+  return facts_table(lines);
+}
+
+void describe_model(const Options& options, Context& context) {
+  if (options.families) {
+    context.output = family_list(context.global.json);
+    return;
+  }
+  if (options.model.empty()) throw UsageError("info needs a MODEL: a Hugging Face folder or a .h5 file");
+  const auto checkpoint = open_checkpoint(options.model);
+  if (options.tensors) {
+    context.output = tensor_list(*checkpoint, context.global.json);
+    return;
+  }
+  const ModelDescription description = describe(*checkpoint);
+  context.output = context.global.json ? json_text(as_json(*checkpoint, description)) : as_text(*checkpoint, description);
+  print_notes(context, description.notes);
+}
+
+}  // namespace
+
+void add_info(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("info", "Architecture, variant, parameters and KV bytes; reads headers only");
+  command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file");
+  command->add_flag("--tensors", options->tensors, "List the tensors instead");
+  command->add_flag("--families", options->families, "List the model families that can be opened");
+  command->footer("Example: headscope info models/gpt2 --json");
+  command->callback([options, &action] { action = [options](Context& context) { describe_model(*options, context); }; });
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,186 @@
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+#include "app/cli/command.h"
+#include "app/cli/model_access.h"
+#include "app/cli/terminal.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+#include "core/run/generate.h"
+#include "core/run/run.h"
+#include "core/views/run_data.h"
+#include "core/views/views.h"
+#include "core/views/write.h"
+#include "kernels/thread_pool.h"
+
+namespace headscope::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  PromptOptions prompt;
+  int64_t generate = 0;
+  bool ignore_eos = false;
+  std::vector<std::string> zero;
+  std::string view = "atlas";
+  int64_t layer = 0;
+  int64_t head = 0;
+  std::string state;
+  std::string size = "1280x800";
+  double scale = 1;
+  std::string theme = "dark";
+  std::string out;
+  bool summary = false;
+  CLI::Option* layer_option = nullptr;
+  CLI::Option* head_option = nullptr;
+};
+
+/// What a view is drawn from.
+struct Scene {
+  const RunSnapshot& run;
+  const Options& options;
+  const Json& state;
+  Selection selection;
+  Layout layout;
+  const ParallelFor& workers;
+  std::vector<std::string> notes;
+};
+
+template <class Data>
+Data noted(Data data, const Scene& scene) {
+  data.facts.notes.insert(data.facts.notes.end(), scene.notes.begin(), scene.notes.end());
+  return data;
+}
+
+Figure draw_atlas(const Scene& scene) {
+  return atlas(noted(atlas_data(scene.run), scene), atlas_state(scene.state), scene.selection, scene.layout);
+}
+
+Figure draw_map(const Scene& scene) {
+  const MapState state = map_state(scene.state);
+  const MapWindow window{scene.options.layer, scene.options.head, state.row_begin, state.row_end, state.key_begin,
+                         state.key_end};
+  const auto cells = static_cast<int64_t>(std::min(scene.layout.width, scene.layout.height) * scene.layout.scale);
+  return map(noted(map_data(scene.run, window, cells, scene.workers), scene), state, scene.selection, scene.layout);
+}
+
+Figure draw_kv(const Scene& scene) {
+  return kv(noted(kv_data(scene.run), scene), kv_state(scene.state), scene.selection, scene.layout);
+}
+
+/// One line a view; the names are those of views().
+struct Drawer {
+  std::string_view name;
+  Figure (*draw)(const Scene&);
+};
+constexpr Drawer drawers[] = {{"atlas", draw_atlas}, {"map", draw_map}, {"kv", draw_kv}};
+
+const Drawer& find_drawer(const std::string& view) {
+  std::vector<std::string_view> names;
+  for (const Drawer& drawer : drawers) {
+    if (drawer.name == view) return drawer;
+    names.push_back(drawer.name);
+  }
+  throw UsageError(fmt::format("--view {} is unknown; choose from {}", quoted(view), listed(names)));
+}
+
+std::pair<double, double> parse_size(const std::string& text) {
+  const size_t cross = text.find('x');
+  if (cross == std::string::npos) throw UsageError(fmt::format("--size {} must be WIDTHxHEIGHT, as in 1280x800", quoted(text)));
+  return {static_cast<double>(parse_count(text.substr(0, cross), "--size width")),
+          static_cast<double>(parse_count(text.substr(cross + 1), "--size height"))};
+}
+
+Json read_state(const std::string& path) {
+  if (path.empty()) return Json::object();
+  constexpr size_t limit = 1 << 20;
+  return parse_json(read_small_file(path, limit), path);
+}
+
+Selection selection_of(const Options& options) {
+  Selection selection;
+  if (options.layer_option->count() > 0) selection.layer = options.layer;
+  if (options.head_option->count() > 0) selection.head = options.head;
+  return selection;
+}
+
+std::vector<int32_t> ids_to_render(const Model& model, const PromptOptions& prompt, std::vector<std::string>& notes) {
+  if (prompt.given()) return prompt_ids(model, prompt);
+  notes.emplace_back("built-in prompt");
+  auto ids = model.tokenizer().encode(built_in_prompt);
+  ids.resize(std::min(ids.size(), static_cast<size_t>(model.architecture()->context)));
+  return ids;
+}
+
+std::string summary_of(const RunSnapshot& run, const Figure& figure, const std::vector<std::string>& notes) {
+  int64_t used = 0;
+  for (const KvRows& store : run.stores) used += store.used_bytes;
+  return facts_table({
+      {"prompt", fmt::format("{} tokens{}", format_count(static_cast<uint64_t>(run.prompt_tokens)),
+                             notes.empty() ? "" : fmt::format(" ({})", listed(notes)))},
+      {"generated", fmt::format("{} tokens", format_count(static_cast<uint64_t>(run.tokens() - run.prompt_tokens)))},
+      {"KV cache", fmt::format("{} used", format_bytes(static_cast<uint64_t>(used)))},
+      {"computed", fmt::format("{}, {}, kernel {}", run.device, run.dtype, run.kernel)},
+      {"seen", figure.sentence},
+  });
+}
+
+void render(const Options& options, Context& context) {
+  const Drawer& drawer = find_drawer(options.view);
+  const auto [width, height] = parse_size(options.size);
+  check_picture_size(width, height, options.scale);
+  check_figure_path(options.out);
+  const Json state = read_state(options.state);
+  const Theme theme = options.theme == "light" ? Theme::light : Theme::dark;
+
+  const auto model = load_model(options.model, context);
+  std::vector<std::string> notes;
+  const auto ids = ids_to_render(*model, options.prompt, notes);
+  const Progress progress = context.progress();
+  RunOptions run_options;
+  run_options.interventions = parse_zeroed_heads(options.zero);
+  run_options.expected_tokens = static_cast<int64_t>(ids.size()) + options.generate;
+  Run run(model, run_options);
+  run.extend(ids, progress);
+  run.end_prompt();
+  Sampler greedy({});
+  generate(run, greedy, options.generate, options.ignore_eos, progress);
+
+  const RunSnapshot snapshot = run.snapshot();
+  const ThreadPool workers(worker_count(context));
+  const TextMeasurer measurer;
+  const Scene scene{snapshot, options, state, selection_of(options), {width, height, options.scale, measurer}, workers, notes};
+  const Figure figure = drawer.draw(scene);
+  write_figure(figure, options.out, theme, options.scale);
+  if (options.summary) context.output = summary_of(snapshot, figure, notes);
+  context.output += fmt::format("wrote {}\n", options.out);
+}
+
+}  // namespace
+
+void add_render(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("render", "Draw a view as SVG, PNG or CSV");
+  command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
+  std::vector<std::string_view> names;
+  for (const ViewInfo& view : views()) names.push_back(view.name);
+  command->add_option("--view", options->view, fmt::format("One of {}", listed(names)))->capture_default_str();
+  add_prompt_options(*command, options->prompt);
+  command->add_option("--generate", options->generate, "Tokens to generate after the prompt")->check(CLI::NonNegativeNumber);
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
+  command->add_option("--zero", options->zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
+  options->layer_option = command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
+  options->head_option = command->add_option("--head", options->head, "The selected query head")->check(CLI::NonNegativeNumber);
+  command->add_option("--state", options->state, "JSON file with the view's state");
+  command->add_option("--size", options->size, "WIDTHxHEIGHT in px")->capture_default_str();
+  command->add_option("--scale", options->scale, "Device pixels per px, 1 to 4")->capture_default_str();
+  command->add_option("--theme", options->theme, "dark or light")->check(CLI::IsMember({"dark", "light"}))->capture_default_str();
+  command->add_option("--out", options->out, "The .svg, .png or .csv file to write")->required();
+  command->add_flag("--summary", options->summary, "Print what was run, too");
+  command->footer("Example: headscope render models/gpt2 --view map --layer 5 --head 1 --prompt \"The cat sat\" --out map.svg");
+  command->callback([options, &action] { action = [options](Context& context) { render(*options, context); }; });
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,153 @@
+#include <memory>
+#include <thread>
+
+#include "app/cli/command.h"
+#include "app/cli/model_access.h"
+#include "app/cli/run_file.h"
+#include "app/cli/terminal.h"
+#include "core/base/text.h"
+#include "core/run/generate.h"
+#include "kernels/thread_pool.h"
+
+namespace headscope::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  PromptOptions prompt;
+  int64_t generate = 0;
+  std::string save;
+  std::string out;
+  int64_t top = 5;
+  std::string logits;
+  SamplingOptions sampling;
+  bool ignore_eos = false;
+  std::vector<std::string> zero;
+};
+
+/// "last", "all" or "a:b" (positions a to b - 1).
+LogitsWanted parse_logits(const std::string& text) {
+  if (text == "last") return {};
+  if (text == "all") return LogitsWanted::all();
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) throw UsageError(fmt::format("--logits {} must be last, all or a:b", quoted(text)));
+  const LogitsWanted wanted{parse_count(text.substr(0, colon), "--logits"), parse_count(text.substr(colon + 1), "--logits")};
+  if (wanted.begin >= wanted.end) throw UsageError(fmt::format("--logits {} is an empty range", quoted(text)));
+  return wanted;
+}
+
+RunOptions run_options(const Options& options, const std::set<std::string>& parts, size_t prompt_tokens) {
+  RunOptions wanted;
+  wanted.interventions = parse_zeroed_heads(options.zero);
+  wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.generate;
+  if (!options.logits.empty()) {
+    wanted.logits = parse_logits(options.logits);
+  } else if (parts.contains("logits")) {
+    wanted.logits = LogitsWanted::all();
+  }
+  return wanted;
+}
+
+/// One number for each layer, 0 for layers that own no cache.
+Json by_layer(const RunSnapshot& run, int64_t KvRows::*bytes) {
+  std::vector<int64_t> list(run.layers.size(), 0);
+  for (const KvRows& store : run.stores) list[static_cast<size_t>(store.layer)] = store.*bytes;
+  return list;
+}
+
+std::string token_text(const Model& model, int32_t id) {
+  return model.has_tokenizer() ? model.tokenizer().pieces(std::span(&id, 1)).front() : std::string();
+}
+
+Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top) {
+  const Model& model = run.model();
+  Json json;
+  json["model"] = snapshot.model;
+  json["ids"] = snapshot.ids;
+  json["prompt_tokens"] = snapshot.prompt_tokens;
+  json["text"] = model.has_tokenizer() ? model.tokenizer().decode(snapshot.ids) : std::string();
+  json["pieces"] = snapshot.pieces;
+  json["top"] = Json::array();
+  for (const Candidate& candidate : top_candidates(run.last_logits(), top)) {
+    json["top"].push_back(
+        {{"id", candidate.id}, {"text", token_text(model, candidate.id)}, {"probability", candidate.probability}});
+  }
+  json["kv_bytes_used"] = by_layer(snapshot, &KvRows::used_bytes);
+  json["kv_bytes_allocated"] = by_layer(snapshot, &KvRows::allocated_bytes);
+  json["interventions"] = snapshot.interventions;
+  json["device"] = snapshot.device;
+  json["dtype"] = snapshot.dtype;
+  json["kernel"] = snapshot.kernel;
+  json["version"] = snapshot.version;
+  return json;
+}
+
+std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
+  const Model& model = run.model();
+  std::string out;
+  if (model.has_tokenizer()) out += model.tokenizer().decode(snapshot.ids) + "\n\n";
+  int64_t used = 0, allocated = 0;
+  for (const KvRows& store : snapshot.stores) {
+    used += store.used_bytes;
+    allocated += store.allocated_bytes;
+  }
+  const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
+  out += facts_table({
+      {"tokens", fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
+      {"KV cache", fmt::format("{} used, {} allocated", bytes(used), bytes(allocated))},
+      {"computed", fmt::format("{}, {}, kernel {}", snapshot.device, snapshot.dtype, snapshot.kernel)},
+  });
+  if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));
+  const auto candidates = top_candidates(run.last_logits(), top);
+  if (candidates.empty()) return out;
+  std::vector<std::vector<std::string>> rows = {{"next token", "id", "probability"}};
+  for (const Candidate& candidate : candidates) {
+    rows.push_back({quoted(token_text(model, candidate.id)), std::to_string(candidate.id),
+                    fmt::format("{:.4f}", candidate.probability)});
+  }
+  return out + '\n' + text_table(rows);
+}
+
+void run_prompt(const Options& options, Context& context) {
+  const auto parts = parse_save_list(options.save);
+  if (!parts.empty() && options.out.empty()) throw UsageError("--save needs --out FILE.h5 to write to");
+  if (!options.prompt.given()) throw UsageError("run needs --prompt TEXT, --prompt-file FILE or --ids 1,2,3");
+  SamplingOptions sampling = options.sampling;
+  sampling.seed = context.global.seed;
+  Sampler sampler(sampling);
+
+  const auto model = load_model(options.model, context);
+  const auto ids = prompt_ids(*model, options.prompt);
+  const Progress progress = context.progress();
+  Run run(model, run_options(options, parts, ids.size()));
+  run.extend(ids, progress);
+  run.end_prompt();
+  generate(run, sampler, options.generate, options.ignore_eos, progress);
+  if (!options.out.empty()) write_run_file(run, parts, options.out, ThreadPool(worker_count(context)), progress);
+  const RunSnapshot snapshot = run.snapshot();
+  context.output = context.global.json ? json_text(as_json(run, snapshot, options.top)) : as_text(run, snapshot, options.top);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("run", "Run a prompt, generate, save what happened");
+  command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
+  add_prompt_options(*command, options->prompt);
+  command->add_option("--generate", options->generate, "Tokens to generate")->check(CLI::NonNegativeNumber);
+  command->add_option("--save", options->save, "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
+  command->add_option("--out", options->out, "The .h5 file to save to");
+  command->add_option("--top", options->top, "How many of the likeliest next tokens to print")
+      ->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--logits", options->logits, "Positions whose logits are computed: last, all or a:b");
+  command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
+  command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");
+  command->add_option("--top-p", options->sampling.top_p, "Sample from the likeliest that make up this probability");
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
+  command->add_option("--zero", options->zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
+  command->footer("Example: headscope run models/gpt2 --prompt \"The cat sat\" --generate 20 --save attention,stats --out cat.h5");
+  command->callback([options, &action] { action = [options](Context& context) { run_prompt(*options, context); }; });
+}
+
+}  // namespace headscope::cli

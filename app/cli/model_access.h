@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/cli/command.h"
+#include "core/model/model.h"
+#include "core/run/run.h"
+
+namespace headscope::cli {
+
+/// What is run when no prompt is given to a command that can do without.
+inline constexpr std::string_view built_in_prompt =
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, Lily saw a "
+    "big, red ball.";
+
+/// The prompt as the command line gives it: at most one of the three.
+struct PromptOptions {
+  std::string text;
+  std::string file;  ///< "-" reads standard input
+  std::string ids;   ///< "1,2,3"
+  CLI::Option* text_option = nullptr;
+
+  bool given() const { return text_option->count() > 0 || !file.empty() || !ids.empty(); }
+};
+
+void add_prompt_options(CLI::App& command, PromptOptions& prompt);
+
+/// "2:5" (layer:head, from 0), possibly several, as interventions.
+std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& texts);
+
+/// Opens and loads a model for a run: refuses devices and dtypes that cannot be had, sets the number of threads,
+/// prints the checkpoint's notes.
+std::shared_ptr<const Model> load_model(const std::string& path, const Context&);
+
+/// Threads for kernels outside LibTorch: --threads, or as many as the machine has.
+int worker_count(const Context&);
+
+/// Token ids of the prompt. Throws Error for an empty prompt, text that is not UTF-8, or more than 1 MB.
+std::vector<int32_t> prompt_ids(const Model&, const PromptOptions&);
+
+/// A non-negative integer; throws UsageError naming `what`.
+int64_t parse_count(std::string_view text, std::string_view what);
+
+/// "1,2,3" as parts, none empty; throws UsageError naming `what`.
+std::vector<std::string> split_list(std::string_view text, std::string_view what);
+
+}  // namespace headscope::cli

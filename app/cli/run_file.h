@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <set>
+#include <string>
+
+#include "core/base/progress.h"
+#include "core/run/run.h"
+#include "kernels/parallel.h"
+
+namespace headscope::cli {
+
+/// Parts of a run that can be saved: logits, attention, stats, q, k, v, lse, kv ("qk" is q and k).
+std::set<std::string> parse_save_list(const std::string& list);
+
+/// Writes the parts into an HDF5 file with the names and shapes of docs/formats.md, atomically. Throws Error when the
+/// disk cannot hold it, with both numbers.
+void write_run_file(const Run&, const std::set<std::string>& parts, const std::filesystem::path& path,
+                    const ParallelFor&, const Progress&);
+
+}  // namespace headscope::cli

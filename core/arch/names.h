@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string_view>
+
+#include "core/arch/architecture.h"
+
+namespace headscope {
+
+/// The names that files and JSON use: "keys_and_values", "values_only", "keys_only", "latent".
+std::string_view stored_name(Stored);
+
+/// "none", "learned", "rope", "alibi".
+std::string_view position_name(PositionScheme);
+
+}  // namespace headscope

@@ -1,0 +1,185 @@
+// The architecture is more general than the forward pass. Here every field is set to another value: either the
+// logits change, or the model is refused by name. A field that is silently ignored fails.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "core/run/run.h"
+#include "tests/run/random_model.h"
+
+namespace headscope {
+namespace {
+
+using Change = std::function<void(Architecture&)>;
+
+std::vector<float> logits_of(const Architecture& architecture) {
+  Run run(random_model(architecture), {});
+  run.extend(random_ids(architecture, 33));
+  const auto logits = run.last_logits();
+  return {logits.begin(), logits.end()};
+}
+
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) sum += std::abs(a[i] - b[i]);
+  return sum / static_cast<double>(a.size());
+}
+
+struct FieldCase {
+  std::string name;
+  Change change;
+  std::string refusal;  ///< words of the refusal; empty: the logits must change
+  bool gpt2 = false;
+};
+
+Change on_layer(const std::function<void(Layer&)>& change) {
+  return [change](Architecture& a) { change(a.layers[1]); };
+}
+Change on_store(const std::function<void(KvStore&)>& change) {
+  return [change](Architecture& a) { change(a.kv_stores[1]); };
+}
+
+std::vector<FieldCase> changed_cases() {
+  return {
+      {"norm", [](Architecture& a) { a.norm = Norm::layer_norm; }, ""},
+      {"norm_epsilon", [](Architecture& a) { a.norm_epsilon = 0.1; }, ""},
+      {"rope_style", [](Architecture& a) { a.position.rope.style = RotationStyle::interleaved; }, ""},
+      {"rope_dims", [](Architecture& a) { a.position.rope.dims = 4; }, ""},
+      {"rope_base", [](Architecture& a) { a.position.rope.base = 100; }, ""},
+      {"rope_linear", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::linear, 2, 1, 4, 0}; }, ""},
+      {"rope_llama3", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16}; }, ""},
+      {"embedding_scale", [](Architecture& a) { a.embedding_scale = 3; }, ""},
+      {"logits_soft_cap", [](Architecture& a) { a.logits_soft_cap = 1; }, ""},
+      {"lm_head_bias", [](Architecture& a) { a.lm_head_bias = true; }, ""},
+      {"learned_offset", [](Architecture& a) { a.position.learned_offset = 2; }, "", true},
+      {"position_none", [](Architecture& a) { a.position.scheme = PositionScheme::none; }, "", true},
+      {"alibi",
+       [](Architecture& a) {
+         a.position.scheme = PositionScheme::alibi;
+         a.position.alibi_slopes = {0.5, 0.25, 0.125, 0.0625};
+       },
+       "", true},
+      {"scale", on_layer([](Layer& l) { l.scale = 0.3; }), ""},
+      {"window", on_layer([](Layer& l) { l.window = 5; }), ""},
+      {"soft_cap", on_layer([](Layer& l) { l.soft_cap = 0.5; }), ""},
+      {"rotate_query", on_layer([](Layer& l) { l.rotate_query = false; }), ""},
+      {"residual", on_layer([](Layer& l) { l.residual = Residual::parallel; }), ""},
+      {"shared_input_norm",
+       on_layer([](Layer& l) {
+         l.residual = Residual::parallel;
+         l.shared_input_norm = true;
+       }),
+       ""},
+      {"qkv_bias", on_layer([](Layer& l) { l.qkv_bias = true; }), ""},
+      {"output_bias", on_layer([](Layer& l) { l.output_bias = true; }), ""},
+      {"mlp_bias", on_layer([](Layer& l) { l.mlp.bias = true; }), ""},
+      {"mlp_width", on_layer([](Layer& l) { l.mlp.width = 36; }), ""},
+      {"mlp_gated", on_layer([](Layer& l) { l.mlp.gated = false; }), ""},
+      {"activation_gelu", on_layer([](Layer& l) { l.mlp.activation = Activation::gelu; }), ""},
+      {"activation_relu", on_layer([](Layer& l) { l.mlp.activation = Activation::relu; }), ""},
+      {"q_heads", on_layer([](Layer& l) { l.q_heads = 2; }), ""},
+      {"kv_owner",
+       [](Architecture& a) {
+         a.layers[1].kv_owner = 0;
+         a.kv_stores.erase(a.kv_stores.begin() + 1);
+       },
+       ""},
+      {"kv_heads", on_store([](KvStore& s) { s.kv_heads = 1; }), ""},
+      {"key_dim", on_store([](KvStore& s) { s.key_dim = 8; }), ""},
+      {"value_dim", on_store([](KvStore& s) { s.value_dim = 10; }), ""},
+  };
+}
+
+std::vector<FieldCase> refused_cases() {
+  return {
+      {"rope_yarn", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::yarn, 2, 1, 4, 16}; }, "yarn"},
+      {"rope_dynamic", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16}; },
+       "dynamic"},
+      {"qk_norm", on_layer([](Layer& l) { l.qk_norm = true; }), "norms on queries and keys"},
+      {"norm_before", on_layer([](Layer& l) { l.norm_before = false; l.norm_after = true; }), "norm"},
+      {"norm_after", on_layer([](Layer& l) { l.norm_after = true; }), "norms after"},
+      {"experts",
+       on_layer([](Layer& l) {
+         l.mlp.experts = 4;
+         l.mlp.experts_active = 2;
+       }),
+       "mixture of experts"},
+      {"rotate_on_read",
+       [](Architecture& a) {
+         a.layers[1].rotate_on_read = true;
+         a.kv_stores[1].keys_rotated = false;
+       },
+       "rotation of keys when they are read"},
+      {"keys_unrotated", on_store([](KvStore& s) { s.keys_rotated = false; }), "before rotation"},
+      {"store_window",
+       [](Architecture& a) {
+         a.layers[1].window = 8;
+         a.kv_stores[1].window = 8;
+       },
+       "sliding-window cache"},
+      {"values_only",
+       [](Architecture& a) {
+         a.kv_stores[1].stored = Stored::values_only;
+         a.kv_stores[1].keys_rotated = false;
+         a.layers[1].rotate_on_read = true;
+       },
+       "SharedKV"},
+      {"keys_only", on_store([](KvStore& s) { s.stored = Stored::keys_only; }), "slim attention"},
+      {"latent",
+       [](Architecture& a) {
+         a.kv_stores[1].stored = Stored::latent;
+         a.kv_stores[1].kv_heads = 1;
+         a.kv_stores[1].value_dim = 4;
+       },
+       "MLA"},
+  };
+}
+
+class ChangedField : public ::testing::TestWithParam<FieldCase> {};
+
+TEST_P(ChangedField, ChangesTheLogits) {
+  const Architecture plain = GetParam().gpt2 ? small_gpt2_architecture() : small_architecture();
+  Architecture changed = plain;
+  GetParam().change(changed);
+  const double mean = difference(logits_of(changed), logits_of(plain));
+  EXPECT_TRUE(std::isfinite(mean));
+  EXPECT_GT(mean, 1e-4) << GetParam().name << " is ignored";
+}
+
+INSTANTIATE_TEST_SUITE_P(Fields, ChangedField, ::testing::ValuesIn(changed_cases()),
+                         [](const auto& info) { return info.param.name; });
+
+class RefusedField : public ::testing::TestWithParam<FieldCase> {};
+
+TEST_P(RefusedField, IsRefusedByName) {
+  Architecture changed = small_architecture();
+  GetParam().change(changed);
+  try {
+    random_model(changed);
+    FAIL() << GetParam().name << " was accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(GetParam().refusal));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fields, RefusedField, ::testing::ValuesIn(refused_cases()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Fields, ContextIsALimit) {
+  Architecture architecture = small_architecture();
+  Run run(random_model(architecture), {});
+  EXPECT_THROW(run.extend(random_ids(architecture, architecture.context + 1)), Error);
+  run.extend(random_ids(architecture, architecture.context));
+  EXPECT_EQ(run.tokens(), architecture.context);
+}
+
+TEST(Fields, VocabularyIsALimit) {
+  const Architecture architecture = small_architecture();
+  Run run(random_model(architecture), {});
+  for (const int32_t id : {-1, 61}) EXPECT_THROW(run.extend(std::vector<int32_t>{id}), Error);
+}
+
+}  // namespace
+}  // namespace headscope
