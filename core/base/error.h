@@ -40,6 +40,7 @@ std::string quoted(std::string_view text, size_t limit = 80);
 // Exact matches, or a std::string argument would find std::quoted through its namespace.
 inline std::string quoted(const std::string& text, size_t limit = 80) { return quoted(std::string_view(text), limit); }
 inline std::string quoted(std::string& text, size_t limit = 80) { return quoted(std::string_view(text), limit); }
+inline std::string quoted(const char* text, size_t limit = 80) { return quoted(std::string_view(text), limit); }
 
 /// The same for a path, with more room.
 std::string quoted_path(const std::filesystem::path& path);
