@@ -131,7 +131,7 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
   for (int64_t j = 0; j < p.kv_len; ++j) {
     const double w = weights[j];
     if (!is_visible(p, query, j)) continue;
-    if (w > 0) entropy -= w * std::log(w);
+    if (w != 0) entropy -= w * std::log(w);  // NaN stays NaN
     if (argmax < 0 || w > largest) largest = w, argmax = j;
     distance += w * static_cast<double>(position - j);
     if (j < wanted.sink_tokens) sink += w;
@@ -145,7 +145,7 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
   const auto write = [at](float* to, double value) {
     if (to) to[at] = static_cast<float>(value);
   };
-  write(wanted.entropy, std::max(entropy, 0.0));
+  write(wanted.entropy, entropy < 0 ? 0 : entropy);
   write(wanted.max, largest);
   write(wanted.distance, distance);
   write(wanted.distance_variance, variance);

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "tests/kernels/attention_case.h"
+
+namespace headscope::testing {
+
+/// The same attention in plain f32, whole map at once, library exp and tanh: how far rounding alone takes a
+/// result from the reference. Written apart from the reference, so that the two check each other.
+struct NaiveAttention {
+  Results results;
+  std::vector<float> map;  ///< [batch, q_heads, q_len, kv_len]
+};
+
+NaiveAttention naive_attention(const AttentionCase& c);
+
+/// Pools a dense map of one head as a tile request asks, in f32.
+std::vector<float> pool_map(const float* map, int64_t kv_len, const TileRequest& request);
+
+}  // namespace headscope::testing

@@ -1,0 +1,186 @@
+// What tiles promise each other and the forward pass, for every kernel.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "tests/kernels/attention_case.h"
+#include "tests/support/compare.h"
+
+namespace headscope::testing {
+namespace {
+
+CaseSpec map_spec() {
+  CaseSpec spec;
+  spec.q_heads = 4;
+  spec.kv_heads = 2;
+  spec.q_len = 230;
+  spec.kv_len = 530;
+  spec.offset = 300;
+  spec.key_dim = 40;
+  spec.window = 400;
+  spec.soft_cap = 8;
+  spec.alibi = true;
+  return spec;
+}
+
+class Tiles : public ::testing::TestWithParam<AttentionKernel> {
+ protected:
+  const AttentionKernel& kernel_ = GetParam();
+  const AttentionCase case_{map_spec()};
+  const ThreadPool pool_{2};
+  const Results forward_ = run_forward(kernel_, case_, pool_);
+
+  std::vector<float> tile(const TileRequest& request) const {
+    return run_tile(kernel_, case_.problem, forward_, request, pool_);
+  }
+  TileRequest whole(int64_t bin, Pooling pooling) const { return {0, 3, 0, 230, 0, 530, bin, pooling}; }
+};
+
+TEST_P(Tiles, APartIsASliceOfTheMapToTheBit) {
+  const std::vector<float> map = tile(whole(1, Pooling::max));
+  const TileRequest part{0, 3, 101, 222, 7, 529, 1, Pooling::mean};
+  std::vector<float> slice;
+  for (int64_t i = part.row_begin; i < part.row_end; ++i) {
+    slice.insert(slice.end(), map.begin() + i * 530 + part.key_begin, map.begin() + i * 530 + part.key_end);
+  }
+  EXPECT_TRUE(same_bits(tile(part), slice));
+}
+
+TEST_P(Tiles, ACoarseMaximumIsThePoolOfTheFineToTheBit) {
+  const std::vector<float> map = tile(whole(1, Pooling::max));
+  for (const int64_t bin : {2, 7, 64, 128, 1000}) {
+    const TileRequest request = whole(bin, Pooling::max);
+    std::vector<float> pooled(static_cast<size_t>(request.rows() * request.columns()));
+    for (int64_t i = 0; i < 230; ++i) {
+      for (int64_t j = 0; j < 530; ++j) {
+        float& cell = pooled[static_cast<size_t>(i / bin * request.columns() + j / bin)];
+        cell = std::max(cell, map[static_cast<size_t>(i * 530 + j)]);
+      }
+    }
+    EXPECT_TRUE(same_bits(tile(request), pooled)) << "bin " << bin;
+  }
+}
+
+TEST_P(Tiles, ACoarseMeanIsThePoolOfTheFine) {
+  const std::vector<float> map = tile(whole(1, Pooling::mean));
+  for (const int64_t bin : {2, 7, 64, 128, 1000}) {
+    const TileRequest request = whole(bin, Pooling::mean);
+    std::vector<double> sums(static_cast<size_t>(request.rows() * request.columns())), places(sums.size());
+    for (int64_t i = 0; i < 230; ++i) {
+      for (int64_t j = 0; j < 530; ++j) {
+        const auto cell = static_cast<size_t>(i / bin * request.columns() + j / bin);
+        sums[cell] += double{map[static_cast<size_t>(i * 530 + j)]};
+        places[cell] += 1;
+      }
+    }
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] /= places[i];
+    EXPECT_TRUE(all_near(tile(request), sums, 1e-7)) << "bin " << bin;
+  }
+}
+
+TEST_P(Tiles, RowsAddUpToOne) {
+  for (const int64_t bin : {1, 3, 64}) {
+    const TileRequest request = whole(bin, Pooling::mean);
+    const std::vector<float> cells = tile(request);
+    for (int64_t r = 0; r < request.rows(); ++r) {
+      double sum = 0;
+      for (int64_t c = 0; c < request.columns(); ++c) {
+        const int64_t width = std::min(bin, 530 - c * bin);
+        sum += double{cells[static_cast<size_t>(r * request.columns() + c)]} * static_cast<double>(width);
+      }
+      EXPECT_TRUE(difference(sum, 1) <= 2e-6) << "row " << r << " of bin " << bin << ": " << sum;
+    }
+  }
+}
+
+TEST_P(Tiles, ThumbnailIsTheMapPooledByMaximum) {
+  CaseSpec spec = map_spec();
+  spec.offset = 0;
+  spec.cells = 16;
+  spec.bin = 20;
+  const AttentionCase square(spec);
+  const Results forward = run_forward(kernel_, square, pool_);
+  const TileRequest request{0, 2, 0, 230, 0, 320, 20, Pooling::max};
+  const std::vector<float> cells = run_tile(kernel_, square.problem, forward, request, pool_);
+  const std::vector<float> thumbnail(forward.thumbnails.begin() + 2 * 256,
+                                     forward.thumbnails.begin() + 2 * 256 + 12 * 16);
+  EXPECT_TRUE(all_near(thumbnail, cells, 5e-7));
+}
+
+/// One head's rows picked out of a longer problem, as the tile lane asks for them.
+TEST_P(Tiles, APickedHeadGivesTheSameBits) {
+  AttentionProblem one = rows_of(case_.problem, 50, 120);
+  one.q_heads = one.kv_heads = 1;
+  one.q.data += 3 * one.q.head_stride;
+  one.k.data += one.k.head_stride;
+  one.v.data += one.v.head_stride;
+  one.alibi_slopes += 3;
+  Results rows = Results::sized(one, 1);
+  std::copy_n(forward_.row_max.begin() + 3 * 230 + 50, 70, rows.row_max.begin());
+  std::copy_n(forward_.log_sum.begin() + 3 * 230 + 50, 70, rows.log_sum.begin());
+  const TileRequest picked{0, 0, 0, 70, 0, 530, 1, Pooling::max};
+  EXPECT_TRUE(same_bits(run_tile(kernel_, one, rows, picked, pool_), tile({0, 3, 50, 120, 0, 530, 1, Pooling::max})));
+}
+
+/// Asks for a stop when the second task is due.
+class StopAtSecondTask final : public ParallelFor {
+ public:
+  explicit StopAtSecondTask(std::stop_source& source) : source_(source) {}
+  int workers() const override { return 1; }
+  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
+    for (int64_t task = 0; task < tasks; ++task) {
+      if (task == 1) source_.request_stop();
+      body(task, 0);
+    }
+  }
+
+ private:
+  std::stop_source& source_;
+};
+
+TEST_P(Tiles, AStopIsSeenBetweenTasks) {
+  const TileRequest request = whole(1, Pooling::max);
+  Guarded<float> cells(static_cast<size_t>(request.rows() * request.columns()));
+  Guarded<std::byte> workspace(kernel_.tile_workspace(case_.problem, request, 1));
+  std::stop_source source;
+  EXPECT_FALSE(kernel_.tile(case_.problem, forward_.row_max.data(), forward_.log_sum.data(), request, cells.data(),
+                            workspace.span(), StopAtSecondTask(source), source.get_token()));
+  EXPECT_TRUE(cells.untouched(cells.size() - 530, cells.size())) << "the last row was still computed";
+}
+
+/// A long tile of one task: the stop has to be seen inside it.
+TEST_P(Tiles, AStopIsSeenInsideATask) {
+  CaseSpec spec;
+  spec.q_len = spec.kv_len = sanitized() ? 4000 : 8000;
+  spec.key_dim = 64;
+  const AttentionCase longer(spec);
+  const TileRequest request{0, 0, 0, spec.q_len, 0, spec.kv_len, spec.kv_len, Pooling::max};
+  const std::vector<float> zeros(static_cast<size_t>(spec.q_len));
+  Guarded<float> cell(1);
+  Guarded<std::byte> workspace(kernel_.tile_workspace(longer.problem, request, 1));
+  std::stop_source source;
+  std::chrono::steady_clock::time_point asked;
+  std::jthread stopper([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    asked = std::chrono::steady_clock::now();
+    source.request_stop();
+  });
+  const bool done = kernel_.tile(longer.problem, zeros.data(), zeros.data(), request, cell.data(), workspace.span(),
+                                 SerialFor(), source.get_token());
+  const auto back = std::chrono::steady_clock::now();
+  stopper.join();
+  EXPECT_FALSE(done);
+  // The promise is 10 ms; a loaded test machine gets more, but far from the second that the whole tile takes.
+  EXPECT_LT(std::chrono::duration<double>(back - asked).count(), 0.1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Tiles, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
+  std::string name(test.param.name);
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace headscope::testing
