@@ -17,7 +17,7 @@ std::string full_name(const TensorWish& wish, const std::string& prefix) {
   return wish.outside_prefix ? wish.name : prefix + wish.name;
 }
 
-bool is_lm_head(const TensorWish& wish) { return wish.parts.front().weight == Weight::lm_head; }
+bool has_weight(const TensorWish& wish, Weight weight) { return wish.parts.front().weight == weight; }
 
 std::string find_prefix(const TensorSchema& schema, const Index& index) {
   for (const std::string& prefix : schema.prefixes) {
@@ -28,9 +28,22 @@ std::string find_prefix(const TensorSchema& schema, const Index& index) {
   return schema.prefixes.empty() ? std::string() : schema.prefixes.front();
 }
 
+/// The tied lm_head of a file that holds no embedding, or the end.
+Index::const_iterator tied_head(const TensorSchema& schema, const Index& index, TensorBinding& binding) {
+  for (const TensorWish& wish : schema.wishes) {
+    if (!has_weight(wish, Weight::lm_head) || !wish.optional) continue;
+    const auto found = index.find(full_name(wish, binding.prefix));
+    if (found != index.end()) {
+      binding.notes.push_back(fmt::format("the token embedding is stored as {}", headscope::quoted(found->first)));
+    }
+    return found;
+  }
+  return index.end();
+}
+
 std::string missing(const TensorWish& wish, const std::string& name) {
   std::string out = fmt::format("{} is missing (expected shape {})", headscope::quoted(name), shape_of(wish.shape));
-  if (is_lm_head(wish)) out += ": lm_head missing although tie_word_embeddings is false";
+  if (has_weight(wish, Weight::lm_head)) out += ": lm_head missing although tie_word_embeddings is false";
   return out;
 }
 
@@ -54,7 +67,7 @@ std::string problem(const TensorWish& wish, const TensorInfo& tensor) {
 }
 
 void add_notes(const TensorWish& wish, const TensorInfo& tensor, std::vector<std::string>& notes) {
-  if (is_lm_head(wish) && wish.optional) {
+  if (has_weight(wish, Weight::lm_head) && wish.optional) {
     notes.push_back(
         fmt::format("the config ties the output head to the embedding, but the file holds {}: that one is used",
                     headscope::quoted(tensor.name)));
@@ -80,16 +93,16 @@ void note_unused(const TensorSchema& schema, std::span<const TensorInfo> file, c
                               names.size() == 1 ? "is" : "are", listed(names, 5)));
 }
 
-}  // namespace
-
-const BoundTensor* TensorBinding::find(const TensorSchema& schema, Weight weight, int64_t layer) const {
-  for (const BoundTensor& bound : tensors) {
-    for (const WeightPart& part : schema.wishes.at(bound.wish).parts) {
-      if (part.weight == weight && part.layer == layer) return &bound;
-    }
-  }
-  return nullptr;
+[[noreturn]] void refuse(const std::vector<std::string>& problems, std::string_view family, std::string_view source) {
+  const bool one = problems.size() == 1;
+  const size_t shown = std::min<size_t>(problems.size(), 10);
+  fail("{}: {} of this {} model {} missing or {} not fit: {}{}", source,
+       one ? "1 tensor" : fmt::format("{} tensors", problems.size()), family, one ? "is" : "are", one ? "does" : "do",
+       fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
+       problems.size() > shown ? fmt::format("; and {} more", problems.size() - shown) : "");
 }
+
+}  // namespace
 
 TensorBinding bind_tensors(const TensorSchema& schema, std::span<const TensorInfo> file, std::string_view source) {
   Index index;
@@ -103,11 +116,13 @@ TensorBinding bind_tensors(const TensorSchema& schema, std::span<const TensorInf
   for (size_t w = 0; w < schema.wishes.size(); ++w) {
     const TensorWish& wish = schema.wishes[w];
     const std::string name = full_name(wish, out.prefix);
-    const auto found = index.find(name);
+    Index::const_iterator found = index.find(name);
+    if (found == index.end() && has_weight(wish, Weight::token_embedding)) found = tied_head(schema, index, out);
     if (found == index.end()) {
       if (!wish.optional) problems.push_back(missing(wish, name));
       continue;
     }
+    if (used[found->second]) continue;  // the lm_head that stands for the embedding
     const TensorInfo& tensor = file[found->second];
     used[found->second] = true;
     if (std::string what = problem(wish, tensor); !what.empty()) {
@@ -117,14 +132,7 @@ TensorBinding bind_tensors(const TensorSchema& schema, std::span<const TensorInf
     add_notes(wish, tensor, out.notes);
     out.tensors.push_back({found->second, w});
   }
-  if (!problems.empty()) {
-    const size_t shown = std::min<size_t>(problems.size(), 10);
-    const bool one = problems.size() == 1;
-    fail("{}: {} of this {} model {} missing or {} not fit: {}{}", source,
-         one ? "1 tensor" : fmt::format("{} tensors", problems.size()), schema.family, one ? "is" : "are",
-         one ? "does" : "do", fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
-         problems.size() > shown ? fmt::format("; and {} more", problems.size() - shown) : "");
-  }
+  if (!problems.empty()) refuse(problems, schema.family, source);
   note_unused(schema, file, used, out.notes);
   return out;
 }

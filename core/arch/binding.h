@@ -23,9 +23,6 @@ struct TensorBinding {
   std::vector<BoundTensor> tensors;  ///< in the schema's order; each has a supported type and the right shape
   std::vector<std::string> notes;    ///< padded embeddings, unused tensors, which output head is used
   int64_t parameters = 0;            ///< as parameter_count: an lm_head beside tied embeddings is not counted again
-
-  /// The bound tensor that holds (a part of) `weight` of `layer` (-1: outside the layers), or null.
-  const BoundTensor* find(const TensorSchema&, Weight, int64_t layer = -1) const;
 };
 
 /// Finds every wish among the file's tensors. Reads headers only. A tensor that is missing, has an element type
@@ -33,8 +30,9 @@ struct TensorBinding {
 /// expected and found, and how many there are. `source` names the file in it.
 ///
 /// Tied embeddings: when the file holds an lm_head although the config ties it, the lm_head is used and a note says
-/// so, as transformers 5 does when the two differ (when they are equal it makes no difference). Untied and none is
-/// an Error.
+/// so, as transformers 5 does when the two differ (when they are equal it makes no difference). When the file holds
+/// only the lm_head of the two, which is what safetensors' save_model leaves, it is bound as the embedding. Untied
+/// and none is an Error.
 TensorBinding bind_tensors(const TensorSchema&, std::span<const TensorInfo> file, std::string_view source);
 
 }  // namespace headscope

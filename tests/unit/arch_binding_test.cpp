@@ -27,11 +27,23 @@ using testing::Not;
 
 TensorSchema schema_of(const Json& config) { return recognise_family(config, "config.json").schema(load(config)); }
 
+/// The name of the tensor that is bound to `weight` of `layer`, or "".
+std::string bound_name(const TensorBinding& binding, const TensorSchema& schema, std::span<const TensorInfo> file,
+                       Weight weight, int64_t layer = -1) {
+  for (const BoundTensor& bound : binding.tensors) {
+    for (const WeightPart& part : schema.wishes.at(bound.wish).parts) {
+      if (part.weight == weight && part.layer == layer) return file[bound.tensor].name;
+    }
+  }
+  return "";
+}
+
 struct ArchBinding : testing::Test {
   TensorSchema schema = schema_of(llama_config());
   std::vector<TensorInfo> file = file_for(schema, "model.");
 
   TensorBinding bind() const { return bind_tensors(schema, file, "model.safetensors"); }
+  std::string bound(Weight weight, int64_t layer = -1) const { return bound_name(bind(), schema, file, weight, layer); }
   std::string error() const {
     return error_of([&] { bind(); });
   }
@@ -47,11 +59,10 @@ TEST_F(ArchBinding, FindsEveryTensorWhateverTheOrder) {
   for (const BoundTensor& bound : binding.tensors) {
     EXPECT_EQ(file.at(bound.tensor).name, "model." + schema.wishes.at(bound.wish).name);
   }
-  const BoundTensor* key = binding.find(schema, Weight::key, 3);
-  ASSERT_NE(key, nullptr);
-  EXPECT_EQ(file.at(key->tensor).name, "model.layers.3.self_attn.k_proj.weight");
-  EXPECT_EQ(binding.find(schema, Weight::key, 5), nullptr);
-  EXPECT_EQ(binding.find(schema, Weight::lm_head), nullptr);
+  EXPECT_EQ(bound(Weight::key, 3), "model.layers.3.self_attn.k_proj.weight");
+  EXPECT_EQ(bound(Weight::token_embedding), "model.embed_tokens.weight");
+  EXPECT_EQ(bound(Weight::key, 5), "");
+  EXPECT_EQ(bound(Weight::lm_head), "");
 }
 
 TEST_F(ArchBinding, PrefixesAreOptional) {
@@ -107,10 +118,23 @@ TEST_F(ArchBinding, B11TiedEmbeddingsAndAnOutputHead) {
   file.push_back(tensor("lm_head.weight", {512, 64}));
   const TensorBinding binding = bind();
   EXPECT_THAT(binding.notes, ElementsAre(AllOf(HasSubstr("ties"), HasSubstr("lm_head.weight"), HasSubstr("used"))));
-  ASSERT_NE(binding.find(schema, Weight::lm_head), nullptr);
+  EXPECT_EQ(bound(Weight::lm_head), "lm_head.weight");
+  EXPECT_EQ(bound(Weight::token_embedding), "model.embed_tokens.weight");
   EXPECT_EQ(binding.parameters, parameter_count(schema));
   file.back().shape = {512, 63};
   EXPECT_THAT(error(), HasSubstr("\"lm_head.weight\": expected shape [512, 64], found [512, 63]"));
+}
+
+TEST_F(ArchBinding, B11TiedEmbeddingsStoredAsTheOutputHead) {
+  named(file, "model.embed_tokens.weight").name = "lm_head.weight";
+  EXPECT_THAT(bind().notes, ElementsAre(HasSubstr("the token embedding is stored as \"lm_head.weight\"")));
+  EXPECT_EQ(bound(Weight::token_embedding), "lm_head.weight");
+  EXPECT_EQ(bound(Weight::lm_head), "");
+  named(file, "lm_head.weight").shape = {64, 512};
+  EXPECT_THAT(error(), HasSubstr("\"lm_head.weight\": expected shape [512, 64], found [64, 512] (transposed)"));
+  schema = schema_of(with(llama_config(), {{"tie_word_embeddings", false}}));
+  named(file, "lm_head.weight").shape = {512, 64};
+  EXPECT_THAT(error(), HasSubstr("\"model.embed_tokens.weight\" is missing"));
 }
 
 TEST_F(ArchBinding, B11UntiedWithoutAnOutputHead) {
