@@ -14,6 +14,7 @@ namespace headscope {
 namespace {
 
 constexpr std::string_view kv_title = "KV memory";
+constexpr double strip_words_width = 480;
 constexpr double narrowest_bar = 4;  ///< px a token; below it the steps join into an area
 
 void check(const KvData& data) {
@@ -45,13 +46,10 @@ double bytes_after(const KvLayerBytes& layer, int64_t tokens) {
 }
 
 std::string sentence(const KvData& data) {
-  const uint64_t used = total_used(data), allocated = total_allocated(data);
-  std::string out = fmt::format("{} used of {} allocated", format_bytes(used), format_bytes(allocated));
-  if (allocated > 0)
-    out += fmt::format(" ({:.0f} %)", 100.0 * static_cast<double>(used) / static_cast<double>(allocated));
   const auto layers = static_cast<int64_t>(data.layers.size());
-  return out + fmt::format(" by {} layer{} for {} token{}.", layers, layers == 1 ? "" : "s",
-                           format_count(static_cast<uint64_t>(data.facts.tokens)), data.facts.tokens == 1 ? "" : "s");
+  return fmt::format("{} used of {} allocated for {} token{} in {} layer{}.", format_bytes(total_used(data)),
+                     format_bytes(total_allocated(data)), format_count(static_cast<uint64_t>(data.facts.tokens)),
+                     data.facts.tokens == 1 ? "" : "s", layers, layers == 1 ? "" : "s");
 }
 
 class KvPainter {
@@ -68,14 +66,17 @@ class KvPainter {
           fmt::format("layer {} holds {}, the formula says {}", l.layer, format_bytes(l.used), format_bytes(expected)));
       break;
     }
+    // In a strip the words stand beside the chart instead of above it.
+    const bool strip = layout_.height < 260 && layout_.width >= 800;
+    const Layout words{strip ? strip_words_width : layout_.width, layout_.height, layout_.scale, layout_.text};
     Box body;
-    Figure figure = begin_figure(std::string(kv_title), sentence(data_), facts, layout_, body);
-    body.y -= 4;
-    body.height += 4;
-    const double text_height = paint_text(figure, body);
-    body.y += text_height + 16;
-    body.height -= text_height + 16;
-    if (body.width >= 160 && body.height >= 64) paint_chart(figure, body);
+    Figure figure = begin_figure(std::string(kv_title), sentence(data_), facts, words, body);
+    figure.width = layout_.width;
+    const double text_height = paint_text(figure, {body.x, body.y - 4, body.width, body.height});
+    const Box room = strip ? Box{strip_words_width + 16, padding, layout_.width - strip_words_width - 16 - padding,
+                                 layout_.height - padding - 8}
+                           : Box{body.x, body.y + text_height + 12, body.width, body.height - text_height - 12};
+    if (room.width >= 160 && room.height >= 64) paint_chart(figure, room);
     figure.table = table();
     return figure;
   }
@@ -123,30 +124,34 @@ class KvPainter {
   double y_of(double bytes) const { return chart_.bottom() - bytes / top_ * chart_.height; }
 
   void paint_chart(Figure& figure, const Box& room) {
+    const bool has_title = room.height >= 200;  // the axis' name goes first when height is short
+    const double below = has_title ? 36 : 20;
+    chart_ = {room.x, room.y + 20, room.width, room.height - 20 - below};
+    if (chart_.height < 24) return;
     find_top();
-    const int most = std::max(2, static_cast<int>(room.height / 48));
-    const std::vector<Tick> ticks = byte_ticks(top_, most);
+    const std::vector<Tick> ticks = byte_ticks(top_, std::max(2, static_cast<int>(chart_.height / 44)));
     double axis = 0;
     for (const Tick& tick : ticks) axis = std::max(axis, layout_.text.width(tick.label, TextRole::number_small));
     const double names = room.width >= 480 ? layer_names_width() : 0;
-    const double left = room.x + std::ceil((axis + 8) / 4) * 4;
-    chart_ = {left, room.y + 20, room.right() - left - names, room.height - 20 - 36};
-    if (chart_.width < 64 || chart_.height < 24) return;
+    chart_.x = room.x + std::ceil((axis + 8) / 4) * 4;
+    chart_.width = room.right() - chart_.x - names;
+    if (chart_.width < 64) return;
     paint_y_axis(figure, ticks);
     paint_layers(figure);
     if (state_.allocated) paint_allocated(figure);
-    paint_x_axis(figure);
+    paint_x_axis(figure, has_title);
     paint_parts(figure);
     if (names > 0) paint_names(figure);
   }
 
+  /// Leaves 24 px above the highest bytes for the label of the line there.
   void find_top() {
     double most = static_cast<double>(total_used(data_));
     if (state_.allocated) {
       most = std::max(most, static_cast<double>(total_allocated(data_)));
       for (const uint64_t bytes : data_.allocated_history) most = std::max(most, static_cast<double>(bytes));
     }
-    top_ = std::max(1.0, most) * 1.04;
+    top_ = std::max(1.0, most) * chart_.height / std::max(chart_.height / 2, chart_.height - 24);
   }
 
   void paint_y_axis(Figure& figure, const std::vector<Tick>& ticks) {
@@ -174,29 +179,30 @@ class KvPainter {
     // One step a token, or one a pixel where tokens are narrower.
     const int64_t step = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(1 / pitch)));
     const double gap = pitch >= narrowest_bar ? 1 : 0;
-    for (size_t i = 0; i < data_.layers.size(); ++i) {
-      const KvLayerBytes& l = data_.layers[i];
-      const bool chosen = selection_.layer == l.layer;
-      const Paint paint = chosen ? Paint{ColourRole::selection, 0.9} : layer_paint(i);
-      std::vector<Point> upper, lower;
-      for (int64_t from = 0; from < n; from += step) {
-        const int64_t to = std::min(n, from + step);
-        const double x0 = std::round(x_of(static_cast<double>(from))),
-                     x1 = std::round(x_of(static_cast<double>(to))) - gap;
-        const double y0 = y_of(stacked(i + 1, to)), y1 = y_of(stacked(i, to));
-        if (gap > 0) {
-          if (y1 > y0) figure.add(RectMark{{x0, y0, x1 - x0, y1 - y0}, paint, {}});
-        } else {
-          upper.insert(upper.end(), {{x0, y0}, {x1, y0}});
-          lower.insert(lower.end(), {{x0, y1}, {x1, y1}});
-        }
-      }
+    paint_band(figure, 0, data_.layers.size(), step, gap, {figure.background});  // so that no grid line shines through
+    for (size_t i = 0; i < data_.layers.size(); ++i) paint_band(figure, i, i + 1, step, gap, layer_paint(i));
+    paint_regions(figure);
+  }
+
+  /// The bytes of layers [first, last) over all tokens.
+  void paint_band(Figure& figure, size_t first, size_t last, int64_t step, double gap, Paint paint) const {
+    const int64_t n = data_.facts.tokens;
+    std::vector<Point> upper, lower;
+    for (int64_t from = 0; from < n; from += step) {
+      const int64_t to = std::min(n, from + step);
+      const double x0 = std::round(x_of(static_cast<double>(from))),
+                   x1 = std::round(x_of(static_cast<double>(to))) - gap;
+      const double y0 = y_of(stacked(last, to)), y1 = y_of(stacked(first, to));
       if (gap == 0) {
-        upper.insert(upper.end(), lower.rbegin(), lower.rend());
-        figure.add(PolygonMark{std::move(upper), paint});
+        upper.insert(upper.end(), {{x0, y0}, {x1, y0}});
+        lower.insert(lower.end(), {{x0, y1}, {x1, y1}});
+      } else if (y1 > y0) {
+        figure.add(RectMark{{x0, y0, x1 - x0, y1 - y0}, paint, {}});
       }
     }
-    paint_regions(figure);
+    if (gap > 0) return;
+    upper.insert(upper.end(), lower.rbegin(), lower.rend());
+    figure.add(PolygonMark{std::move(upper), paint});
   }
 
   /// What the pointer finds: each layer's part of the last step's height, over the whole width.
@@ -214,29 +220,36 @@ class KvPainter {
 
   void paint_allocated(Figure& figure) {
     const Paint paint{ColourRole::text, 0.7};
-    double label_y = y_of(static_cast<double>(total_allocated(data_)));
-    if (data_.allocated_history.empty()) {
-      const double y = std::round(label_y);
-      figure.add(RectMark{{chart_.x, y, chart_.width, 1}, paint, {}});
+    const double level = std::round(y_of(static_cast<double>(total_allocated(data_))));
+    // The label stands where the line has that height: all along, or at its end.
+    const bool grew = !data_.allocated_history.empty();
+    if (grew) {
+      figure.add(PolylineMark{allocation_steps(), paint, 1});
     } else {
-      std::vector<Point> points;
-      for (int64_t t = 0; t < data_.facts.tokens; ++t) {
-        const double y = y_of(static_cast<double>(data_.allocated_history[static_cast<size_t>(t)]));
-        if (points.empty() || points.back().y != y) points.push_back({x_of(static_cast<double>(t)), y});
-        const double x = x_of(static_cast<double>(t + 1));
-        if (points.size() > 1 && points[points.size() - 2].y == y) {
-          points.back().x = x;
-        } else {
-          points.push_back({x, y});
-        }
-      }
-      figure.add(PolylineMark{std::move(points), paint, 1});
+      figure.add(RectMark{{chart_.x, level, chart_.width, 1}, paint, {}});
     }
-    add_fitted(figure, {chart_.x + 4, label_y - 5}, fmt::format("allocated {}", format_bytes(total_allocated(data_))),
-               TextRole::caption, {ColourRole::text}, Anchor::start, chart_.width, layout_);
+    add_fitted(figure, {grew ? chart_.right() - 4 : chart_.x + 4, level - 6},
+               fmt::format("allocated {}", format_bytes(total_allocated(data_))), TextRole::caption, {ColourRole::text},
+               grew ? Anchor::end : Anchor::start, chart_.width - 8, layout_);
   }
 
-  void paint_x_axis(Figure& figure) {
+  /// Corners of the line of allocated bytes, on pixel centres.
+  std::vector<Point> allocation_steps() const {
+    std::vector<Point> points;
+    for (int64_t t = 0; t < data_.facts.tokens; ++t) {
+      const double y = std::round(y_of(static_cast<double>(data_.allocated_history[static_cast<size_t>(t)]))) + 0.5;
+      const double x0 = std::round(x_of(static_cast<double>(t))) + 0.5,
+                   x1 = std::round(x_of(static_cast<double>(t + 1))) - 0.5;
+      if (!points.empty() && points.back().y == y) {
+        points.back().x = x1;
+        continue;
+      }
+      points.insert(points.end(), {{x0, y}, {x1, y}});
+    }
+    return points;
+  }
+
+  void paint_x_axis(Figure& figure, bool has_title) {
     const double n = static_cast<double>(data_.facts.tokens);
     std::vector<Tick> ticks = nice_ticks(0, n, std::max(2, static_cast<int>(chart_.width / 64)), 1);
     for (const Tick& tick : ticks) {
@@ -245,7 +258,8 @@ class KvPainter {
       add_fitted(figure, {x, chart_.bottom() + 16}, format_count(static_cast<uint64_t>(tick.value)),
                  TextRole::number_small, {ColourRole::dim}, Anchor::middle, 1e9, layout_);
     }
-    add_fitted(figure, {chart_.x + chart_.width / 2, chart_.bottom() + 33}, "tokens", TextRole::caption,
+    if (!has_title) return;
+    add_fitted(figure, {chart_.x + chart_.width / 2, chart_.bottom() + 32}, "tokens", TextRole::caption,
                {ColourRole::dim}, Anchor::middle, chart_.width, layout_);
   }
 
@@ -262,28 +276,35 @@ class KvPainter {
                TextRole::caption, {ColourRole::dim}, Anchor::start, chart_.right() - x - 8, layout_);
   }
 
-  std::string layer_name(const KvLayerBytes& l) const {
-    return fmt::format("layer {}  {}", l.layer, format_bytes(l.used));
-  }
+  static std::string layer_name(const KvLayerBytes& l) { return fmt::format("layer {}", l.layer); }
 
   double layer_names_width() const {
-    double width = 0;
-    for (const auto& l : data_.layers)
-      width = std::max(width, layout_.text.width(layer_name(l), TextRole::number_small));
-    return std::ceil((width + 12) / 4) * 4;
+    double name = 0, bytes = 0;
+    for (const auto& l : data_.layers) {
+      name = std::max(name, layout_.text.width(layer_name(l), TextRole::number_small));
+      bytes = std::max(bytes, layout_.text.width(format_bytes(l.used), TextRole::number_small));
+    }
+    return std::ceil((12 + name + 12 + bytes) / 4) * 4;
   }
 
-  /// Each layer's bytes at the right end of its band, as many as have room.
+  /// Each layer's name and bytes beside its band, as many as have room; the selected one stands out.
   void paint_names(Figure& figure) {
     std::vector<double> centres, extents;
+    const int64_t n = data_.facts.tokens;
     for (size_t i = data_.layers.size(); i-- > 0;) {
-      centres.push_back((y_of(stacked(i + 1, data_.facts.tokens)) + y_of(stacked(i, data_.facts.tokens))) / 2);
+      const double top = y_of(stacked(i + 1, n)), bottom = y_of(stacked(i, n));
+      centres.push_back((top + bottom) / 2);
       extents.push_back(12);
+      if (selection_.layer != data_.layers[i].layer) continue;
+      figure.add(RectMark{{chart_.right() + 2, top, 2, std::max(1.0, bottom - top)}, Paint{ColourRole::selection}, {}});
     }
     for (const size_t i : thinned(centres, extents, 1)) {
       const KvLayerBytes& l = data_.layers[data_.layers.size() - 1 - i];
-      add_fitted(figure, {layout_.width - padding, centres[i] + 4}, layer_name(l), TextRole::number_small,
-                 {ColourRole::dim}, Anchor::end, 1e9, layout_);
+      const Paint paint{selection_.layer == l.layer ? ColourRole::text : ColourRole::dim};
+      add_fitted(figure, {chart_.right() + 12, centres[i] + 4}, layer_name(l), TextRole::number_small, paint,
+                 Anchor::start, 1e9, layout_);
+      add_fitted(figure, {layout_.width - padding, centres[i] + 4}, format_bytes(l.used), TextRole::number_small, paint,
+                 Anchor::end, 1e9, layout_);
     }
   }
 
@@ -324,10 +345,8 @@ KvState kv_state(const Json& json) {
 
 Figure kv(const KvData& data, const KvState& state, const Selection& selection, const Layout& layout) {
   if (data.layers.empty() || data.facts.tokens <= 0) {
-    return empty_figure(std::string(kv_title),
-                        "This view shows how many bytes of KV cache each layer holds, token by token.",
-                        data.facts.model.empty() ? "No model is open." : "Nothing has been run yet.",
-                        data.facts.model.empty() ? "Open a model." : "Run a prompt.", layout);
+    return empty_figure(std::string(kv_title), "Shows how many bytes of KV cache each layer holds, token by token.",
+                        data.facts, layout);
   }
   check(data);
   return KvPainter(data, state, selection, layout).paint();

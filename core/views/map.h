@@ -29,7 +29,8 @@ struct MapData {
 };
 
 struct MapState {
-  bool log_colour = true;  ///< from 1 / (16 n) to 1; else from 0 to the largest weight shown
+  bool log_colour =
+      true;  ///< from 1 / (16 n) to 1; else from 0 to the largest weight shown, token 0 on itself left out
   /// Zoom window in tokens; an end of 0 shows all that the data covers. Cut outwards to whole cells.
   int64_t row_begin = 0, row_end = 0;
   int64_t key_begin = 0, key_end = 0;

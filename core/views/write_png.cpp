@@ -46,7 +46,10 @@ class Rasteriser {
   }
   void operator()(const PolylineMark& p) const { stroke(p.points, p.width, p.paint); }
   void operator()(const PolygonMark& p) const { fill({p.points}, p.paint); }
-  void operator()(const ImageMark& i) const { canvas_.draw_image(scaled(i.box), i.grid, CellColours(i.scale, theme_)); }
+  void operator()(const ImageMark& i) {
+    if (!colours_ || colours_->scale() != i.scale) colours_.emplace(i.scale, theme_);
+    canvas_.draw_image(scaled(i.box), i.grid, *colours_);
+  }
 
  private:
   Rgb rgb(const Paint& paint) const { return colour(paint.role, theme_); }
@@ -94,6 +97,7 @@ class Rasteriser {
   const TextMeasurer& measurer_;
   Theme theme_;
   double scale_;
+  std::optional<CellColours> colours_;  ///< of the image before, mostly the same for all
 };
 
 }  // namespace
@@ -103,7 +107,7 @@ Raster rasterise(const Figure& figure, Theme theme, double scale) {
   Canvas canvas(std::lround(figure.width * scale), std::lround(figure.height * scale),
                 colour(figure.background, theme));
   const TextMeasurer measurer;
-  const Rasteriser draw(canvas, measurer, theme, scale);
+  Rasteriser draw(canvas, measurer, theme, scale);
   for (const Primitive& primitive : figure.primitives) std::visit(draw, primitive.shape);
   return canvas.take();
 }

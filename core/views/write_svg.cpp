@@ -110,14 +110,14 @@ class SvgWriter {
   std::string operator()(const PolygonMark& p) const {
     return fmt::format(R"(<polygon points="{}" {}/>)", points(p.points), paint("fill", p.paint));
   }
-  std::string operator()(const ImageMark& image) const {
+  std::string operator()(const ImageMark& image) {
     if (image.grid.empty()) return {};
     Raster cells{image.grid.cols, image.grid.rows, {}};
     cells.rgb.reserve(static_cast<size_t>(cells.width * cells.height * 3));
-    const CellColours colour_of(image.scale, theme_);
+    if (!colours_ || colours_->scale() != image.scale) colours_.emplace(image.scale, theme_);
     for (int64_t r = 0; r < image.grid.rows; ++r) {
       for (int64_t c = 0; c < image.grid.cols; ++c) {
-        const Rgb rgb = colour_of(static_cast<double>(image.grid.at(r, c)));
+        const Rgb rgb = (*colours_)(static_cast<double>(image.grid.at(r, c)));
         cells.rgb.insert(cells.rgb.end(), {rgb.r, rgb.g, rgb.b});
       }
     }
@@ -137,13 +137,14 @@ class SvgWriter {
 
   Theme theme_;
   TextMeasurer measurer_;
+  std::optional<CellColours> colours_;  ///< of the image before, mostly the same for all
 };
 
 }  // namespace
 
 std::string svg_text(const Figure& figure, Theme theme, double scale) {
   check_picture_size(figure.width, figure.height, scale);
-  const SvgWriter writer(theme);
+  SvgWriter writer(theme);
   std::string out = fmt::format(
       R"(<?xml version="1.0" encoding="UTF-8"?>
 <svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{}" height="{}" viewBox="0 0 {} {}" style="white-space:pre">

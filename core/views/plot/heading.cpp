@@ -87,7 +87,7 @@ Figure begin_figure(std::string title, std::string sentence, const RunFacts& fac
              layout);
   y += title_height;
   for (const std::string& line : layout.text.wrapped(printable(figure.sentence, layout.text), TextRole::text, inner,
-                                                     layout.height < 320 ? 1 : 3)) {
+                                                     layout.height < 160 ? 1 : 3)) {
     add_fitted(figure, {padding, y + 16}, line, TextRole::text, {ColourRole::dim}, Anchor::start, inner, layout);
     y += line_height;
   }
@@ -108,7 +108,7 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
   figure.title = std::move(title);
   figure.sentence = fmt::format("{} {} {}", shows, why, action);
   const double inner = std::max(0.0, layout.width - 2 * padding);
-  const double column = std::min(inner, 520.0);
+  const double column = std::min(inner, 560.0);
   struct Part {
     const std::string& text;
     TextRole role;
@@ -141,6 +141,12 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
     y += line_height;
   }
   return figure;
+}
+
+Figure empty_figure(std::string title, std::string shows, const RunFacts& facts, const Layout& layout) {
+  const bool no_model = facts.model.empty();
+  return empty_figure(std::move(title), std::move(shows), no_model ? "No model is open." : "Nothing has been run yet.",
+                      no_model ? "Open a model." : "Run a prompt.", layout);
 }
 
 }  // namespace headscope

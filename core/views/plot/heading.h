@@ -31,6 +31,8 @@ Figure begin_figure(std::string title, std::string sentence, const RunFacts&, co
 
 /// A figure for a view that has nothing to show: what it shows, why it is empty, the one action that fills it.
 Figure empty_figure(std::string title, std::string shows, std::string why, std::string action, const Layout&);
+/// The same where no model is open or nothing has been run.
+Figure empty_figure(std::string title, std::string shows, const RunFacts&, const Layout&);
 
 /// Adds text, made printable and shortened to `width` px. Adds nothing when not even an ellipsis fits, or
 /// when the letters would leave the figure.

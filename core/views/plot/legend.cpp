@@ -36,10 +36,10 @@ void add_ticks(Figure& figure, const Box& bar, const ColourScale& scale, const L
     const bool first = i == 0, last = i + 1 == ticks.size();
     const double x = bar.x + scale.position(ticks[i].value) * bar.width;
     if (!first && !last) {
+      figure.add(RectMark{{std::round(x), bar.bottom(), 1, 3}, Paint{ColourRole::dim}, {}});
       const double half = width(ticks[i]) / 2;
       if (x - half < free_from || x + half > free_to) continue;
       free_from = x + half + 6;
-      figure.add(RectMark{{std::round(x), bar.bottom(), 1, 3}, Paint{ColourRole::dim}, {}});
     }
     figure.add(TextMark{{first  ? bar.x
                          : last ? bar.right()
@@ -56,22 +56,40 @@ void add_ticks(Figure& figure, const Box& bar, const ColourScale& scale, const L
 
 }  // namespace
 
-void add_legend(Figure& figure, Point at, double width, const ColourScale& scale, const LegendText& text, bool invalid,
-                const Layout& layout) {
-  const Box bar{at.x, at.y + 4, std::clamp(std::floor(width * 0.3), 80.0, 160.0), bar_height};
-  if (width < bar.width || at.y + legend_height > figure.height) return;
+double add_legend(Figure& figure, Point at, double width, const ColourScale& scale, const LegendText& text,
+                  bool invalid, bool stacked, const Layout& layout) {
+  const double swatch = invalid ? 40 : 0;
+  const double length = stacked ? width - swatch - 4 : std::floor(width * 0.4);
+  const Box bar{at.x, at.y + 4, std::clamp(length, 64.0, 208.0), bar_height};
+  if (width < bar.width + swatch || at.y + legend_height > figure.height) return 0;
   figure.add(ImageMark{bar, ramp_grid(scale), scale});
   figure.add(RectMark{bar.grown(1), {}, Paint{ColourRole::line}});
   add_ticks(figure, bar, scale, layout);
   double x = bar.right() + 16;
-  if (invalid && x + 40 < at.x + width) {
+  if (invalid) {
     figure.add(RectMark{{x, bar.y, bar_height, bar_height}, Paint{ColourRole::invalid}, {}});
     figure.add(TextMark{{x, bar.bottom() + 16}, "NaN", TextRole::number_small, {ColourRole::dim}});
     x += 36;
   }
-  const double room = at.x + width - x;
-  add_fitted(figure, {x, at.y + 12}, text.first, TextRole::caption, {ColourRole::dim}, Anchor::start, room, layout);
-  add_fitted(figure, {x, at.y + 28}, text.second, TextRole::caption, {ColourRole::dim}, Anchor::start, room, layout);
+  const Paint paint{ColourRole::dim};
+  const auto line = [&](Point place, std::string_view words) {
+    add_fitted(figure, place, words, TextRole::caption, paint, Anchor::start, at.x + width - place.x, layout);
+  };
+  if (!stacked) {
+    line({x, at.y + 12}, text.first);
+    line({x, at.y + 28}, text.second);
+    return legend_height;
+  }
+  double baseline = at.y + 48;
+  line({at.x, baseline}, text.first);
+  for (const std::string& part : layout.text.wrapped(text.second, TextRole::caption, width, 2)) {
+    line({at.x, baseline += 16}, part);
+  }
+  return baseline + 8 - at.y;
+}
+
+std::string weight_text(double weight) {
+  return weight < 0.0005 ? short_number(weight) : fmt::format("{:.3f}", weight);
 }
 
 std::string scale_text(const ColourScale& scale) {
@@ -82,6 +100,11 @@ std::string scale_text(const ColourScale& scale) {
 std::string pooling_text(int64_t bin, bool mean) {
   if (bin == 1) return "one token a cell";
   return fmt::format("{} of {} x {} tokens a cell", mean ? "mean" : "largest weight", bin, bin);
+}
+
+std::string invalid_text(int64_t count) {
+  if (count == 0) return "";
+  return count == 1 ? "; 1 value is not a number" : fmt::format("; {} values are not numbers", count);
 }
 
 double map_floor(int64_t kv_len) { return 1.0 / (16.0 * static_cast<double>(std::max<int64_t>(1, kv_len))); }

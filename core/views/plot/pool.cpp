@@ -39,13 +39,12 @@ Grid pooled(const Grid& grid, int64_t factor, Pooling pooling, int64_t row_token
   return Grid::of(rows, cols, std::move(out));
 }
 
-bool has_invalid(const Grid& grid) {
+int64_t count_invalid(const Grid& grid) {
+  int64_t count = 0;
   for (int64_t r = 0; r < grid.rows; ++r) {
-    for (int64_t c = 0; c < grid.cols; ++c) {
-      if (std::isnan(grid.at(r, c))) return true;
-    }
+    for (int64_t c = 0; c < grid.cols; ++c) count += std::isnan(grid.at(r, c));
   }
-  return false;
+  return count;
 }
 
 }  // namespace headscope

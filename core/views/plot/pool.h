@@ -13,6 +13,7 @@ Grid pooled(const Grid& grid, int64_t factor, Pooling, int64_t row_tokens, int64
 /// The smallest factor that leaves at most one cell for each device pixel of `pixels`.
 int64_t pool_factor(int64_t cells, double pixels);
 
-bool has_invalid(const Grid&);
+/// How many cells hold no number.
+int64_t count_invalid(const Grid&);
 
 }  // namespace headscope

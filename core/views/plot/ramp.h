@@ -28,12 +28,14 @@ struct ColourScale {
 
   /// Where `value` lies on the ramp, clamped to [0, 1]; NaN for NaN.
   double position(double value) const;
+  friend bool operator==(const ColourScale&, const ColourScale&) = default;
 };
 
 /// The colours of an image's cells, from a table of 1,024 steps. NaN gets the role `invalid`.
 class CellColours {
  public:
   CellColours(const ColourScale&, Theme);
+  const ColourScale& scale() const { return scale_; }
   Rgb operator()(double value) const;
 
  private:

@@ -69,7 +69,12 @@ std::vector<Tick> log_ticks(double lo, double hi) {
 std::string short_number(double value) {
   if (std::isnan(value)) return "NaN";
   const double size = std::abs(value);
-  if (size != 0 && (size < 1e-4 || size >= 99999.5)) return fmt::format("{:.2e}", value);
+  if (size != 0 && (size < 1e-4 || size >= 99999.5)) {
+    std::string text = fmt::format("{:.2e}", value);  // 3.05e-05
+    const size_t exponent = text.find('e') + 2;
+    text.erase(exponent, text.find_first_not_of('0', exponent) - exponent);
+    return text;
+  }
   const int whole_digits = size >= 1 ? static_cast<int>(std::floor(std::log10(size))) + 1 : 0;
   const int leading_zeros = size < 1 && size > 0 ? static_cast<int>(-std::floor(std::log10(size))) - 1 : 0;
   std::string text = fmt::format("{:.{}f}", value, std::max(0, 3 - whole_digits + leading_zeros));

@@ -25,7 +25,7 @@ std::vector<Tick> byte_ticks(double hi, int most);
 /// Both ends of a logarithmic range and the powers of ten between them.
 std::vector<Tick> log_ticks(double lo, double hi);
 
-/// Three significant digits, without an exponent from 0.0001 to 99,999: "0.00104", "21.4", "1".
+/// Three significant digits at most, without an exponent from 0.0001 to 99,999: "0.00104", "21.4", "1", "3.05e-5".
 std::string short_number(double value);
 
 /// Which of the labels to keep so that kept ones are at least `gap` apart: every k-th from the first, with the
