@@ -59,17 +59,12 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer& norma
   // Where two tokens are normalised to the same text the special one is meant, as in the Python package.
   for (const bool special : {true, false}) {
     for (size_t i = 0; i < tokens_.size(); ++i) {
-      const AddedToken& token = tokens_[i];
+      AddedToken& token = tokens_[i];
       if (token.special != special) continue;
+      token.decoded = token.normalized ? normalizer.normalize(token.content, budget) : token.content;
+      if (token.decoded.empty()) fail("{}: the added token {} is normalised to nothing", where, quoted(token.content));
       (token.normalized ? normalized_ : raw_).tokens.push_back(i);
-      if (!token.normalized) {
-        raw.push_back(token.content);
-        continue;
-      }
-      normalized.push_back(normalizer.normalize(token.content, budget));
-      if (normalized.back().empty()) {
-        fail("{}: the added token {} is normalised to nothing", where, quoted(token.content));
-      }
+      (token.normalized ? normalized : raw).push_back(token.decoded);
     }
   }
   for (size_t i = 0; i < tokens_.size(); ++i) by_id_[tokens_[i].id] = i;

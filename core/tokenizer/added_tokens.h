@@ -15,6 +15,7 @@ namespace headscope {
 struct AddedToken {
   int32_t id = 0;
   std::string content;
+  std::string decoded;       ///< what decoding works on: `content`, normalised for a normalised token
   bool single_word = false;  ///< not beside a letter, digit or underscore
   bool lstrip = false;       ///< takes the white space before it along
   bool rstrip = false;       ///< takes the white space behind it along
@@ -26,7 +27,7 @@ struct AddedToken {
 class AddedTokens {
  public:
   AddedTokens() = default;
-  /// `tokens` have distinct contents and ids.
+  /// `tokens` have distinct contents and ids; `decoded` is filled in here.
   AddedTokens(std::vector<AddedToken> tokens, const Normalizer&, const std::string& where);
 
   /// A part of a text: an added token, or text for the model (id -1).

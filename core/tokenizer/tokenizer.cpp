@@ -25,6 +25,7 @@ struct Tokenizer::Impl {
   static std::unique_ptr<const Impl> from_json(std::string_view text, const std::string& name);
   static std::unique_ptr<const Impl> from_vocab_and_merges(const TokenizerFiles&, std::string_view source);
 
+  /// What decoding works on; nullptr when no token has this id.
   const std::string* token(int32_t id) const;
 };
 
@@ -59,7 +60,10 @@ std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_vocab_and_merges(co
   BpeModel model(read_vocab_and_merges(*files.vocab_json, *files.merges_txt, source), std::string(source));
   std::vector<AddedToken> special;
   if (const auto id = model.find("<|endoftext|>")) {
-    special.push_back({.id = *id, .content = "<|endoftext|>", .special = true});
+    AddedToken& end_of_text = special.emplace_back();
+    end_of_text.id = *id;
+    end_of_text.content = "<|endoftext|>";
+    end_of_text.special = true;
   }
   AddedTokens added(std::move(special), Normalizer(), std::string(source));
   return std::make_unique<const Impl>(Impl{std::move(model), std::move(added), Normalizer(), PreTokenizer::gpt2(),
@@ -67,7 +71,7 @@ std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_vocab_and_merges(co
 }
 
 const std::string* Tokenizer::Impl::token(int32_t id) const {
-  if (const AddedToken* found = added.find(id)) return &found->content;
+  if (const AddedToken* found = added.find(id)) return &found->decoded;
   return model.token(id);
 }
 

@@ -1,0 +1,286 @@
+"""Compares HeadScope with transformers (eager attention, f32) on tiny random gpt2 and llama models.
+
+For each model of tests/support/random_models.py: logits, attention maps, row statistics, log-sum-exp, values, KV bytes,
+greedy generation and zeroed heads, for a prompt, for one token and for two. A float64 transformers run tells how far
+f32 rounding alone goes. Prints the worst figure of every check beside what is allowed; exit code 1 if one is exceeded.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+
+import h5py
+import numpy as np
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import random_models  # noqa: E402
+from attention_numbers import log_sum_exp, row_statistics, scores, worst_difference  # noqa: E402
+from program import Headscope  # noqa: E402
+
+EVERYTHING = "logits,attention,stats,q,k,v,lse,kv"
+GENERATED = 12
+
+# Largest allowed figure of each check. Logits are relative to their range (maximum minus minimum) and maps absolute,
+# both against transformers in f32; the others are against float64, where f32 itself is off by a tenth or less of this.
+ALLOWED = {
+    "logits": 1e-4,
+    "maps": 2e-5,
+    "row sums": 1e-5,
+    "entropy": 1e-4,
+    "max": 2e-5,
+    "argmax": 4e-5,  # what the map loses at the key that was named
+    "distance": 2e-3,
+    "distance_variance": 5e-2,
+    "sink": 2e-5,
+    "window": 2e-5,
+    "lse": 1e-5,  # relative to the larger of 1 and the value
+    "maps from q, k, lse": 2e-5,
+    "head outputs": 1e-4,  # relative to the largest
+    "top probabilities": 1e-4,
+    "zeroed logits": 1e-4,
+    "zeroed maps": 2e-5,
+}
+
+
+class Reference:
+    """transformers' view of one saved model."""
+
+    def __init__(self, folder, dtype):
+        self.model = random_models.load(folder, dtype)
+        self.config = self.model.config
+        if self.config.model_type == "gpt2":
+            self.projections = [layer.attn.c_proj for layer in self.model.transformer.h]
+            self.scales = [layer.attn.scaling for layer in self.model.transformer.h]
+            self.kv_heads, self.head_dim = self.config.n_head, self.config.n_embd // self.config.n_head
+        else:
+            self.projections = [layer.self_attn.o_proj for layer in self.model.model.layers]
+            self.scales = [layer.self_attn.scaling for layer in self.model.model.layers]
+            self.kv_heads, self.head_dim = self.config.num_key_value_heads, self.config.head_dim
+        self.layers, self.q_heads = len(self.projections), self.config.num_attention_heads
+
+    def forward(self, ids, zeroed=()):
+        """logits [n, vocab], maps [heads, n, n] and head outputs [n, heads * dim] of each layer, as numpy."""
+        outputs = [None] * self.layers
+
+        def hook(layer):
+            def look(_, arguments):
+                values = arguments[0].clone()
+                outputs[layer] = values[0].numpy()
+                for at, head in zeroed:
+                    if at == layer:
+                        values[..., head * self.head_dim:(head + 1) * self.head_dim] = 0
+                return (values, *arguments[1:])
+            return look
+
+        handles = [part.register_forward_pre_hook(hook(layer)) for layer, part in enumerate(self.projections)]
+        try:
+            with torch.inference_mode():
+                out = self.model(torch.tensor([ids]), output_attentions=True, use_cache=False)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return out.logits[0].numpy(), [maps[0].numpy() for maps in out.attentions], outputs
+
+    def generate(self, ids, count, **more):
+        prompt = torch.tensor([ids])
+        with torch.inference_mode():
+            made = self.model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count,
+                                       do_sample=False, pad_token_id=0, **more)
+        return made[0].tolist()
+
+
+class Figures:
+    """The worst figure of each check."""
+
+    def __init__(self):
+        self.worst = {}
+
+    def add(self, name, value):
+        value = float(value)
+        if not value <= self.worst.get(name, -1.0):  # NaN stays
+            self.worst[name] = value
+
+    def failures(self):
+        return [f"{name}: {value:.2e}, allowed {ALLOWED[name]:.0e}" for name, value in self.worst.items()
+                if not value <= ALLOWED[name]]
+
+    def text(self):
+        return "  ".join(f"{name} {value:.1e}" for name, value in self.worst.items())
+
+
+def relative_to_range(found, expected):
+    """Worst difference of logits, relative to their range."""
+    return worst_difference(found, expected) / float(expected.max() - expected.min())
+
+
+def require_distinct_heads(layers):
+    """Maps of two heads that looked alike could be swapped without being noticed."""
+    for layer, maps in enumerate(layers):
+        for a in range(len(maps)):
+            for b in range(a):
+                assert np.abs(maps[a] - maps[b]).max() > 0.01, f"layer {layer}: heads {b} and {a} look alike"
+
+
+def check_statistics(stats, maps, layer, figures):
+    for name, expected in row_statistics(maps).items():
+        found = stats[name][layer].astype(np.float64)
+        if name != "argmax":
+            figures.add(name, worst_difference(found, expected))
+            continue
+        assert (found == np.floor(found)).all() and (found >= 0).all() and (found <= np.arange(found.shape[1])).all()
+        named = np.take_along_axis(maps, found.astype(np.int64)[..., None], -1)[..., 0]
+        figures.add("argmax", (maps.max(-1) - named).max())
+
+
+def check_layer(file, reference, exact, layer, figures):
+    """One layer of the run file against float64 maps and head outputs."""
+    _, exact_maps, exact_outputs = exact
+    key = f"layer_{layer:03}"
+    maps = file["attention"][key][()]
+    figures.add("row sums", np.abs(maps.astype(np.float64).sum(-1) - 1).max())
+    assert (np.triu(maps, 1) == 0).all(), f"layer {layer}: weight on a later token"
+    check_statistics(file["stats"], exact_maps[layer], layer, figures)
+
+    q, k, v = (file[part][key][()] for part in "qkv")
+    n, heads = maps.shape[1], maps.shape[0]
+    assert q.shape == (heads, n, reference.head_dim), q.shape
+    assert k.shape == v.shape == (reference.kv_heads, n, reference.head_dim), (k.shape, v.shape)
+    values = scores(q, k, reference.scales[layer])
+    lse = file["lse"][key][()].astype(np.float64)
+    expected = log_sum_exp(values)
+    figures.add("lse", worst_difference(lse / np.maximum(1, np.abs(expected)), expected / np.maximum(1, np.abs(expected))))
+    figures.add("maps from q, k, lse", worst_difference(np.exp(values - lse[..., None]), exact_maps[layer]))
+    outputs = np.einsum("hij,hjd->ihd", maps.astype(np.float64), np.repeat(v, heads // reference.kv_heads, axis=0))
+    expected = exact_outputs[layer]
+    figures.add("head outputs", worst_difference(outputs.reshape(n, -1), expected) / np.abs(expected).max())
+
+
+def check_json(run, file, reference, exact_logits, figures):
+    n = len(run["ids"])
+    per_layer = 2 * reference.kv_heads * reference.head_dim * 4 * n  # K and V, f32
+    assert run["kv_bytes_used"] == [per_layer] * reference.layers, run["kv_bytes_used"]
+    assert all(a >= per_layer and a % (per_layer // n) == 0 for a in run["kv_bytes_allocated"]), run["kv_bytes_allocated"]
+    assert file["kv/bytes_used"][()].tolist() == run["kv_bytes_used"]
+    assert file["kv/bytes_allocated"][()].tolist() == run["kv_bytes_allocated"]
+    assert file["tokens/ids"][()].tolist() == run["ids"]
+    last = exact_logits[-1] - exact_logits[-1].max()
+    probabilities = np.exp(last) / np.exp(last).sum()
+    assert len(run["top"]) == min(5, probabilities.size)
+    found = [one["probability"] for one in run["top"]]
+    assert found == sorted(found, reverse=True)
+    figures.add("top probabilities", worst_difference(found, np.sort(probabilities)[::-1][:len(found)]))
+    figures.add("top probabilities", worst_difference(found, probabilities[[one["id"] for one in run["top"]]]))
+
+
+def require_same_tokens(found, expected, reference, prompt):
+    """Greedy tokens are equal; where two logits tie within rounding, both choices are right and the rest is not looked at."""
+    assert len(found) == len(expected), f"{len(found)} tokens, expected {len(expected)}"
+    for i in range(prompt, len(expected)):
+        if found[i] != expected[i]:
+            logits = reference.forward(expected[:i])[0][-1]
+            gap = logits[expected[i]] - logits[found[i]]
+            assert gap <= 1e-6 * (logits.max() - logits.min()), f"token {i}: {found[i]}, expected {expected[i]} ({gap=})"
+            return
+    assert found == expected
+
+
+def check_run(headscope, folder, references, ids, count, out, figures, threads):
+    reference, exact_reference = references
+    run = headscope.json("run", folder, "--ids", ",".join(map(str, ids)), "--generate", count, "--save", EVERYTHING,
+                         "--out", out, "--threads", threads)
+    assert run["prompt_tokens"] == len(ids) and run["ids"][:len(ids)] == ids
+    if count:
+        require_same_tokens(run["ids"], reference.generate(ids, count), reference, len(ids))
+    plain, exact = reference.forward(run["ids"]), exact_reference.forward(run["ids"])
+    if len(ids) > 2:
+        require_distinct_heads(plain[1])
+    with h5py.File(out) as file:
+        assert len(file["attention"]) == reference.layers
+        figures.add("logits", relative_to_range(file["logits"][()], plain[0]))
+        for layer in range(reference.layers):
+            figures.add("maps", worst_difference(file[f"attention/layer_{layer:03}"][()], plain[1][layer]))
+            check_layer(file, reference, exact, layer, figures)
+        check_json(run, file, reference, exact[0], figures)
+    return relative_to_range(plain[0], exact[0]), max(map(worst_difference, plain[1], exact[1]))
+
+
+def check_zeroed(headscope, folder, reference, ids, out, figures):
+    zeroed = [(0, reference.q_heads // 2), (reference.layers - 1, reference.q_heads - 1)]
+    options = [word for layer, head in zeroed for word in ("--zero", f"{layer}:{head}")]
+    run = headscope.json("run", folder, "--ids", ",".join(map(str, ids)), "--save", "logits,attention", "--out", out,
+                         "--threads", 1, *options)
+    assert run["interventions"] == [f"zero {layer}:{head}" for layer, head in zeroed]
+    untouched, (logits, maps, _) = reference.forward(ids)[0], reference.forward(ids, zeroed)
+    assert relative_to_range(untouched, logits) > 0.01, "zeroing the heads changes nothing: choose others"
+    with h5py.File(out) as file:
+        figures.add("zeroed logits", relative_to_range(file["logits"][()], logits))
+        for layer in range(reference.layers):
+            figures.add("zeroed maps", worst_difference(file[f"attention/layer_{layer:03}"][()], maps[layer]))
+
+
+def check_end_of_text(headscope, folder, reference, ids):
+    """Generation stops behind the config's end-of-text token, as transformers' does, unless told not to."""
+    free = reference.generate(ids, GENERATED)
+    made = free[len(ids):]
+    stop = next(i for i in range(3, len(made)) if made[i] not in made[:i])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": [made[stop]]}))
+    arguments = ["run", folder, "--ids", ",".join(map(str, ids)), "--generate", GENERATED, "--threads", 1]
+    stopped = headscope.json(*arguments)["ids"]
+    assert stopped == reference.generate(ids, GENERATED, eos_token_id=made[stop]) == free[:len(ids) + stop + 1], stopped
+    assert headscope.json(*arguments, "--ignore-eos")["ids"] == free
+
+
+def check_model(headscope, one, work):
+    """All checks of one recipe. Returns its figures and a line about f32 itself."""
+    folder = random_models.make(one, work / one.name)
+    references = [Reference(folder, dtype) for dtype in (torch.float32, torch.float64)]
+    reference = references[0]
+    random = np.random.default_rng(len(one.name))
+    ids = random.integers(reference.config.vocab_size, size=int(random.integers(50, 91))).tolist()
+    figures, out = Figures(), work / "run.h5"
+    rounding = check_run(headscope, folder, references, ids, GENERATED, out, figures, threads=2)
+    check_run(headscope, folder, references, ids[:1], 0, out, figures, threads=1)
+    check_run(headscope, folder, references, ids[:2], 0, out, figures, threads=1)
+    check_zeroed(headscope, folder, reference, ids, out, figures)
+    if one.name in ("gpt2-odd-mlp", "llama-gqa"):
+        check_end_of_text(headscope, folder, reference, ids)
+    return figures, rounding
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--headscope", required=True, help="the program to test")
+    parser.add_argument("--only", help="name of one model")
+    options = parser.parse_args()
+    headscope = Headscope(options.headscope)
+    torch.set_num_threads(1)  # these models are too small for more
+    worst, failed, begin = Figures(), [], time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for one in random_models.RECIPES:
+            if options.only not in (None, one.name):
+                continue
+            try:
+                figures, rounding = check_model(headscope, one, pathlib.Path(folder))
+            except AssertionError as error:
+                failed.append(f"{one.name}: {error}")
+                continue
+            failed += [f"{one.name}: {text}" for text in figures.failures()]
+            for name, value in figures.worst.items():
+                worst.add(name, value)
+            print(f"{one.name}: {figures.text()}  (transformers f32 against float64: logits {rounding[0]:.1e}, "
+                  f"maps {rounding[1]:.1e})", flush=True)
+            shutil.rmtree(pathlib.Path(folder) / one.name)
+    print(f"worst of all: {worst.text()}  ({time.monotonic() - begin:.0f} s)")
+    for text in failed:
+        print(f"FAILED {text}")
+    return 1 if failed or not worst.worst else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
