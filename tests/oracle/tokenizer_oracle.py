@@ -11,8 +11,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 import tokenizer_texts
 import tokenizer_zoo
@@ -41,28 +42,44 @@ def joined(pieces):
     return HEX_BYTES.sub(lambda m: bytes([int(m[1], 16)]), "".join(pieces).encode()).decode(errors="replace")
 
 
+def same_nfc(text):
+    """The package's NFC has tables of about Unicode 9 and leaves newer combining marks in their order (documented)."""
+    return normalizers.NFC().normalize_str(text) == unicodedata.normalize("NFC", text)
+
+
+def stories_pieces(text):
+    """<s>, then each text between special tokens with a space before it."""
+    parts = re.split("(</?s>|<unk>)", text)
+    return "<s>" + "".join(p if i % 2 else " " + p.replace("▁", " ") for i, p in enumerate(parts) if p)
+
+
 class Comparison:
     def __init__(self, program, folder, texts):
         self.program, self.folder, self.texts = program, folder, texts
-        self.checks, self.failures = 0, []
+        self.checks, self.failures, self.left_out = 0, [], set()
 
     def equal(self, what, found, expected):
         self.checks += 1
         if found != expected:
             self.failures.append(f"{what}:\n    found    {found!r:.400}\n    expected {expected!r:.400}")
 
-    def run(self, name, tokenizer, path, round_trip=False):
+    def run(self, name, tokenizer, path, normalised=None):
+        """`normalised` tells what the joined pieces of a text must be, for tokenizers that lose nothing."""
         ids = random_ids(tokenizer, 60, 7)
         result = dump(self.program, path, {"texts": self.texts, "ids": ids}, self.folder)
         self.equal(f"{name}: cases", (len(result["texts"]), len(result["ids"])), (len(self.texts), len(ids)))
         expected = tokenizer.encode_batch(self.texts)
         plain = tokenizer.encode_batch(self.texts, add_special_tokens=False)
+        uses_nfc = "NFC" in str(tokenizer.normalizer)
         for text, found, with_special, without in zip(self.texts, result["texts"], expected, plain):
+            if normalised and "<0x" not in text:
+                self.equal(f"{name}: pieces of {text!r:.200}", joined(found["pieces"]), normalised(text))
+            if uses_nfc and not same_nfc(text):
+                self.left_out.add(text)
+                continue
             self.equal(f"{name}: ids of {text!r:.200}", found["ids"], with_special.ids)
             self.equal(f"{name}: plain ids of {text!r:.200}", found["plain"], without.ids)
             self.decoded(name, tokenizer, found)
-            if round_trip and "<0x" not in text:
-                self.equal(f"{name}: pieces of {text!r:.200}", joined(found["pieces"]), text)
         for found in result["ids"]:
             self.decoded(name, tokenizer, found)
 
@@ -99,16 +116,20 @@ def main():
             path = folder / f"zoo{index}.json"
             path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
             comparison.run(label, Tokenizer.from_str(json.dumps(content)), path)
-        comparison.texts = texts + list(tokenizer_texts.every_character())
+        comparison.texts = texts + list(tokenizer_texts.every_character()) + list(tokenizer_texts.decomposed_characters())
         gpt2, gpt2_json, gpt2_pair = tokenizer_zoo.gpt2(merges, folder)
-        comparison.run("GPT-2", gpt2, gpt2_json, round_trip=True)
-        comparison.run("GPT-2's vocab.json and merges.txt", gpt2, gpt2_pair, round_trip=True)
-        comparison.run("GPT-NeoX", Tokenizer.from_file(str(neox)), neox)
-        comparison.run("stories260K", Tokenizer.from_file(str(stories)), stories)
+        comparison.run("GPT-2", gpt2, gpt2_json, str)
+        comparison.run("GPT-2's vocab.json and merges.txt", gpt2, gpt2_pair, str)
+        comparison.run("GPT-NeoX", Tokenizer.from_file(str(neox)), neox,
+                       lambda text: unicodedata.normalize("NFC", text))
+        comparison.run("stories260K", Tokenizer.from_file(str(stories)), stories, stories_pieces)
 
+    # Only texts that list many characters have such marks side by side; more would hide something.
+    comparison.equal("texts left out", len(comparison.left_out) <= 8, True)
     for failure in comparison.failures[:20]:
         print(failure)
-    print(f"{comparison.checks} comparisons on {len(comparison.texts)} texts, {len(comparison.failures)} differ")
+    print(f"{comparison.checks} comparisons on {len(comparison.texts)} texts, "
+          f"{len(comparison.left_out)} texts left out, {len(comparison.failures)} differ")
     return 1 if comparison.failures else 0
 
 

@@ -54,6 +54,15 @@ def every_character():
         yield "".join(part)
 
 
+def decomposed_characters():
+    """The canonical decomposition of every character that has one (of Hangul some), for NFC to compose again."""
+    codes = [c for c in range(sys.maxunicode + 1) if assigned(c) and not (0xAC00 <= c <= 0xD7A3 and c % 61)]
+    changed = [d for d in (unicodedata.normalize("NFD", chr(c)) for c in codes) if len(d) > 1]
+    for i in range(0, len(changed), 256):
+        yield "".join(changed[i:i + 256])
+        yield " ".join(changed[i:i + 256])
+
+
 def random_texts(count, seed):
     """Mixtures of scripts, spaces, marks, specials and broken-up words."""
     rng = random.Random(seed)
