@@ -178,7 +178,7 @@ TEST_P(HandValues, VarianceAtLongDistance) {
 
 /// A tile of one key_dim-1 row with row_max = log_sum = 0 is exp of the keys.
 TEST_P(HandValues, ExpIsAccurate) {
-  if (GetParam().name == "reference") GTEST_SKIP() << "the reference uses the library's exp";
+  const bool cuts = GetParam().name != "reference";  // kernels in f32 count weights below exp(-87) as 0
   AttentionCase c = zero_case(1, 1, 1, 1);
   const int64_t n = 200000;
   c.q = {1};
@@ -193,10 +193,10 @@ TEST_P(HandValues, ExpIsAccurate) {
   for (size_t j = 0; j < weights.size(); ++j) {
     const double exact = std::exp(double{c.k[j]});
     if (c.k[j] < -87.0F) {
-      ASSERT_EQ(weights[j], 0) << c.k[j];
-    } else {
-      worst = std::max(worst, std::abs(double{weights[j]} / exact - 1));
+      ASSERT_TRUE(!cuts || weights[j] == 0) << c.k[j];
+      continue;
     }
+    worst = std::max(worst, std::abs(double{weights[j]} / exact - 1));
   }
   EXPECT_EQ(weights[0], 1);
   EXPECT_LE(worst, 1.3e-7);
