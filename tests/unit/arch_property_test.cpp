@@ -111,6 +111,7 @@ TEST(ArchProperty, MutatedConfigsLoadOrThrowError) {
       a = family->architecture(config, "config.json", notes);
     } catch (const Error& error) {
       EXPECT_LT(std::string_view(error.what()).size(), 1000u);
+      EXPECT_TRUE(std::string_view(error.what()).starts_with("config.json: ")) << error.what();
       ++refused;
       continue;
     }

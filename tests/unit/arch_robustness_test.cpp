@@ -127,7 +127,8 @@ TEST(ArchRobustness, B9SizesBeyondTheLimits) {
   EXPECT_THAT(llama_error({{"vocab_size", int64_t{1} << 40}}), HasSubstr("vocab_size"));
   EXPECT_THAT(llama_error({{"max_position_embeddings", int64_t{1} << 40}}), HasSubstr("max_position_embeddings"));
   EXPECT_THAT(gpt2_error({{"n_layer", 1000000000}}), HasSubstr("n_layer"));
-  EXPECT_THAT(llama_error({{"num_attention_heads", 4096}, {"head_dim", 65536}}), HasSubstr("q_heads * key_dim"));
+  EXPECT_THAT(llama_error({{"num_attention_heads", 4096}, {"head_dim", 65536}}),
+              HasSubstr("config.json: layers[0].q_heads * key_dim"));
 }
 
 TEST(ArchRobustness, B12RopeAndNormNumbers) {

@@ -51,6 +51,14 @@ void read_special_ids(const ConfigReader& reader, Architecture& architecture, st
   }
 }
 
+void validate_config(const Architecture& architecture, std::string_view source) {
+  try {
+    validate(architecture);
+  } catch (const Error& error) {
+    fail("{}: {}", source, error.what());
+  }
+}
+
 TensorWish whole(std::string name, std::vector<int64_t> shape, Weight weight, int64_t layer) {
   TensorWish wish;
   wish.name = std::move(name);

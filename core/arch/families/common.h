@@ -20,6 +20,9 @@ Activation read_activation(const ConfigReader&, const ConfigKey& key, Activation
 /// fed nor come out, and real configs hold some ("none" written as -1, ids of removed tokens).
 void read_special_ids(const ConfigReader&, Architecture&, std::vector<std::string>& notes);
 
+/// validate(), with the file's name before the message: what the checks of single keys let through.
+void validate_config(const Architecture&, std::string_view source);
+
 /// A tensor that is one weight as a whole: [out, in] or a vector.
 TensorWish whole(std::string name, std::vector<int64_t> shape, Weight weight, int64_t layer = -1);
 

@@ -68,7 +68,7 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
     if (by_layer) a.layers.back().scale /= static_cast<double>(i + 1);
     a.kv_stores.push_back({.layer = i, .kv_heads = heads, .key_dim = head_dim, .value_dim = head_dim});
   }
-  validate(a);
+  validate_config(a, source);
   return a;
 }
 

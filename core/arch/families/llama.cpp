@@ -140,7 +140,7 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
     a.kv_stores.push_back(
         {.layer = i, .kv_heads = kv_heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = true});
   }
-  validate(a);
+  validate_config(a, source);
   return a;
 }
 
