@@ -95,7 +95,8 @@ std::string tensor_list(const Checkpoint& checkpoint, bool json) {
   if (json) {
     Json list = Json::array();
     for (const TensorInfo& tensor : checkpoint.tensors()) {
-      list.push_back({{"name", tensor.name}, {"dtype", tensor.dtype_text}, {"shape", tensor.shape}, {"bytes", tensor.bytes}});
+      list.push_back(
+          {{"name", tensor.name}, {"dtype", tensor.dtype_text}, {"shape", tensor.shape}, {"bytes", tensor.bytes}});
     }
     return json_text(list);
   }
@@ -110,7 +111,8 @@ std::string tensor_list(const Checkpoint& checkpoint, bool json) {
 std::string family_list(bool json) {
   if (json) {
     Json list = Json::array();
-    for (const Family& family : families()) list.push_back({{"family", family.name}, {"description", family.description}});
+    for (const Family& family : families())
+      list.push_back({{"family", family.name}, {"description", family.description}});
     return json_text(list);
   }
   std::vector<std::pair<std::string, std::string>> lines;
@@ -130,7 +132,8 @@ void describe_model(const Options& options, Context& context) {
     return;
   }
   const ModelDescription description = describe(*checkpoint);
-  context.output = context.global.json ? json_text(as_json(*checkpoint, description)) : as_text(*checkpoint, description);
+  context.output =
+      context.global.json ? json_text(as_json(*checkpoint, description)) : as_text(*checkpoint, description);
   print_notes(context, description.notes);
 }
 
@@ -143,7 +146,8 @@ void add_info(CLI::App& app, Action& action) {
   command->add_flag("--tensors", options->tensors, "List the tensors instead");
   command->add_flag("--families", options->families, "List the model families that can be opened");
   command->footer("Example: headscope info models/gpt2 --json");
-  command->callback([options, &action] { action = [options](Context& context) { describe_model(*options, context); }; });
+  command->callback(
+      [options, &action] { action = [options](Context& context) { describe_model(*options, context); }; });
 }
 
 }  // namespace headscope::cli

@@ -49,7 +49,10 @@ void report(const Options& options, Context& context) {
     for (const int64_t batch : batches) {
       for (const int64_t tokens : contexts) {
         const int64_t bytes = kv_bytes(model.architecture, batch, tokens, width);
-        json.push_back({{"model", model.name}, {"batch", batch}, {"context", tokens}, {"bytes", bytes},
+        json.push_back({{"model", model.name},
+                        {"batch", batch},
+                        {"context", tokens},
+                        {"bytes", bytes},
                         {"bytes_per_token", per_token}});
         rows.push_back({model.name, format_count(batch), format_count(tokens), format_count(bytes),
                         format_bytes(static_cast<uint64_t>(bytes)), format_count(per_token)});
@@ -66,7 +69,8 @@ void add_kv(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("kv", "KV-cache memory by formula");
   command->add_option("MODEL", options->models, "Hugging Face folders or .h5 files")->required();
   command->add_option("--batch", options->batch, "Batch sizes: 1,8,64")->capture_default_str();
-  command->add_option("--context", options->context, "Tokens in each sequence: 1k,8k,128k (1k = 1,024)")->capture_default_str();
+  command->add_option("--context", options->context, "Tokens in each sequence: 1k,8k,128k (1k = 1,024)")
+      ->capture_default_str();
   command->footer("Example: headscope kv models/gpt2 --batch 1,8 --context 1k,8k --dtype bf16");
   command->callback([options, &action] { action = [options](Context& context) { report(*options, context); }; });
 }

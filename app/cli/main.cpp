@@ -43,7 +43,8 @@ void add_global_options(CLI::App& app, GlobalOptions& global) {
   app.add_option("--device", global.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--dtype", global.dtype, "Type of weights, linear layers and KV cache: f32, bf16 or f16")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}));
-  app.add_option("--threads", global.threads, "Threads; 0 takes as many as the machine has")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", global.threads, "Threads; 0 takes as many as the machine has")
+      ->check(CLI::Range(0, 1024));
   app.add_option("--seed", global.seed, "Seed of everything random");
   app.add_flag("--json", global.json, "Print JSON");
   app.add_flag("--quiet", global.quiet, "No progress, no notes");
@@ -64,8 +65,9 @@ int perform(const Action& action, Context& context, const SignalWatch& signals) 
   } catch (const Error& error) {
     return report(error.what(), exit_failure);
   } catch (const std::bad_alloc&) {
-    return report("there is not enough memory for this; close other programs, or use a shorter prompt or a smaller model",
-                  exit_failure);
+    return report(
+        "there is not enough memory for this; close other programs, or use a shorter prompt or a smaller model",
+        exit_failure);
   } catch (const std::exception& error) {
     return report(fmt::format("internal error: {}", error.what()).c_str(), exit_internal);
   }
@@ -77,9 +79,10 @@ int perform(const Action& action, Context& context, const SignalWatch& signals) 
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("HeadScope opens transformer checkpoints, shows what each attention head attends to and what the KV "
-               "cache holds.",
-               "headscope");
+  CLI::App app(
+      "HeadScope opens transformer checkpoints, shows what each attention head attends to and what the KV "
+      "cache holds.",
+      "headscope");
   app.set_version_flag("--version", "headscope " HEADSCOPE_VERSION);
   app.require_subcommand(1);
   app.fallthrough();

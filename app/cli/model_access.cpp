@@ -62,7 +62,8 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
   std::vector<Intervention> interventions;
   for (const std::string& text : texts) {
     const size_t colon = text.find(':');
-    if (colon == std::string::npos) throw UsageError(fmt::format("--zero {} must be LAYER:HEAD, as in 2:5", quoted(text)));
+    if (colon == std::string::npos)
+      throw UsageError(fmt::format("--zero {} must be LAYER:HEAD, as in 2:5", quoted(text)));
     interventions.push_back({Intervention::Kind::zero_head, parse_count(text.substr(0, colon), "--zero layer"),
                              parse_count(text.substr(colon + 1), "--zero head")});
   }

@@ -33,13 +33,14 @@ CLI::App* add_conversion(CLI::App& app, Action& action, const char* name, const 
 }  // namespace
 
 void add_pack(CLI::App& app, Action& action) {
-  add_conversion(app, action, "pack", "Put a checkpoint, its config and tokenizer into one .h5 file", "The .h5 file to write",
-                 pack_checkpoint)
+  add_conversion(app, action, "pack", "Put a checkpoint, its config and tokenizer into one .h5 file",
+                 "The .h5 file to write", pack_checkpoint)
       ->footer("Example: headscope pack models/gpt2 gpt2.h5");
 }
 
 void add_unpack(CLI::App& app, Action& action) {
-  add_conversion(app, action, "unpack", "Turn a checkpoint into a Hugging Face folder", "The folder to make", unpack_checkpoint)
+  add_conversion(app, action, "unpack", "Turn a checkpoint into a Hugging Face folder", "The folder to make",
+                 unpack_checkpoint)
       ->footer("Example: headscope unpack gpt2.h5 models/gpt2-again");
 }
 

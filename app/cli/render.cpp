@@ -60,8 +60,8 @@ Figure draw_atlas(const Scene& scene) {
 
 Figure draw_map(const Scene& scene) {
   const MapState state = map_state(scene.state);
-  const MapWindow window{scene.options.layer, scene.options.head, state.row_begin, state.row_end, state.key_begin,
-                         state.key_end};
+  const MapWindow window{scene.options.layer, scene.options.head, state.row_begin,
+                         state.row_end,       state.key_begin,    state.key_end};
   const auto cells = static_cast<int64_t>(std::min(scene.layout.width, scene.layout.height) * scene.layout.scale);
   return map(noted(map_data(scene.run, window, cells, scene.workers), scene), state, scene.selection, scene.layout);
 }
@@ -88,7 +88,8 @@ const Drawer& find_drawer(const std::string& view) {
 
 std::pair<double, double> parse_size(const std::string& text) {
   const size_t cross = text.find('x');
-  if (cross == std::string::npos) throw UsageError(fmt::format("--size {} must be WIDTHxHEIGHT, as in 1280x800", quoted(text)));
+  if (cross == std::string::npos)
+    throw UsageError(fmt::format("--size {} must be WIDTHxHEIGHT, as in 1280x800", quoted(text)));
   return {static_cast<double>(parse_count(text.substr(0, cross), "--size width")),
           static_cast<double>(parse_count(text.substr(cross + 1), "--size height"))};
 }
@@ -151,7 +152,8 @@ void render(const Options& options, Context& context) {
   const RunSnapshot snapshot = run.snapshot();
   const ThreadPool workers(worker_count(context));
   const TextMeasurer measurer;
-  const Scene scene{snapshot, options, state, selection_of(options), {width, height, options.scale, measurer}, workers, notes};
+  const Scene scene{snapshot, options, state, selection_of(options), {width, height, options.scale, measurer},
+                    workers,  notes};
   const Figure figure = drawer.draw(scene);
   write_figure(figure, options.out, theme, options.scale);
   if (options.summary) context.output = summary_of(snapshot, figure, notes);
@@ -168,18 +170,24 @@ void add_render(CLI::App& app, Action& action) {
   for (const ViewInfo& view : views()) names.push_back(view.name);
   command->add_option("--view", options->view, fmt::format("One of {}", listed(names)))->capture_default_str();
   add_prompt_options(*command, options->prompt);
-  command->add_option("--generate", options->generate, "Tokens to generate after the prompt")->check(CLI::NonNegativeNumber);
+  command->add_option("--generate", options->generate, "Tokens to generate after the prompt")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
   command->add_option("--zero", options->zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
-  options->layer_option = command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
-  options->head_option = command->add_option("--head", options->head, "The selected query head")->check(CLI::NonNegativeNumber);
+  options->layer_option =
+      command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
+  options->head_option =
+      command->add_option("--head", options->head, "The selected query head")->check(CLI::NonNegativeNumber);
   command->add_option("--state", options->state, "JSON file with the view's state");
   command->add_option("--size", options->size, "WIDTHxHEIGHT in px")->capture_default_str();
   command->add_option("--scale", options->scale, "Device pixels per px, 1 to 4")->capture_default_str();
-  command->add_option("--theme", options->theme, "dark or light")->check(CLI::IsMember({"dark", "light"}))->capture_default_str();
+  command->add_option("--theme", options->theme, "dark or light")
+      ->check(CLI::IsMember({"dark", "light"}))
+      ->capture_default_str();
   command->add_option("--out", options->out, "The .svg, .png or .csv file to write")->required();
   command->add_flag("--summary", options->summary, "Print what was run, too");
-  command->footer("Example: headscope render models/gpt2 --view map --layer 5 --head 1 --prompt \"The cat sat\" --out map.svg");
+  command->footer(
+      "Example: headscope render models/gpt2 --view map --layer 5 --head 1 --prompt \"The cat sat\" --out map.svg");
   command->callback([options, &action] { action = [options](Context& context) { render(*options, context); }; });
 }
 

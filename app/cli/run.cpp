@@ -1,5 +1,6 @@
+#include <chrono>
 #include <memory>
-#include <thread>
+#include <utility>
 
 #include "app/cli/command.h"
 #include "app/cli/model_access.h"
@@ -31,7 +32,8 @@ LogitsWanted parse_logits(const std::string& text) {
   if (text == "all") return LogitsWanted::all();
   const size_t colon = text.find(':');
   if (colon == std::string::npos) throw UsageError(fmt::format("--logits {} must be last, all or a:b", quoted(text)));
-  const LogitsWanted wanted{parse_count(text.substr(0, colon), "--logits"), parse_count(text.substr(colon + 1), "--logits")};
+  const LogitsWanted wanted{parse_count(text.substr(0, colon), "--logits"),
+                            parse_count(text.substr(colon + 1), "--logits")};
   if (wanted.begin >= wanted.end) throw UsageError(fmt::format("--logits {} is an empty range", quoted(text)));
   return wanted;
 }
@@ -48,6 +50,23 @@ RunOptions run_options(const Options& options, const std::set<std::string>& part
   return wanted;
 }
 
+/// Wall-clock seconds of the stages of a run.
+class Stopwatch {
+ public:
+  /// Seconds since the last call, or since the start.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+struct Seconds {
+  double load = 0, prompt = 0, generate = 0;
+};
+
 /// One number for each layer, 0 for layers that own no cache.
 Json by_layer(const RunSnapshot& run, int64_t KvRows::*bytes) {
   std::vector<int64_t> list(run.layers.size(), 0);
@@ -59,7 +78,7 @@ std::string token_text(const Model& model, int32_t id) {
   return model.has_tokenizer() ? model.tokenizer().pieces(std::span(&id, 1)).front() : std::string();
 }
 
-Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top) {
+Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top, const Seconds& seconds) {
   const Model& model = run.model();
   Json json;
   json["model"] = snapshot.model;
@@ -78,6 +97,7 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   json["device"] = snapshot.device;
   json["dtype"] = snapshot.dtype;
   json["kernel"] = snapshot.kernel;
+  json["seconds"] = {{"load", seconds.load}, {"prompt", seconds.prompt}, {"generate", seconds.generate}};
   json["version"] = snapshot.version;
   return json;
 }
@@ -93,7 +113,8 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   }
   const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
   out += facts_table({
-      {"tokens", fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
+      {"tokens",
+       fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
       {"KV cache", fmt::format("{} used, {} allocated", bytes(used), bytes(allocated))},
       {"computed", fmt::format("{}, {}, kernel {}", snapshot.device, snapshot.dtype, snapshot.kernel)},
   });
@@ -116,16 +137,22 @@ void run_prompt(const Options& options, Context& context) {
   sampling.seed = context.global.seed;
   Sampler sampler(sampling);
 
+  Stopwatch watch;
+  Seconds seconds;
   const auto model = load_model(options.model, context);
   const auto ids = prompt_ids(*model, options.prompt);
   const Progress progress = context.progress();
   Run run(model, run_options(options, parts, ids.size()));
+  seconds.load = watch.lap();
   run.extend(ids, progress);
   run.end_prompt();
+  seconds.prompt = watch.lap();
   generate(run, sampler, options.generate, options.ignore_eos, progress);
+  seconds.generate = watch.lap();
   if (!options.out.empty()) write_run_file(run, parts, options.out, ThreadPool(worker_count(context)), progress);
   const RunSnapshot snapshot = run.snapshot();
-  context.output = context.global.json ? json_text(as_json(run, snapshot, options.top)) : as_text(run, snapshot, options.top);
+  context.output = context.global.json ? json_text(as_json(run, snapshot, options.top, seconds))
+                                       : as_text(run, snapshot, options.top);
 }
 
 }  // namespace
@@ -136,17 +163,20 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
   add_prompt_options(*command, options->prompt);
   command->add_option("--generate", options->generate, "Tokens to generate")->check(CLI::NonNegativeNumber);
-  command->add_option("--save", options->save, "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
+  command->add_option("--save", options->save,
+                      "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
   command->add_option("--out", options->out, "The .h5 file to save to");
   command->add_option("--top", options->top, "How many of the likeliest next tokens to print")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--logits", options->logits, "Positions whose logits are computed: last, all or a:b");
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
   command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");
   command->add_option("--top-p", options->sampling.top_p, "Sample from the likeliest that make up this probability");
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
   command->add_option("--zero", options->zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
-  command->footer("Example: headscope run models/gpt2 --prompt \"The cat sat\" --generate 20 --save attention,stats --out cat.h5");
+  command->footer(
+      "Example: headscope run models/gpt2 --prompt \"The cat sat\" --generate 20 --save attention,stats --out cat.h5");
   command->callback([options, &action] { action = [options](Context& context) { run_prompt(*options, context); }; });
 }
 

@@ -74,8 +74,9 @@ void write_attention(const Job& job) {
     const Shape shape = {unsigned_of(job.q_heads(layer)), unsigned_of(n), unsigned_of(n)};
     Hdf5DatasetWriter dataset = job.file.create(layer_path("attention", layer), DType::f32, shape);
     for (int64_t head = 0; head < job.q_heads(layer); ++head) {
-      job.progress.step("saving maps", (static_cast<double>(layer) + static_cast<double>(head) /
-                                        static_cast<double>(job.q_heads(layer))) / static_cast<double>(job.layers()));
+      job.progress.step("saving maps", (static_cast<double>(layer) +
+                                        static_cast<double>(head) / static_cast<double>(job.q_heads(layer))) /
+                                           static_cast<double>(job.layers()));
       for (int64_t row = 0; row < n; row += block) {
         const int64_t end = std::min(n, row + block);
         const Tile tile = compute_tile(job.snapshot, {layer, head, row, end, 0, n}, job.workers, job.progress.stop);
@@ -210,10 +211,14 @@ uint64_t logits_bytes(const Architecture& architecture, uint64_t tokens) {
 uint64_t small(const Architecture&, uint64_t) { return 0; }
 
 constexpr Part all_parts[] = {
-    {"logits", write_logits, logits_bytes}, {"attention", write_attention, attention_bytes},
-    {"stats", write_statistics, small},     {"q", write_queries, small},
-    {"k", write_keys, small},               {"v", write_values, small},
-    {"lse", write_lse, small},              {"kv", write_kv_bytes, small},
+    {"logits", write_logits, logits_bytes},
+    {"attention", write_attention, attention_bytes},
+    {"stats", write_statistics, small},
+    {"q", write_queries, small},
+    {"k", write_keys, small},
+    {"v", write_values, small},
+    {"lse", write_lse, small},
+    {"kv", write_kv_bytes, small},
 };
 
 void check_disk(const Job& job, const std::set<std::string>& parts, const std::filesystem::path& path) {
@@ -239,9 +244,11 @@ std::set<std::string> parse_save_list(const std::string& list) {
       parts.insert({"q", "k"});
       continue;
     }
-    const bool known = std::any_of(std::begin(all_parts), std::end(all_parts), [&](const Part& part) { return part.name == name; });
+    const bool known =
+        std::any_of(std::begin(all_parts), std::end(all_parts), [&](const Part& part) { return part.name == name; });
     if (!known) {
-      throw UsageError(fmt::format("--save: {} is unknown; choose from logits, attention, stats, q, k, v, lse, kv, qk", quoted(name)));
+      throw UsageError(fmt::format("--save: {} is unknown; choose from logits, attention, stats, q, k, v, lse, kv, qk",
+                                   quoted(name)));
     }
     parts.insert(name);
   }

@@ -74,8 +74,9 @@ void check_kernels(const ParallelFor& workers, std::vector<Check>& checks) {
   const auto reference = trial.output(kernels.front(), workers);
   for (const AttentionKernel& kernel : kernels.subspan(1)) {
     const double error = relative_error(trial.output(kernel, workers), reference);
-    checks.push_back({fmt::format("kernel {}", kernel.name), error <= 1e-5,
-                      fmt::format("largest difference from the double reference {:.1e} of the largest value, allowed 1e-5", error)});
+    checks.push_back(
+        {fmt::format("kernel {}", kernel.name), error <= 1e-5,
+         fmt::format("largest difference from the double reference {:.1e} of the largest value, allowed 1e-5", error)});
   }
 }
 
@@ -140,10 +141,12 @@ Check check_kv_bytes(const RunSnapshot& run) {
   for (const KvRows& store : run.stores) used += store.used_bytes;
   const int64_t formula = kv_bytes(*run.architecture, 1, run.tokens(), 4);
   return {"KV bytes = formula", used == formula,
-          fmt::format("{} bytes in the cache, {} by formula for {} tokens", format_count(used), format_count(formula), run.tokens())};
+          fmt::format("{} bytes in the cache, {} by formula for {} tokens", format_count(used), format_count(formula),
+                      run.tokens())};
 }
 
-void check_model(const std::string& path, const Context& context, const ParallelFor& workers, std::vector<Check>& checks) {
+void check_model(const std::string& path, const Context& context, const ParallelFor& workers,
+                 std::vector<Check>& checks) {
   const auto model = load_model(path, context);
   const Progress progress = context.progress();
   const auto ids = verification_ids(*model);
@@ -158,7 +161,8 @@ void check_model(const std::string& path, const Context& context, const Parallel
 
 std::string as_text(const std::vector<Check>& checks) {
   std::string out;
-  for (const Check& check : checks) out += fmt::format("{}  {}: {}\n", check.passed ? "ok    " : "FAILED", check.name, check.detail);
+  for (const Check& check : checks)
+    out += fmt::format("{}  {}: {}\n", check.passed ? "ok    " : "FAILED", check.name, check.detail);
   return out;
 }
 

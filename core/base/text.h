@@ -21,6 +21,9 @@ inline constexpr char32_t invalid_code_point = 0xFFFFFFFF;
 /// are not UTF-8 (stray, cut, overlong, surrogate, beyond U+10FFFF) give `invalid_code_point` and move by one.
 char32_t decode_utf8(std::string_view text, size_t& position);
 
+/// Appends `code` (a Unicode scalar value) as UTF-8.
+void append_utf8(std::string& out, char32_t code);
+
 /// Position of the first byte that is not UTF-8; text.size() if all of it is.
 size_t valid_utf8_prefix(std::string_view text);
 

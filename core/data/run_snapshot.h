@@ -41,8 +41,8 @@ struct LayerRows {
 /// The cache of one owning layer: keys and values as stored, and their bytes as the storage has them.
 struct KvRows {
   int64_t layer = 0;
-  RowsView k;  ///< [n, kv_heads * key_dim]
-  RowsView v;  ///< [n, kv_heads * value_dim]
+  RowsView k;                   ///< [n, kv_heads * key_dim]
+  RowsView v;                   ///< [n, kv_heads * value_dim]
   int64_t used_bytes = 0;       ///< written rows x row bytes
   int64_t allocated_bytes = 0;  ///< whole current storage
 };
@@ -59,11 +59,11 @@ struct RunSnapshot {
   std::vector<std::string> pieces;  ///< text of each id, empty without a tokenizer
   int64_t prompt_tokens = 0;
   std::vector<LayerRows> layers;
-  std::vector<KvRows> stores;               ///< one for each owning layer, ascending
-  std::vector<std::string> interventions;   ///< "zero 2:5"; empty when the model is as it is
-  std::vector<int64_t> allocated_history;   ///< [n] KV bytes allocated when token i was written
-  int64_t viewer_bytes = 0;                 ///< queries, statistics, replaced buffers
-  int64_t kv_peak_bytes = 0;                ///< largest KV allocation, growth copies included
+  std::vector<KvRows> stores;              ///< one for each owning layer, ascending
+  std::vector<std::string> interventions;  ///< "zero 2:5"; empty when the model is as it is
+  std::vector<int64_t> allocated_history;  ///< [n] KV bytes allocated when token i was written
+  int64_t viewer_bytes = 0;                ///< queries, statistics, replaced buffers
+  int64_t kv_peak_bytes = 0;               ///< largest KV allocation, growth copies included
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   const KvRows& store_of(int64_t layer) const;

@@ -10,8 +10,8 @@ namespace headscope {
 class Workspace {
  public:
   explicit Workspace(size_t bytes)
-      : bytes_(bytes), data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64}))) {}
-  ~Workspace() { ::operator delete(data_, std::align_val_t{64}); }
+      : bytes_(bytes), data_(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{64}))) {}
+  ~Workspace() { ::operator delete (data_, std::align_val_t{64}); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 

@@ -7,8 +7,8 @@ ModelDescription describe(const Checkpoint& checkpoint) {
   const std::string source = checkpoint.path().string();
   std::filesystem::path path = checkpoint.path();
   if (path.filename().empty()) path = path.parent_path();
-  description.name = path.filename() == "." ? std::filesystem::canonical(path).filename().string()
-                                            : path.filename().string();
+  description.name =
+      path.filename() == "." ? std::filesystem::canonical(path).filename().string() : path.filename().string();
   description.notes.assign(checkpoint.notes().begin(), checkpoint.notes().end());
   description.family = &recognise_family(checkpoint.config(), source);
   description.architecture = description.family->architecture(checkpoint.config(), source, description.notes);

@@ -112,7 +112,8 @@ Model::Model(std::string name, Architecture architecture, Weights weights, std::
 Model::~Model() = default;
 
 const Tokenizer& Model::tokenizer() const {
-  if (!tokenizer_) fail("{} cannot turn text into tokens: {}; give token ids with --ids", quoted(name_), tokenizer_problem_);
+  if (!tokenizer_)
+    fail("{} cannot turn text into tokens: {}; give token ids with --ids", quoted(name_), tokenizer_problem_);
   return *tokenizer_;
 }
 

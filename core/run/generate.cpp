@@ -36,7 +36,8 @@ std::vector<double> relative_weights(std::span<const float> logits, const std::v
 
 void require_numbers(std::span<const float> logits) {
   for (const float logit : logits) {
-    if (!std::isfinite(logit)) fail("the logits hold values that are not finite numbers; no token can be chosen from them");
+    if (!std::isfinite(logit))
+      fail("the logits hold values that are not finite numbers; no token can be chosen from them");
   }
   if (logits.empty()) fail("there are no logits yet: run a prompt of at least one token first");
 }

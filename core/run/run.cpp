@@ -260,8 +260,8 @@ RunSnapshot Run::snapshot() const {
   if (state.model->has_tokenizer()) snapshot.pieces = state.model->tokenizer().pieces(state.ids);
   snapshot.prompt_tokens = state.prompt_tokens.value_or(state.position());
   for (const LayerRecord& record : state.records) {
-    snapshot.layers.push_back({record.q.view(), record.row_max.view(), record.log_sum.view(),
-                               record.statistics.view(), record.thumbnails});
+    snapshot.layers.push_back(
+        {record.q.view(), record.row_max.view(), record.log_sum.view(), record.statistics.view(), record.thumbnails});
   }
   snapshot.stores = state.cache.rows();
   for (const Intervention& change : state.options.interventions) snapshot.interventions.push_back(change.text());

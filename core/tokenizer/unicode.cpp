@@ -83,12 +83,6 @@ std::string repaired(std::string_view bytes, const Broken& broken) {
 
 }  // namespace
 
-void append_utf8(std::string& out, char32_t code) {
-  std::array<utf8proc_uint8_t, 4> buffer;
-  const auto length = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code), buffer.data());
-  out.append(reinterpret_cast<const char*>(buffer.data()), static_cast<size_t>(length));
-}
-
 std::string nfc(std::string_view text) {
   // Everything below U+0300 is in form C already, and its UTF-8 begins with a byte below 0xCC.
   if (std::all_of(text.begin(), text.end(), [](unsigned char byte) { return byte < 0xCC; })) return std::string(text);

@@ -7,8 +7,6 @@ namespace headscope {
 
 /// Text below is valid UTF-8 unless said otherwise. utf8proc 2.8 knows Unicode 15.
 
-void append_utf8(std::string& out, char32_t code);
-
 /// Unicode normalisation form C, in n log n time whatever the combining marks are.
 std::string nfc(std::string_view text);
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/base/text.h"
 #include "core/views/utf8.h"
 #include "core/views/write.h"
 

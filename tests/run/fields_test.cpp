@@ -48,8 +48,16 @@ std::vector<FieldCase> changed_cases() {
       {"rope_style", [](Architecture& a) { a.position.rope.style = RotationStyle::interleaved; }, ""},
       {"rope_dims", [](Architecture& a) { a.position.rope.dims = 4; }, ""},
       {"rope_base", [](Architecture& a) { a.position.rope.base = 100; }, ""},
-      {"rope_linear", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::linear, 2, 1, 4, 0}; }, ""},
-      {"rope_llama3", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16}; }, ""},
+      {"rope_linear",
+       [](Architecture& a) {
+         a.position.rope.scaling = {RopeScaling::Kind::linear, 2, 1, 4, 0};
+       },
+       ""},
+      {"rope_llama3",
+       [](Architecture& a) {
+         a.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16};
+       },
+       ""},
       {"embedding_scale", [](Architecture& a) { a.embedding_scale = 3; }, ""},
       {"logits_soft_cap", [](Architecture& a) { a.logits_soft_cap = 1; }, ""},
       {"lm_head_bias", [](Architecture& a) { a.lm_head_bias = true; }, ""},
@@ -66,8 +74,7 @@ std::vector<FieldCase> changed_cases() {
       {"soft_cap", on_layer([](Layer& l) { l.soft_cap = 0.5; }), ""},
       {"rotate_query", on_layer([](Layer& l) { l.rotate_query = false; }), ""},
       {"residual", on_layer([](Layer& l) { l.residual = Residual::parallel; }), ""},
-      {"shared_input_norm",
-       on_layer([](Layer& l) {
+      {"shared_input_norm", on_layer([](Layer& l) {
          l.residual = Residual::parallel;
          l.shared_input_norm = true;
        }),
@@ -94,14 +101,24 @@ std::vector<FieldCase> changed_cases() {
 
 std::vector<FieldCase> refused_cases() {
   return {
-      {"rope_yarn", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::yarn, 2, 1, 4, 16}; }, "yarn"},
-      {"rope_dynamic", [](Architecture& a) { a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16}; },
+      {"rope_yarn",
+       [](Architecture& a) {
+         a.position.rope.scaling = {RopeScaling::Kind::yarn, 2, 1, 4, 16};
+       },
+       "yarn"},
+      {"rope_dynamic",
+       [](Architecture& a) {
+         a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16};
+       },
        "dynamic"},
       {"qk_norm", on_layer([](Layer& l) { l.qk_norm = true; }), "norms on queries and keys"},
-      {"norm_before", on_layer([](Layer& l) { l.norm_before = false; l.norm_after = true; }), "norm"},
+      {"norm_before", on_layer([](Layer& l) {
+         l.norm_before = false;
+         l.norm_after = true;
+       }),
+       "norm"},
       {"norm_after", on_layer([](Layer& l) { l.norm_after = true; }), "norms after"},
-      {"experts",
-       on_layer([](Layer& l) {
+      {"experts", on_layer([](Layer& l) {
          l.mlp.experts = 4;
          l.mlp.experts_active = 2;
        }),

@@ -71,8 +71,9 @@ TEST(Sampler, TheSameSeedDrawsTheSame) {
 }
 
 TEST(Sampler, RefusesWhatMakesNoSense) {
-  for (const SamplingOptions& options : {SamplingOptions{-1}, SamplingOptions{NAN}, SamplingOptions{INFINITY},
-                                         SamplingOptions{1, -1}, SamplingOptions{1, 0, 0}, SamplingOptions{1, 0, 1.5}}) {
+  for (const SamplingOptions& options :
+       {SamplingOptions{-1}, SamplingOptions{NAN}, SamplingOptions{INFINITY}, SamplingOptions{1, -1},
+        SamplingOptions{1, 0, 0}, SamplingOptions{1, 0, 1.5}}) {
     EXPECT_THROW(Sampler{options}, UsageError);
   }
   Sampler sampler({});

@@ -41,7 +41,8 @@ Architecture mixed_architecture() {
   return a;
 }
 
-RunSnapshot run_all(const std::shared_ptr<const Model>& model, const std::vector<int32_t>& ids, RunOptions options = {}) {
+RunSnapshot run_all(const std::shared_ptr<const Model>& model, const std::vector<int32_t>& ids,
+                    RunOptions options = {}) {
   Run run(model, options);
   run.extend(ids);
   return run.snapshot();
@@ -241,7 +242,8 @@ TEST(Run, LogitsOfARangeAreRowsOfAllLogits) {
   ASSERT_EQ(part.logits().rows, 3);
   for (int64_t row = 0; row < 3; ++row) {
     const auto size = static_cast<size_t>(architecture.vocab_size);
-    EXPECT_LE(largest_difference(copy({part.logits().row(row), size}), copy({whole.logits().row(11 + row), size})), 1e-5);
+    EXPECT_LE(largest_difference(copy({part.logits().row(row), size}), copy({whole.logits().row(11 + row), size})),
+              1e-5);
   }
 }
 

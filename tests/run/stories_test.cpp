@@ -14,10 +14,10 @@ namespace {
 
 const std::filesystem::path folder = std::filesystem::path(HEADSCOPE_REAL_DATA) / "stories260K";
 
-const std::vector<int32_t> published_ids = {
-    1,   410, 469, 347, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401, 396, 267, 337, 410, 408,
-    419, 292, 411, 322, 265, 282, 295, 433, 426, 385, 328, 432, 358, 394, 261, 370, 432, 352, 266, 268,
-    388, 426, 338, 391, 266, 267, 337, 335, 312, 432, 398, 358, 279, 292, 416, 439, 413, 391, 267, 337};
+const std::vector<int32_t> published_ids = {1,   410, 469, 347, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401,
+                                            396, 267, 337, 410, 408, 419, 292, 411, 322, 265, 282, 295, 433, 426, 385,
+                                            328, 432, 358, 394, 261, 370, 432, 352, 266, 268, 388, 426, 338, 391, 266,
+                                            267, 337, 335, 312, 432, 398, 358, 279, 292, 416, 439, 413, 391, 267, 337};
 
 class Stories : public ::testing::Test {
  protected:
@@ -65,7 +65,8 @@ TEST_F(Stories, WrongRopeOrderIsGarbage) {
   Architecture interleaved = *model_->architecture();
   interleaved.position.rope.style = RotationStyle::interleaved;
   auto again = open_checkpoint(folder);
-  const auto wrong = std::make_shared<Model>("wrong", interleaved, model_->weights(), Tokenizer::from_files(again->tokenizer(), "stories"));
+  const auto wrong = std::make_shared<Model>("wrong", interleaved, model_->weights(),
+                                             Tokenizer::from_files(again->tokenizer(), "stories"));
   const auto ids = greedy(wrong, 56);
   int equal = 0;
   for (size_t i = 4; i < published_ids.size(); ++i) equal += ids[i] == published_ids[i] ? 1 : 0;
