@@ -1,4 +1,4 @@
-// Times the forward pass of every kernel: attention_bench [kernel name] [repeats]
+// Times the forward pass of every kernel: attention_bench [kernel name or ""] [repeats] [part of a shape's name]
 // Prints the minimum of the repeats, since other programs only ever add time. A causal pass counts the
 // multiplications of visible (row, key) places alone: 2 * (key_dim + value_dim) floating-point operations each.
 #include <algorithm>
@@ -108,9 +108,10 @@ double fastest_ms(const AttentionKernel& kernel, const AttentionProblem& problem
   return fastest;
 }
 
-void bench(std::string_view wanted, int repeats) {
+void bench(std::string_view wanted, int repeats, std::string_view wanted_shape) {
   std::printf("%-24s %-12s %7s %22s %22s\n", "shape", "kernel", "workers", "output and LSE", "all statistics");
   for (const Shape& shape : shapes) {
+    if (std::string_view(shape.name).find(wanted_shape) == std::string_view::npos) continue;
     for (const AttentionKernel& kernel : attention_kernels()) {
       if (wanted.empty() ? kernel.name == "reference" : kernel.name != wanted) continue;
       Buffers buffers = make_buffers(shape);
@@ -133,6 +134,6 @@ void bench(std::string_view wanted, int repeats) {
 }  // namespace headscope
 
 int main(int argc, char** argv) {
-  headscope::bench(argc > 1 ? argv[1] : "", argc > 2 ? std::max(1, std::atoi(argv[2])) : 20);
+  headscope::bench(argc > 1 ? argv[1] : "", argc > 2 ? std::max(1, std::atoi(argv[2])) : 20, argc > 3 ? argv[3] : "");
   return 0;
 }

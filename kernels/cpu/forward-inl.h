@@ -69,6 +69,7 @@ class ForwardTask {
         task_(task),
         scratch_(scratch),
         padded_(padded_values(problem.value_dim)),
+        bin_stride_(round_up(output.thumbnails.cells, lanes)),
         statistics_(output.statistics.entropy || output.statistics.distance || output.statistics.distance_variance) {}
 
   void run() {
@@ -77,7 +78,7 @@ class ForwardTask {
     for (int64_t slot = 0; slot < block().count; ++slot) all.unite(block().rows[slot].keys);
     const float* keys = p_.k.row(task_.batch, task_.kv_head, 0);
     for (int64_t first = round_down(all.begin, block_keys); first < all.end; first += block_keys) {
-      block().first = first;
+      block().start(first);
       multiply_scores(p_, keys, block());
       for (int64_t slot = 0; slot < block().count; slot += panel_rows) softmax_panel(slot);
       if (output_.out.data) add_values();
@@ -97,16 +98,14 @@ class ForwardTask {
       scratch_.states[slot] = RowState{};
     }
     pack_queries(p_, task_.batch, block().rows, block().count, block().queries);
-    std::fill_n(scratch_.out, task_rows * padded_, 0.0F);
-    if (output_.thumbnails.max) {
-      std::fill_n(scratch_.bin_scores, task_rows * Thumbnails::max_cells, minus_infinity);
-    }
+    std::fill_n(scratch_.out, round_up(block().count, panel_rows) * padded_, 0.0F);
+    if (output_.thumbnails.max) std::fill_n(scratch_.bin_scores, block().count * bin_stride_, minus_infinity);
   }
 
   /// Scores of a panel -> weights, in place, and the state of its rows.
   void softmax_panel(int64_t slot) {
     const int64_t rows = rows_in_panel(block(), slot);
-    const KeyRange span = block().columns(slot, rows);
+    const KeyRange span = block().span(slot);
     if (span.empty()) return;
     for (int64_t i = slot; i < slot + rows; ++i) {
       float* scores = block().row_scores(i);
@@ -208,7 +207,7 @@ class ForwardTask {
     const int64_t recorded = wanted.cells * wanted.bin, position = scratch_.block.rows[slot].position;
     if (position < 0 || position >= recorded) return;
     const int64_t begin = block_first() + seen.begin, end = std::min(block_first() + seen.end, recorded);
-    float* bins = scratch_.bin_scores + slot * Thumbnails::max_cells;
+    float* bins = scratch_.bin_scores + slot * bin_stride_;
     for (int64_t key = begin; key < end;) {
       const int64_t bin = key / wanted.bin, stop = std::min(end, (bin + 1) * wanted.bin);
       bins[bin] = max_range(scores, key - block_first(), stop - block_first(), bins[bin]);
@@ -219,7 +218,7 @@ class ForwardTask {
   // --- values ------------------------------------------------------------------------------------------------
 
   void add_values() {
-    const KeyRange all = block().columns(0, block().count);
+    const KeyRange all = block().all;
     if (all.empty()) return;
     scratch_.bad_count = 0;
     for (int64_t c = all.begin; c < all.end; ++c) {
@@ -233,7 +232,7 @@ class ForwardTask {
       const float* values = scratch_.values + first * block_keys;
       for (int64_t slot = 0; slot < block().count; slot += panel_rows) {
         const int64_t rows = rows_in_panel(block(), slot);
-        const KeyRange seen = block().columns(slot, rows);
+        const KeyRange seen = block().span(slot);
         if (seen.empty()) continue;
         multiply_panel<WeightLayout>(vectors, rows, block().row_scores(slot) + seen.begin,
                                      values + seen.begin * vectors * lanes, seen.end - seen.begin,
@@ -298,24 +297,33 @@ class ForwardTask {
     if (wanted.argmax) wanted.argmax[at] = empty ? -1 : static_cast<int32_t>(state.argmax);
   }
 
+  /// Row of cells that a query row belongs to, counted over all heads; -1 where it is not recorded.
+  int64_t thumbnail_row(int64_t slot) {
+    const Thumbnails& wanted = output_.thumbnails;
+    const QueryRow& row = block().rows[slot];
+    if (row.position < 0 || row.position >= wanted.cells * wanted.bin) return -1;
+    return (task_.batch * p_.q_heads + row.head) * wanted.cells + row.position / wanted.bin;
+  }
+
+  /// Largest scores -> weights; rows of the same cells are joined first, then raise the shared map once.
   void raise_thumbnails() {
     const Thumbnails& wanted = output_.thumbnails;
     const F d;
     for (int64_t slot = 0; slot < block().count; ++slot) {
-      const QueryRow& row = block().rows[slot];
+      const int64_t cell_row = thumbnail_row(slot);
+      if (cell_row < 0) continue;
       const RowState& state = scratch_.states[slot];
-      if (row.position < 0 || row.position >= wanted.cells * wanted.bin || state.sum == 0) continue;
-      float* bins = scratch_.bin_scores + slot * Thumbnails::max_cells;
-      const V shift = hn::Set(d, state.row_max), inverse = hn::Set(d, static_cast<float>(1 / state.sum));
+      float* bins = scratch_.bin_scores + slot * bin_stride_;
+      const bool joined = slot > 0 && thumbnail_row(slot - 1) == cell_row;
+      const V shift = hn::Set(d, state.sum == 0 ? 0.0F : state.row_max);
+      const V inverse = hn::Set(d, state.sum == 0 ? 0.0F : static_cast<float>(1 / state.sum));
       for (int64_t c = 0; c < wanted.cells; c += lanes) {
-        const V weight = exp_negative(hn::Sub(hn::Load(d, bins + c), shift));
-        hn::Store(hn::Mul(weight, inverse), d, bins + c);
+        V weight = hn::Mul(exp_negative(hn::Sub(hn::Load(d, bins + c), shift)), inverse);
+        if (joined) weight = larger(hn::Load(d, bins - bin_stride_ + c), weight);
+        hn::Store(weight, d, bins + c);
       }
-      float* map = wanted.max + (task_.batch * p_.q_heads + row.head) * wanted.cells * wanted.cells;
-      float* cells = map + row.position / wanted.bin * wanted.cells;
-      for (int64_t c = 0; c < wanted.cells; ++c) {
-        if (bins[c] > 0) raise_cell(cells + c, bins[c]);
-      }
+      if (slot + 1 < block().count && thumbnail_row(slot + 1) == cell_row) continue;
+      for (int64_t c = 0; c < wanted.cells; ++c) raise_cell(wanted.max + cell_row * wanted.cells + c, bins[c]);
     }
   }
 
@@ -324,6 +332,7 @@ class ForwardTask {
   const Task task_;
   ForwardScratch scratch_;
   const int64_t padded_;
+  const int64_t bin_stride_;
   const bool statistics_;  ///< those that need a term for every key
 };
 

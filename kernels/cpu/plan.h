@@ -13,9 +13,8 @@ namespace headscope::cpu {
 // so neither do the results: a row sees the same key blocks, in the same order, however it is called.
 
 inline constexpr int64_t panel_rows = 6;    ///< query rows of one register tile
-inline constexpr int64_t task_rows = 96;    ///< query rows of one task, a multiple of panel_rows
+inline constexpr int64_t task_rows = 192;   ///< query rows of one task, a multiple of panel_rows
 inline constexpr int64_t block_keys = 256;  ///< keys of one block; blocks start at its multiples
-inline constexpr int64_t bad_key_limit = block_keys;
 
 /// Keys [begin, end).
 struct KeyRange {

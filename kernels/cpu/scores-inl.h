@@ -14,12 +14,14 @@ namespace headscope::cpu::HWY_NAMESPACE {
 
 /// Scores of a task against one block of keys and what they are made from, in a worker's workspace.
 struct ScoreBlock {
-  QueryRow* rows;  ///< [task_rows]
-  int64_t count;   ///< rows in use
-  float* queries;  ///< packed, [task_rows / panel_rows][key_dim][panel_rows]
-  float* keys;     ///< packed, [block_keys / tile_width][key_dim][tile_width]
-  float* scores;   ///< [task_rows][block_keys]
-  int64_t first;   ///< the block's first key
+  QueryRow* rows;   ///< [task_rows]
+  int64_t count;    ///< rows in use
+  float* queries;   ///< packed, [task_rows / panel_rows][key_dim][panel_rows]
+  float* keys;      ///< packed, [block_keys / tile_width][key_dim][tile_width]
+  float* scores;    ///< [task_rows][block_keys]
+  KeyRange* spans;  ///< [task_rows / panel_rows], columns that any row of a panel sees
+  KeyRange all;     ///< columns that any row sees
+  int64_t first;    ///< the block's first key
 
   static ScoreBlock carve(Carver& carver, int64_t key_dim) {
     ScoreBlock block{};
@@ -27,6 +29,7 @@ struct ScoreBlock {
     block.queries = carver.take<float>(task_rows * key_dim);
     block.keys = carver.take<float>(block_keys * key_dim);
     block.scores = carver.take<float>(task_rows * block_keys);
+    block.spans = carver.take<KeyRange>(task_rows / panel_rows);
     return block;
   }
   float* row_scores(int64_t slot) const { return scores + slot * block_keys; }
@@ -34,11 +37,18 @@ struct ScoreBlock {
   /// Columns that row `slot` sees.
   KeyRange columns(int64_t slot) const { return rows[slot].keys.within_block(first); }
 
-  /// Columns that any row of rows [slot, slot + n) sees.
-  KeyRange columns(int64_t slot, int64_t n) const {
-    KeyRange all;
-    for (int64_t i = slot; i < slot + n; ++i) all.unite(columns(i));
-    return all;
+  KeyRange span(int64_t slot) const { return spans[slot / panel_rows]; }
+
+  /// Moves on to the block of keys that starts at `key`.
+  void start(int64_t key) {
+    first = key;
+    all = {};
+    for (int64_t slot = 0; slot < count; slot += panel_rows) {
+      KeyRange panel;
+      for (int64_t i = slot; i < count && i < slot + panel_rows; ++i) panel.unite(columns(i));
+      spans[slot / panel_rows] = panel;
+      all.unite(panel);
+    }
   }
 };
 
@@ -49,17 +59,16 @@ HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
 
 /// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles.
 HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
-  const KeyRange all = block.columns(0, block.count);
-  if (all.empty()) return;
+  if (block.all.empty()) return;
   const int64_t available = p.kv_len - block.first < block_keys ? p.kv_len - block.first : block_keys;
-  pack_keys(keys + block.first * p.k.row_stride, p.k.row_stride, p.key_dim, all, available, block.keys);
-  for (int64_t c = round_down(all.begin, tile_width); c < all.end; c += tile_width) {
+  pack_keys(keys + block.first * p.k.row_stride, p.k.row_stride, p.key_dim, block.all, available, block.keys);
+  for (int64_t c = round_down(block.all.begin, tile_width); c < block.all.end; c += tile_width) {
     for (int64_t slot = 0; slot < block.count; slot += panel_rows) {
-      const int64_t rows = rows_in_panel(block, slot);
-      const KeyRange seen = block.columns(slot, rows);
+      const KeyRange seen = block.span(slot);
       if (seen.empty() || c + tile_width <= seen.begin || c >= seen.end) continue;
-      multiply_panel<QueryLayout, tile_vectors>(rows, block.queries + slot * p.key_dim, block.keys + c * p.key_dim,
-                                                p.key_dim, nullptr, block.row_scores(slot) + c, block_keys);
+      multiply_panel<QueryLayout, tile_vectors>(rows_in_panel(block, slot), block.queries + slot * p.key_dim,
+                                                block.keys + c * p.key_dim, p.key_dim, nullptr,
+                                                block.row_scores(slot) + c, block_keys);
     }
   }
 }
@@ -155,6 +164,12 @@ HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange s
 HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
   return terms.plain() ? finish_scores<true>(terms, seen, span, scores)
                        : finish_scores<false>(terms, seen, span, scores);
+}
+
+/// The larger of each pair; NaN loses.
+HWY_INLINE V larger(V a, V b) {
+  const V known = hn::IfThenElse(hn::IsNaN(a), b, a);
+  return hn::IfThenElse(hn::Lt(known, b), b, known);
 }
 
 /// Sum of values[begin, end); the order of addition depends on begin and end alone.

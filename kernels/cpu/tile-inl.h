@@ -73,7 +73,7 @@ class TileTask {
     const float* keys = p_.k.row(request_.batch, request_.q_head / (p_.q_heads / p_.kv_heads), 0);
     for (int64_t first = round_down(all.begin, block_keys); first < all.end; first += block_keys) {
       if (stop.stop_requested()) return false;
-      block.first = first;
+      block.start(first);
       multiply_scores(p_, keys, block);
       for (int64_t slot = 0; slot < block.count; ++slot) add_row(slot);
     }
