@@ -15,7 +15,7 @@ namespace {
 using Change = std::function<void(Architecture&)>;
 
 std::vector<float> logits_of(const Architecture& architecture) {
-  Run run(random_model(architecture), {});
+  headscope::Run run(random_model(architecture), {});
   run.extend(random_ids(architecture, 33));
   const auto logits = run.last_logits();
   return {logits.begin(), logits.end()};
@@ -166,7 +166,7 @@ TEST_P(ChangedField, ChangesTheLogits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, ChangedField, ::testing::ValuesIn(changed_cases()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 class RefusedField : public ::testing::TestWithParam<FieldCase> {};
 
@@ -182,11 +182,11 @@ TEST_P(RefusedField, IsRefusedByName) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, RefusedField, ::testing::ValuesIn(refused_cases()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST(Fields, ContextIsALimit) {
   Architecture architecture = small_architecture();
-  Run run(random_model(architecture), {});
+  headscope::Run run(random_model(architecture), {});
   EXPECT_THROW(run.extend(random_ids(architecture, architecture.context + 1)), Error);
   run.extend(random_ids(architecture, architecture.context));
   EXPECT_EQ(run.tokens(), architecture.context);
@@ -194,7 +194,7 @@ TEST(Fields, ContextIsALimit) {
 
 TEST(Fields, VocabularyIsALimit) {
   const Architecture architecture = small_architecture();
-  Run run(random_model(architecture), {});
+  headscope::Run run(random_model(architecture), {});
   for (const int32_t id : {-1, 61}) EXPECT_THROW(run.extend(std::vector<int32_t>{id}), Error);
 }
 

@@ -90,7 +90,7 @@ TEST(Sampler, TinyTemperatureIsGreedy) {
 TEST(Generate, ForwardsEveryNewTokenAndStopsAtTheEnd) {
   Architecture architecture = small_architecture();
   const auto prompt = random_ids(architecture, 5);
-  Run run(random_model(architecture), {});
+  headscope::Run run(random_model(architecture), {});
   run.extend(prompt);
   run.end_prompt();
   Sampler sampler({});
@@ -104,10 +104,10 @@ TEST(Generate, ForwardsEveryNewTokenAndStopsAtTheEnd) {
 
   architecture.eos_ids = {told[2]};
   const auto first = static_cast<int64_t>(std::find(told.begin(), told.end(), told[2]) - told.begin()) + 1;
-  Run stopped(random_model(architecture), {});
+  headscope::Run stopped(random_model(architecture), {});
   stopped.extend(prompt);
   EXPECT_EQ(generate(stopped, sampler, 6, false, {}), first);
-  Run going_on(random_model(architecture), {});
+  headscope::Run going_on(random_model(architecture), {});
   going_on.extend(prompt);
   EXPECT_EQ(generate(going_on, sampler, 6, true, {}), 6);
 }

@@ -43,7 +43,7 @@ Architecture mixed_architecture() {
 
 RunSnapshot run_all(const std::shared_ptr<const Model>& model, const std::vector<int32_t>& ids,
                     RunOptions options = {}) {
-  Run run(model, options);
+  headscope::Run run(model, options);
   run.extend(ids);
   return run.snapshot();
 }
@@ -54,12 +54,12 @@ TEST(Run, CachedEqualsUncachedHoweverThePromptIsCut) {
     const auto ids = random_ids(architecture, 41);
     RunOptions all;
     all.logits = LogitsWanted::all();
-    Run whole(model, all);
+    headscope::Run whole(model, all);
     whole.extend(ids);
     for (const int64_t chunk : {1, 3, 16, 40}) {
       RunOptions options = all;
       options.chunk = chunk;
-      Run chunked(model, options);
+      headscope::Run chunked(model, options);
       chunked.extend(ids);
       ASSERT_EQ(chunked.logits().rows, 41);
       const auto size = static_cast<size_t>(41 * architecture.vocab_size);
@@ -71,7 +71,7 @@ TEST(Run, CachedEqualsUncachedHoweverThePromptIsCut) {
 
 TEST(Run, UsedBytesAreRowsTimesTheFormulaAndAllocatedBytesTheCapacity) {
   const Architecture architecture = mixed_architecture();
-  Run run(random_model(architecture), {});
+  headscope::Run run(random_model(architecture), {});
   run.extend(random_ids(architecture, 30));
   const RunSnapshot snapshot = run.snapshot();
   ASSERT_EQ(snapshot.stores.size(), 2u);
@@ -92,14 +92,14 @@ TEST(Run, ExpectedLengthIsAllocatedExactly) {
   const Architecture architecture = small_architecture();
   RunOptions options;
   options.expected_tokens = 30;
-  Run run(random_model(architecture), options);
+  headscope::Run run(random_model(architecture), options);
   run.extend(random_ids(architecture, 30));
   for (const KvRows& store : run.snapshot().stores) EXPECT_EQ(store.used_bytes, store.allocated_bytes);
 }
 
 TEST(Run, GrowthKeepsWhatASnapshotHoldsAndCountsItAsViewerBytes) {
   const Architecture architecture = small_architecture();
-  Run run(random_model(architecture), {});
+  headscope::Run run(random_model(architecture), {});
   run.extend(random_ids(architecture, 16, 1));
   const RunSnapshot early = run.snapshot();
   const auto keys = copy({early.stores[0].k.row(0), static_cast<size_t>(16 * early.stores[0].k.width())});
@@ -142,8 +142,8 @@ TEST(Run, StatisticsAndThumbnailsAgreeWithTheMap) {
           if (p > 0) entropy -= p * std::log(p);
           distance += p * static_cast<double>(i - j);
           if (p > map.cells[static_cast<size_t>(i * n + argmax)]) argmax = j;
-          if (j > i) EXPECT_EQ(p, 0);
-          if (layer == 2 && j <= i - 7) EXPECT_EQ(p, 0);
+          const bool masked = j > i || (layer == 2 && j <= i - 7);
+          EXPECT_TRUE(!masked || p == 0) << layer << ":" << head << " " << i << " -> " << j;
         }
         EXPECT_NEAR(sum, 1, 1e-5);
         EXPECT_NEAR(rows.statistic(Statistic::entropy, i, head, 4), entropy, 2e-5);
@@ -197,7 +197,7 @@ TEST(Run, ZeroingAHeadThatIsNotThereIsRefused) {
   for (const auto& [layer, head] : {std::pair{3, 0}, std::pair{0, 4}}) {
     RunOptions options;
     options.interventions = {{Intervention::Kind::zero_head, layer, head}};
-    EXPECT_THROW(Run(model, options), Error);
+    EXPECT_THROW(headscope::Run(model, options), Error);
   }
 }
 
@@ -205,12 +205,12 @@ TEST(Run, CancelTakesBackTheUnfinishedChunk) {
   const Architecture architecture = small_architecture();
   const auto model = random_model(architecture);
   const auto ids = random_ids(architecture, 24);
-  Run run(model, {});
+  headscope::Run run(model, {});
   run.extend(std::span(ids).first(12));
   const RunSnapshot before = run.snapshot();
   std::stop_source stop;
   Progress progress{stop.get_token(), [&](std::string_view, double fraction) {
-                      if (fraction > 0.5) stop.request_stop();  // in the middle of the layers
+                      if (fraction > 0.2) stop.request_stop();  // in the middle of the layers
                     }};
   EXPECT_THROW(run.extend(std::span(ids).subspan(12), progress), Cancelled);
   const RunSnapshot after = run.snapshot();
@@ -222,7 +222,7 @@ TEST(Run, CancelTakesBackTheUnfinishedChunk) {
     EXPECT_EQ(after.layers[layer].thumbnails->max, before.layers[layer].thumbnails->max);
   }
   run.extend(std::span(ids).subspan(12));
-  Run fresh(model, {});
+  headscope::Run fresh(model, {});
   fresh.extend(ids);
   EXPECT_LE(largest_difference(copy(run.last_logits()), copy(fresh.last_logits())), 1e-4);
 }
@@ -236,7 +236,7 @@ TEST(Run, LogitsOfARangeAreRowsOfAllLogits) {
   some.logits = {11, 14};
   some.chunk = 12;
   all.chunk = 12;
-  Run whole(model, all), part(model, some);
+  headscope::Run whole(model, all), part(model, some);
   whole.extend(ids);
   part.extend(ids);
   ASSERT_EQ(part.logits().rows, 3);

@@ -7,6 +7,7 @@
 
 #include "core/io/checkpoint.h"
 #include "core/model/description.h"
+#include "core/model/weights.h"
 #include "core/run/generate.h"
 
 namespace headscope {
@@ -39,7 +40,7 @@ TEST_F(Stories, IsGroupedQueryAttention) {
 }
 
 TEST_F(Stories, LogitsOfTheFirstToken) {
-  Run run(model_, {});
+  headscope::Run run(model_, {});
   run.extend(std::vector<int32_t>{1});
   const auto logits = run.last_logits();
   const std::vector<float> published = {-6.22291f, 8.40434f, -6.22374f, -6.22254f, -6.22195f};
@@ -50,7 +51,7 @@ TEST_F(Stories, LogitsOfTheFirstToken) {
 
 std::vector<int32_t> greedy(const std::shared_ptr<const Model>& model, int64_t count) {
   const auto prompt = model->tokenizer().encode("Zoo");
-  Run run(model, {});
+  headscope::Run run(model, {});
   run.extend(prompt);
   Sampler sampler({});
   generate(run, sampler, count, true, {});
@@ -78,7 +79,7 @@ TEST_F(Stories, EntropiesOfTheFirst32Tokens) {
       {0, {1.3912, 1.7947, 1.0659, 1.2477, 0.9320, 0.9319, 1.1862, 1.4536}},
       {2, {0.6997, 1.1253, 0.8915, 1.3230, 1.5838, 1.7965, 1.6899, 1.4916}},
       {4, {1.7437, 1.4532, 1.7362, 1.8728, 1.8711, 1.7616, 1.3986, 1.4437}}};
-  Run run(model_, {});
+  headscope::Run run(model_, {});
   run.extend(std::span(published_ids).first(32));
   const RunSnapshot snapshot = run.snapshot();
   for (const auto& [layer, entropies] : published) {
@@ -93,7 +94,7 @@ TEST_F(Stories, EntropiesOfTheFirst32Tokens) {
 }
 
 TEST_F(Stories, CacheHolds1280BytesPerToken) {
-  Run run(model_, {});
+  headscope::Run run(model_, {});
   run.extend(published_ids);
   int64_t used = 0;
   for (const KvRows& store : run.snapshot().stores) used += store.used_bytes;
