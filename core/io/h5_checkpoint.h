@@ -23,6 +23,7 @@ namespace headscope {
 
 inline constexpr int64_t h5_checkpoint_version = 1;
 
+/// Opens it, after having opened it in a process of its own: damage that makes libhdf5 crash is an Error too.
 std::unique_ptr<Checkpoint> open_h5_checkpoint(const std::filesystem::path& file);
 
 }  // namespace headscope

@@ -83,7 +83,7 @@ std::string outcome_in_child(const std::function<void()>& action) {
   constexpr int error_code = 42, other_code = 43;
   const pid_t child = fork();
   if (child == 0) {
-    alarm(10);
+    alarm(120);
     try {
       action();
     } catch (const Error&) {

@@ -41,7 +41,7 @@ std::string error_of(const std::function<void()>& action);
 /// The largest single block that `action` asks the heap for. `action` may throw Error.
 size_t largest_allocation(const std::function<void()>& action);
 
-/// How `action` ends in a process of its own: "ok", "error" (it threw Error), or what killed it. Ten seconds.
+/// How `action` ends in a process of its own: "ok", "error" (it threw Error), or what killed it. Two minutes.
 std::string outcome_in_child(const std::function<void()>& action);
 
 /// 8 bytes of length, the header, the data.
