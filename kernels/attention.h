@@ -77,7 +77,7 @@ struct RowStatistics {
 /// query positions [r * bin, (r + 1) * bin) on keys [c * bin, (c + 1) * bin). The caller clears it before the
 /// first chunk of a prompt; each call raises the cells that its rows touch, so chunks add up.
 struct Thumbnails {
-  static constexpr int64_t max_cells = 256;
+  static constexpr int64_t max_cells = 256;  ///< kernels set this much scratch aside for every row
 
   float* max = nullptr;  ///< [batch, q_heads, cells, cells] or null
   int64_t cells = 64;    ///< at most max_cells
@@ -86,7 +86,8 @@ struct Thumbnails {
 
 /// What a call writes. Any pointer may be null; `row_max` and `log_sum` come together.
 /// The log-sum-exp of a row is row_max + log_sum (nats), kept as two floats because one float cannot hold
-/// scores of 1e4 exactly enough. An empty row has out 0, row_max -inf, log_sum 0.
+/// scores of 1e4 exactly enough; their sum stays exact when row_max itself had to be rounded. An empty row has
+/// out 0, row_max -inf, log_sum 0.
 struct AttentionOutput {
   Rows<float> out;           ///< [batch, q_heads, q_len, value_dim]
   float* row_max = nullptr;  ///< [batch, q_heads, q_len], largest score of the row

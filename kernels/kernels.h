@@ -12,8 +12,17 @@
 namespace headscope {
 
 /// One implementation of the attention operations. Stateless; all functions may be called from any thread.
+///
+/// What every kernel promises, and tests/kernels checks:
+/// - Results are the same to the bit for any number of workers and however the rows of a prompt are cut into calls.
+/// - Tiles and slices of tiles agree to the bit where they overlap, and a maximum over a coarse cell is the maximum
+///   of its fine cells.
+/// - A key or value that a row does not see may hold anything, NaN included, without reaching the row. One that it
+///   does see reaches it: such a row has NaN where it depends on it, and argmax is -1 or a real key.
+/// - Nothing is written beside the outputs and the workspace, and no other memory is needed.
+/// Kernels in f32 count weights below exp(-87) of the row's largest as 0.
 struct AttentionKernel {
-  std::string_view name;    ///< e.g. "reference", "cpu/avx512"
+  std::string_view name;    ///< "reference", "cpu/AVX3" (AVX-512), "cpu/AVX2", "cpu/SSE4"
   std::string_view device;  ///< "cpu" or "cuda"
 
   /// Why this kernel cannot run the problem, or nothing when it can.
@@ -22,7 +31,8 @@ struct AttentionKernel {
   /// Scratch bytes that `forward` needs for `workers` workers; the caller allocates (64-byte aligned).
   size_t (*forward_workspace)(const AttentionProblem&, int workers);
 
-  /// O, log-sum-exp, row statistics and thumbnails in one pass. Results do not depend on the number of workers.
+  /// O, log-sum-exp, row statistics and thumbnails in one pass. Throws std::invalid_argument, before anything is
+  /// written, for more thumbnail cells than Thumbnails::max_cells.
   void (*forward)(const AttentionProblem&, const AttentionOutput&, std::span<std::byte> workspace, const ParallelFor&);
 
   /// Scratch bytes for `tile`.

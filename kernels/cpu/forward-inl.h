@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "kernels/atomic_max.h"
 #include "kernels/cpu/scores-inl.h"
@@ -344,6 +345,9 @@ inline size_t forward_workspace(const AttentionProblem& p, int workers) {
 
 inline void forward(const AttentionProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
                     const ParallelFor& parallel) {
+  if (output.thumbnails.max && output.thumbnails.cells > Thumbnails::max_cells) {
+    throw std::invalid_argument("a thumbnail has more cells than a kernel has scratch for");
+  }
   if (p.q_len == 0) return;
   const ForwardPlan plan(p);
   const size_t worker_bytes = forward_workspace(p, 1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include "kernels/atomic_max.h"
 
@@ -173,6 +174,9 @@ size_t forward_workspace(const AttentionProblem& p, int workers) {
 
 void forward(const AttentionProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
              const ParallelFor& parallel) {
+  if (output.thumbnails.max && output.thumbnails.cells > Thumbnails::max_cells) {
+    throw std::invalid_argument("a thumbnail has more cells than kernels take");
+  }
   const Rows<const float> keys = keys_of(p, workspace.data(), parallel);
   std::byte* rows = workspace.data() + rotated_keys_bytes(p);
   parallel.run(p.batch * p.q_heads * p.q_len, [&](int64_t task, int worker) {

@@ -149,6 +149,14 @@ TEST_P(Robustness, ThumbnailsAreOnlyRaised) {
   for (const float cell : results.thumbnails) ASSERT_EQ(cell, 2);
 }
 
+TEST_P(Robustness, TooManyThumbnailCellsAreRefused) {
+  CaseSpec spec = spec_of(5);
+  spec.cells = Thumbnails::max_cells + 1;
+  const AttentionCase c(spec);
+  Results results = Results::sized(c.problem, spec.cells);
+  EXPECT_THROW(run_forward_rows(GetParam(), c, 0, 5, SerialFor(), results), std::invalid_argument);
+}
+
 TEST_P(Robustness, NoRowsAndNoKeys) {
   AttentionCase c(spec_of(5));
   AttentionProblem no_rows = c.problem;
