@@ -11,7 +11,7 @@ namespace headscope {
 /// and again) ends in an Error instead of a hang.
 class Budget {
  public:
-  /// For work on `bytes` of text: ten times what a real tokenizer takes, and ten seconds.
+  /// For work on `bytes` of text: three seconds, and one for each MiB, of which a real tokenizer needs a tenth.
   explicit Budget(size_t bytes) : end_(std::chrono::steady_clock::now() + time_for(bytes)) {}
 
   bool time_is_spent() const { return std::chrono::steady_clock::now() > end_; }
@@ -23,11 +23,11 @@ class Budget {
     }
   }
 
-  static constexpr size_t largest_text = size_t{512} << 20;  ///< positions in a word are 32 bits
+  static constexpr size_t largest_text = size_t{64} << 20;
 
  private:
   static std::chrono::milliseconds time_for(size_t bytes) {
-    return std::chrono::seconds(10) + std::chrono::milliseconds(bytes / 512);
+    return std::chrono::seconds(3) + std::chrono::milliseconds(bytes / 1024);
   }
   std::chrono::steady_clock::time_point end_;
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -7,6 +8,7 @@
 
 #include "core/tokenizer/component.h"
 #include "core/tokenizer/regex.h"
+#include "core/tokenizer/unicode.h"
 
 namespace headscope {
 
@@ -28,8 +30,11 @@ class Pattern {
   class Cutter {
    public:
     Cutter(const Pattern&, const Budget&);
-    /// `text` as matches and the parts between them, in order and without gaps. An empty text is one part. As in
-    /// the Python package an empty match counts, unless it lies directly behind the match before it.
+    /// Calls `visit(Span)` for the matches in `text` and the parts between them, in order and without gaps. An empty
+    /// text is one part. As in the Python package an empty match counts, unless it lies directly behind the match
+    /// before it.
+    template <class Visit>
+    void each(std::string_view text, const Visit& visit);
     std::vector<Span> cut(std::string_view text);
 
    private:
@@ -44,5 +49,28 @@ class Pattern {
  private:
   std::variant<std::string, Regex> what_;
 };
+
+template <class Visit>
+void Pattern::Cutter::each(std::string_view text, const Visit& visit) {
+  if (text.empty()) return visit(Span{0, 0, false});
+  if (search_) search_->set_text(text);
+  size_t covered = 0;
+  std::optional<size_t> last_end;
+  for (size_t from = 0; from <= text.size();) {
+    const auto found = find(text, from);
+    if (!found) break;
+    const auto [begin, end] = *found;
+    if (begin == end && last_end == end) {
+      from += from < text.size() ? utf8_length(text, from) : 1;
+      continue;
+    }
+    if (covered < begin) visit(Span{covered, begin, false});
+    visit(Span{begin, end, true});
+    covered = end;
+    from = end;
+    last_end = end;
+  }
+  if (covered < text.size()) visit(Span{covered, text.size(), false});
+}
 
 }  // namespace headscope

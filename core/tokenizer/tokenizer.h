@@ -30,7 +30,7 @@ class Tokenizer {
 
   /// Ids of UTF-8 text. Text of special tokens ("<s>") in the input becomes those tokens, as in Python. With
   /// `add_special`, the file's template (BOS, ...) is applied. Throws Error for text that is not UTF-8, for more than
-  /// 512 MiB and for regular expressions that take too long on this text. Ids appear in the order of the text.
+  /// 64 MiB and for regular expressions that take too long on this text. Ids appear in the order of the text.
   std::vector<int32_t> encode(std::string_view utf8, bool add_special = true) const;
 
   /// The text of `ids`; incomplete UTF-8 becomes U+FFFD as in Python. Ids without a token are left out.
