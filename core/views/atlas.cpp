@@ -37,7 +37,7 @@ class AtlasPainter {
     if (plan_.first_layer() < plan_.end_layer() && plan_.end_head(plan_.first_layer()) > plan_.first_head()) {
       find_scale();
       const double bottom = paint_grid();
-      paint_margin();
+      paint_margin(bottom);
       paint_legend({body_.x, bottom + 16});
     }
     figure_.table = atlas_table(data_);
@@ -175,12 +175,14 @@ class AtlasPainter {
 
   // --- right of the grid, where there is room ---------------------------------------------------------------
 
-  void paint_margin() {
+  void paint_margin(double bottom) {
     const double right = body_.right() - (body_.x + plan_.width());
     if (right < means_width) return;
     paint_means(body_.x + plan_.width() + 16);
-    if (right >= means_width + notable_width)
-      paint_notable(body_.x + plan_.width() + means_width + 16, notable_width - 16);
+    const double x = body_.x + plan_.width() + means_width + 16;
+    const bool choice = data_.layers.size() > 1 || data_.layers.front().heads.size() > 1;
+    if (choice && right >= means_width + notable_width)
+      paint_notable({x, body_.y, notable_width - 16, bottom - body_.y});
   }
 
   /// The mean of each layer's heads, as a bar beside its row.
@@ -188,7 +190,8 @@ class AtlasPainter {
     constexpr double longest = 72;
     double most = 0;
     for (const AtlasLayer& l : data_.layers) most = std::fmax(most, layer_mean(l, metric_));
-    text({x, body_.y + 30}, "mean of layer", TextRole::caption, {ColourRole::dim});
+    text({x, body_.y + 12}, "mean of layer", TextRole::caption, {ColourRole::dim});
+    text({x, body_.y + 30}, metric_heading(metric_), TextRole::caption, {ColourRole::dim});
     for (int64_t l = plan_.first_layer(); l < plan_.end_layer(); ++l) {
       const double mean = layer_mean(layer(l), metric_), y = row_y(l) + std::floor(plan_.cell() / 2);
       figure_.add(RectMark{{x, y - 4, longest, 8}, Paint{ColourRole::raised}, {}});
@@ -199,24 +202,27 @@ class AtlasPainter {
     }
   }
 
-  /// The head that leads in each metric.
-  void paint_notable(double x, double width) {
+  /// The head that leads in each metric, as many as have room.
+  void paint_notable(const Box& room) {
     static constexpr std::array<std::pair<std::string_view, HeadMetric>, 4> list{
         std::pair{"looks back furthest", HeadMetric::distance}, std::pair{"spreads widest", HeadMetric::entropy},
         std::pair{"most decided", HeadMetric::max}, std::pair{"most on the first token", HeadMetric::sink}};
-    double y = body_.y;
-    text({x, y + 14}, "Heads that stand out", TextRole::label, {ColourRole::text});
-    y += 28;
+    double y = room.y;
+    const double right = room.right();
     for (const auto& [name, metric] : list) {
       const auto best = largest_head(data_, metric);
-      if (!best || y + 40 > body_.bottom()) continue;
+      if (!best || y + 68 > room.bottom()) continue;
+      if (y == room.y) {
+        text({room.x, y + 14}, "Heads that stand out", TextRole::label, {ColourRole::text});
+        y += 28;
+      }
       const double value = metric_value(layer(best->layer).heads[static_cast<size_t>(best->head)], metric);
       const std::string head = fmt::format("layer {}, head {}", best->layer, best->head);
+      const std::string unit = metric_unit(metric).empty() ? "" : fmt::format(" {}", metric_unit(metric));
       const double head_width = layout_.text.width(head, TextRole::text);
-      text({x, y + 14}, name, TextRole::text, {ColourRole::dim}, Anchor::start, width - head_width - 8);
-      text({x + width, y + 14}, head, TextRole::text, {ColourRole::text}, Anchor::end, width);
-      text({x + width, y + 32}, fmt::format("{} {}", metric_number(value, metric), metric_unit(metric)),
-           TextRole::number, {ColourRole::dim}, Anchor::end);
+      text({room.x, y + 14}, name, TextRole::text, {ColourRole::dim}, Anchor::start, room.width - head_width - 8);
+      text({right, y + 14}, head, TextRole::text, {ColourRole::text}, Anchor::end, room.width);
+      text({right, y + 32}, metric_number(value, metric) + unit, TextRole::number, {ColourRole::dim}, Anchor::end);
       y += 48;
     }
   }

@@ -13,7 +13,7 @@ const char* plural(int64_t count) { return count == 1 ? "" : "s"; }
 
 std::string grouping_text(const AtlasLayer& layer) {
   const int64_t group = layer.q_heads / layer.kv_heads;
-  if (group == 1) return "each with its own KV head";
+  if (group == 1) return layer.q_heads == 1 ? "with its own KV head" : "each with its own KV head";
   if (layer.kv_heads == 1) return "all reading one KV head";
   if (group == 2) return "in pairs that read the same KV head";
   return fmt::format("in groups of {} that read the same KV head", group);
@@ -84,6 +84,20 @@ std::string_view metric_text(HeadMetric metric) {
       return "mean weight on the first token";
     case HeadMetric::max:
       return "mean largest weight";
+  }
+  return "";
+}
+
+std::string_view metric_heading(HeadMetric metric) {
+  switch (metric) {
+    case HeadMetric::entropy:
+      return "entropy, nats";
+    case HeadMetric::distance:
+      return "distance, tokens";
+    case HeadMetric::sink:
+      return "on the first token";
+    case HeadMetric::max:
+      return "largest weight";
   }
   return "";
 }

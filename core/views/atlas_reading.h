@@ -18,6 +18,8 @@ double metric_value(const AtlasHead&, HeadMetric);
 std::string_view metric_unit(HeadMetric);
 /// "mean entropy"
 std::string_view metric_text(HeadMetric);
+/// "entropy, nats": above a column of numbers.
+std::string_view metric_heading(HeadMetric);
 /// "1.72", "21.4", "NaN"
 std::string metric_number(double value, HeadMetric);
 

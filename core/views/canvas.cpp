@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/error.h"
 #include "core/views/utf8.h"
 
 namespace headscope {
@@ -47,7 +48,7 @@ void Canvas::fill_box(const Box& box, Rgb c, double opacity) {
   }
 }
 
-void Canvas::fill_outline(FT_Outline& outline, Rgb c, double opacity) {
+bool Canvas::fill_outline(FT_Outline& outline, Rgb c, double opacity) {
   FT_BBox box;
   FT_Outline_Get_CBox(&outline, &box);
   // FreeType's y points up; outlines here are given with y negated, so row r of the picture is -r.
@@ -55,35 +56,42 @@ void Canvas::fill_outline(FT_Outline& outline, Rgb c, double opacity) {
   const int64_t right = std::min<int64_t>(raster_.width, (box.xMax + 63) >> 6);
   const int64_t top = std::max<int64_t>(0, -((box.yMax + 63) >> 6));
   const int64_t bottom = std::min<int64_t>(raster_.height, -(box.yMin >> 6));
-  if (left >= right || top >= bottom) return;
-  std::vector<uint8_t> cover(static_cast<size_t>((right - left) * (bottom - top)));
+  if (left >= right || top >= bottom) return true;
+  // FreeType 2.12 runs out of cells when one row of pixels has about a thousand corners, so: narrow strips.
+  constexpr int64_t strip = 128;
+  std::vector<uint8_t> cover(static_cast<size_t>(std::min(strip, right - left) * (bottom - top)));
   FT_Bitmap bitmap{};
   bitmap.rows = static_cast<unsigned>(bottom - top);
-  bitmap.width = static_cast<unsigned>(right - left);
-  bitmap.pitch = static_cast<int>(bitmap.width);
   bitmap.buffer = cover.data();
   bitmap.num_grays = 256;
   bitmap.pixel_mode = FT_PIXEL_MODE_GRAY;
   FT_Outline_Translate(&outline, -left * 64, bottom * 64);
-  if (FT_Outline_Get_Bitmap(fonts_.library(), &outline, &bitmap) != 0) return;
-  for (int64_t y = top; y < bottom; ++y) {
-    const uint8_t* row = cover.data() + (y - top) * (right - left);
-    for (int64_t x = left; x < right; ++x) blend(x, y, c, row[x - left] / 255.0 * opacity);
+  for (int64_t x0 = left; x0 < right; x0 += strip) {
+    const int64_t width = std::min(strip, right - x0);
+    bitmap.width = static_cast<unsigned>(width);
+    bitmap.pitch = static_cast<int>(width);
+    std::ranges::fill(cover, uint8_t{0});
+    if (FT_Outline_Get_Bitmap(fonts_.library(), &outline, &bitmap) != 0) return false;
+    FT_Outline_Translate(&outline, -strip * 64, 0);
+    for (int64_t y = top; y < bottom; ++y) {
+      const uint8_t* row = cover.data() + (y - top) * width;
+      for (int64_t x = 0; x < width; ++x) blend(x0 + x, y, c, row[x] / 255.0 * opacity);
+    }
   }
+  return true;
 }
 
 void Canvas::fill_polygons(std::span<const std::vector<Point>> polygons, Rgb c, double opacity) {
-  // FreeType counts an outline's points in 16 bits.
-  constexpr size_t most_points = 30000;
+  constexpr size_t most_points = 30000;  // FreeType counts an outline's points in 16 bits
   for (size_t next = 0; next < polygons.size();) {
     std::vector<FT_Vector> points;
     std::vector<short> ends;
-    do {
+    for (; next < polygons.size() && points.size() + polygons[next].size() <= most_points; ++next) {
+      if (polygons[next].empty()) continue;
       for (const Point& p : polygons[next]) points.push_back({fixed(p.x), -fixed(p.y)});
       ends.push_back(static_cast<short>(points.size() - 1));
-      ++next;
-    } while (next < polygons.size() && points.size() + polygons[next].size() <= most_points);
-    if (points.empty() || points.size() > most_points) continue;
+    }
+    const bool too_many = points.empty() && next < polygons.size();
     std::vector<char> tags(points.size(), FT_CURVE_TAG_ON);
     FT_Outline outline{};
     outline.n_contours = static_cast<short>(ends.size());
@@ -91,7 +99,9 @@ void Canvas::fill_polygons(std::span<const std::vector<Point>> polygons, Rgb c, 
     outline.points = points.data();
     outline.tags = tags.data();
     outline.contours = ends.data();
-    fill_outline(outline, c, opacity);
+    if (too_many || !fill_outline(outline, c, opacity)) {
+      fail("a shape of {} corners has too many to be drawn.", too_many ? polygons[next].size() : points.size());
+    }
   }
 }
 

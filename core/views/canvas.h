@@ -15,7 +15,7 @@ class Canvas {
 
   /// Rectangle with exact coverage at fractional edges.
   void fill_box(const Box&, Rgb, double opacity);
-  /// Outlines filled together by the non-zero rule.
+  /// Outlines filled together by the non-zero rule. Throws Error for one of more than 30,000 points.
   void fill_polygons(std::span<const std::vector<Point>>, Rgb, double opacity);
   /// Each cell of the grid over an even part of the box; pixels are taken whole, by their centre.
   void draw_image(const Box&, const Grid&, const CellColours&);
@@ -26,7 +26,8 @@ class Canvas {
 
  private:
   void blend(int64_t x, int64_t y, Rgb, double alpha);
-  void fill_outline(FT_Outline&, Rgb, double opacity);
+  /// False when FreeType gave up.
+  bool fill_outline(FT_Outline&, Rgb, double opacity);
 
   Raster raster_;
   FontFaces fonts_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
@@ -92,15 +93,17 @@ class KvPainter {
   /// Equation and what other groupings would hold; returns the height.
   double paint_text(Figure& figure, const Box& room) {
     double y = room.y;
+    const auto fits = [&] { return y + 20 <= room.bottom(); };
     if (!data_.equation.empty()) {
       for (const std::string& line :
            layout_.text.wrapped(printable(data_.equation, layout_.text), TextRole::number, room.width, 2)) {
+        if (!fits()) break;
         add_fitted(figure, {room.x, y + 13}, line, TextRole::number, {ColourRole::text}, Anchor::start, room.width,
                    layout_);
         y += 20;
       }
     }
-    if (state_.comparisons && (data_.as_mha_bytes > 0 || data_.as_mqa_bytes > 0)) {
+    if (fits() && state_.comparisons && (data_.as_mha_bytes > 0 || data_.as_mqa_bytes > 0)) {
       double x = room.x;
       const auto add = [&](std::string_view name, uint64_t bytes) {
         if (bytes == 0) return;
@@ -111,9 +114,12 @@ class KvPainter {
       };
       add("MHA", data_.as_mha_bytes);
       add("MQA", data_.as_mqa_bytes);
-      if (x < room.right()) {
-        add_fitted(figure, {x, y + 13}, "computed for the same layers and tokens, not measured", TextRole::caption,
-                   {ColourRole::dim}, Anchor::start, room.right() - x, layout_);
+      for (const std::string_view remark :
+           {"computed for the same layers and tokens, not measured", "computed, not measured"}) {
+        if (layout_.text.width(remark, TextRole::caption) > room.right() - x) continue;
+        add_fitted(figure, {x, y + 13}, remark, TextRole::caption, {ColourRole::dim}, Anchor::start, room.right() - x,
+                   layout_);
+        break;
       }
       y += 20;
     }
@@ -129,7 +135,7 @@ class KvPainter {
     chart_ = {room.x, room.y + 20, room.width, room.height - 20 - below};
     if (chart_.height < 24) return;
     find_top();
-    const std::vector<Tick> ticks = byte_ticks(top_, std::max(2, static_cast<int>(chart_.height / 44)));
+    const std::vector<Tick> ticks = byte_ticks(top_, std::max(3, static_cast<int>(chart_.height / 44)));
     double axis = 0;
     for (const Tick& tick : ticks) axis = std::max(axis, layout_.text.width(tick.label, TextRole::number_small));
     const double names = room.width >= 480 ? layer_names_width() : 0;
@@ -187,7 +193,15 @@ class KvPainter {
   /// The bytes of layers [first, last) over all tokens.
   void paint_band(Figure& figure, size_t first, size_t last, int64_t step, double gap, Paint paint) const {
     const int64_t n = data_.facts.tokens;
+    // Long areas are drawn in parts: a rasteriser has room for some thousands of corners. Parts meet on whole pixels.
+    constexpr size_t most_corners = 2000;
     std::vector<Point> upper, lower;
+    const auto flush = [&] {
+      if (upper.empty()) return;
+      upper.insert(upper.end(), lower.rbegin(), lower.rend());
+      figure.add(PolygonMark{std::exchange(upper, {}), paint});
+      lower.clear();
+    };
     for (int64_t from = 0; from < n; from += step) {
       const int64_t to = std::min(n, from + step);
       const double x0 = std::round(x_of(static_cast<double>(from))),
@@ -196,13 +210,12 @@ class KvPainter {
       if (gap == 0) {
         upper.insert(upper.end(), {{x0, y0}, {x1, y0}});
         lower.insert(lower.end(), {{x0, y1}, {x1, y1}});
+        if (upper.size() >= most_corners) flush();
       } else if (y1 > y0) {
         figure.add(RectMark{{x0, y0, x1 - x0, y1 - y0}, paint, {}});
       }
     }
-    if (gap > 0) return;
-    upper.insert(upper.end(), lower.rbegin(), lower.rend());
-    figure.add(PolygonMark{std::move(upper), paint});
+    flush();
   }
 
   /// What the pointer finds: each layer's part of the last step's height, over the whole width.
@@ -238,8 +251,8 @@ class KvPainter {
     std::vector<Point> points;
     for (int64_t t = 0; t < data_.facts.tokens; ++t) {
       const double y = std::round(y_of(static_cast<double>(data_.allocated_history[static_cast<size_t>(t)]))) + 0.5;
-      const double x0 = std::round(x_of(static_cast<double>(t))) + 0.5,
-                   x1 = std::round(x_of(static_cast<double>(t + 1))) - 0.5;
+      const double x0 = std::round(x_of(static_cast<double>(t))) + 0.5;
+      const double x1 = std::min(std::round(x_of(static_cast<double>(t + 1))) + 0.5, chart_.right() - 0.5);
       if (!points.empty() && points.back().y == y) {
         points.back().x = x1;
         continue;

@@ -47,20 +47,22 @@ void add_badges(Figure& figure, const std::vector<std::string>& badges, const La
   }
 }
 
-/// Notes on one line at the foot; returns the height they take.
-double add_notes(Figure& figure, const std::vector<std::string>& notes, const Layout& layout) {
-  if (notes.empty() || layout.height < 160) return 0;
+/// Notes at the foot, where that leaves room above; returns the height they take.
+double add_notes(Figure& figure, const std::vector<std::string>& notes, const Layout& layout, double top) {
   std::string joined;
   for (const std::string& note : notes) joined += (joined.empty() ? "" : "  \u00B7  ") + note;
   const auto lines =
       layout.text.wrapped(printable(joined, layout.text), TextRole::caption, layout.width - 2 * padding, 2);
-  double baseline = layout.height - padding - 4 - line_height * static_cast<double>(lines.size() - 1);
+  const double height = line_height * static_cast<double>(lines.size());
+  constexpr double least_body = 80;
+  if (lines.empty() || top + least_body + height > layout.height - padding) return 0;
+  double baseline = layout.height - padding - height + 16;
   for (const std::string& line : lines) {
     add_fitted(figure, {padding, baseline}, line, TextRole::caption, {ColourRole::dim}, Anchor::start, layout.width,
                layout);
     baseline += line_height;
   }
-  return line_height * static_cast<double>(lines.size());
+  return height;
 }
 
 }  // namespace
@@ -91,12 +93,12 @@ Figure begin_figure(std::string title, std::string sentence, const RunFacts& fac
     add_fitted(figure, {padding, y + 16}, line, TextRole::text, {ColourRole::dim}, Anchor::start, inner, layout);
     y += line_height;
   }
-  if (!facts.badges.empty()) {
+  if (!facts.badges.empty() && y + 8 + chip_height <= layout.height - padding) {
     add_badges(figure, facts.badges, layout, y + 8);
     y += chip_height + 8;
   }
   y += 12;
-  const double foot = add_notes(figure, facts.notes, layout);
+  const double foot = add_notes(figure, facts.notes, layout, y);
   body = {padding, y, inner, std::max(0.0, layout.height - padding - foot - (foot > 0 ? 8 : 0) - y)};
   return figure;
 }

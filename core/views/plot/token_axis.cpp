@@ -13,7 +13,7 @@ namespace {
 
 constexpr TextRole label_role = TextRole::number_small;
 constexpr double every_token_pitch = 11;
-constexpr double numbered_distance = 20;  ///< px between numbered labels
+constexpr double numbered_distance = 24;  ///< px between numbered labels
 constexpr double gap_to_map = 6;
 
 double line_height() { return TextMeasurer::rise(label_role) + TextMeasurer::drop(label_role); }
