@@ -83,6 +83,7 @@ class AtlasPainter {
   void paint_header(int64_t l, double y) {
     const int64_t end = plan_.end_head(l), group = plan_.group_size(l);
     Labels kv_labels, head_labels;
+    bool numbers_only = false;
     for (int64_t kv = plan_.first_head() / group; kv * group < end; ++kv) {
       const double x0 = left_ + plan_.head_x(l, std::max(plan_.first_head(), kv * group));
       const double x1 = left_ + plan_.head_x(l, std::min(end, (kv + 1) * group) - 1) + plan_.cell();
@@ -92,6 +93,10 @@ class AtlasPainter {
       const std::string full = fmt::format("KV {}", kv);
       const bool fits = layout_.text.width(full, TextRole::number_small) <= x1 - x0;
       add_label(kv_labels, fits ? full : fmt::format("{}", kv), (x0 + x1) / 2);
+      numbers_only |= !fits;
+    }
+    if (numbers_only) {
+      text({padding + plan_.label_width(), y + 11}, "KV", TextRole::number_small, accent_paint(), Anchor::end);
     }
     for (int64_t h = plan_.first_head(); h < end; ++h) {
       add_label(head_labels, fmt::format("{}", h), left_ + plan_.head_x(l, h) + plan_.cell() / 2);
@@ -129,6 +134,8 @@ class AtlasPainter {
     const AtlasHead& head = layer(id.layer).heads[static_cast<size_t>(id.head)];
     const double value = metric_value(head, metric_);
     HitRegion hit{fmt::format("atlas/{}/{}", id.layer, id.head), head_tooltip(data_, id)};
+    // The ramp's low end is close to the panel's colour, in the light theme equal to it.
+    figure_.add(RectMark{box.grown(1), {}, Paint{ColourRole::line, 0.5}});
     if (!plan_.shows_maps()) {
       figure_.add(ImageMark{box, Grid::of(1, 1, {static_cast<float>(value)}), scale_}, std::move(hit));
     } else if (head.map.empty()) {
