@@ -3,6 +3,7 @@
 #   scripts/setup.sh program   what the program needs
 #   scripts/setup.sh tests     that, the tests and their Python packages
 # HEADSCOPE_TORCH=DIR uses your own LibTorch (the folder with include/ and lib/) instead of the pinned one.
+# HEADSCOPE_IMGUI_DIR=DIR uses your own Dear ImGui source.
 # HEADSCOPE_DEPS=DIR keeps the downloaded parts there instead of in .deps/, so that clones can share them.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -60,6 +61,23 @@ install_python() {
   touch "$stamp"
 }
 
+# Dear ImGui's source, for the window: a folder of a pinned source archive. HEADSCOPE_IMGUI_DIR is your own checkout.
+fetch_imgui() {
+  local version=1.93.0 sum=10ad1dab8258a6787b4f07bb926b08d0efc648a7906242568c8dd778c5e719bf
+  local target=$deps/imgui-$version download
+  if [ -n "${HEADSCOPE_IMGUI_DIR:-}" ] || [ -e "$target/imgui.cpp" ]; then return; fi
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  say "Fetching Dear ImGui's source"
+  download=$(mktemp -d)
+  "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary imgui-bundle \
+    --dest "$download" "imgui-bundle==$version" >/dev/null
+  echo "$sum  $download/imgui_bundle-$version.tar.gz" | sha256sum --check --quiet
+  tar xzf "$download/imgui_bundle-$version.tar.gz" -C "$download" "imgui_bundle-$version/external/imgui/imgui"
+  rm -rf "$target"
+  mv "$download/imgui_bundle-$version/external/imgui/imgui" "$target"
+  rm -rf "$download"
+}
+
 find_torch() {
   if [ -n "${HEADSCOPE_TORCH:-}" ]; then
     printf '%s' "$HEADSCOPE_TORCH"
@@ -104,4 +122,5 @@ if [ "$what" = tests ]; then
 elif [ -z "${HEADSCOPE_TORCH:-}" ] && [ -z "$(find_torch)" ]; then
   install_python scripts/requirements.txt
 fi
+fetch_imgui
 build "$(find_torch)"
