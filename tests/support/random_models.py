@@ -19,6 +19,8 @@ import sys
 import torch
 import transformers
 
+transformers.utils.logging.disable_progress_bar()
+
 SHARPEST, EVENEST = 0.05, 0.6  # allowed mean normalised entropy of a layer's heads
 
 
@@ -32,8 +34,6 @@ class Recipe:
     dtype: torch.dtype = torch.float32  # as stored
     max_shard_size: str = "1GB"
     old_spelling: bool = False  # config.json as transformers 4 wrote it
-    # Weights left as a fraction of the usual size keep hidden states of some configs from growing out of f32's reach.
-    gain: float = 1.0
 
 
 def gpt2(name, config, **more):
@@ -89,9 +89,11 @@ def _layers(model):
     return model.transformer.h if model.config.model_type == "gpt2" else model.model.layers
 
 
-def _randomise(model, gain, seed):
+def _randomise(model, seed):
     """Weights of a size that keeps activations near 1; biases and norms away from 0 and 1, so that all of them count."""
     random = torch.Generator().manual_seed(seed)
+    # A large embedding that is also the output head would make every token predict itself.
+    embedding_size = 0.3 if model.config.tie_word_embeddings else 1.0
     done = set()
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -104,10 +106,10 @@ def _randomise(model, gain, seed):
             elif weight.dim() == 1:
                 weight.copy_(0.2 * values)
             elif "embed" in name or ".wte" in name or ".wpe" in name:
-                weight.copy_(values)
+                weight.copy_(embedding_size * values)
             else:
                 conv1d = model.config.model_type == "gpt2" and "lm_head" not in name  # stored [in, out]
-                weight.copy_(gain * values / math.sqrt(weight.shape[0 if conv1d else 1]))
+                weight.copy_(values / math.sqrt(weight.shape[0 if conv1d else 1]))
 
 
 def _scale_query_and_key(model, layer, factor):
@@ -172,7 +174,7 @@ def make(one, folder, seed=0):
     config = _config(one.family, one.config)
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    _randomise(model, one.gain, seed)
+    _randomise(model, seed)
     sharpen(model, seed)
     model.to(one.dtype).save_pretrained(folder, max_shard_size=one.max_shard_size)
     if one.old_spelling:

@@ -1,0 +1,48 @@
+"""Statistics of attention maps in numpy float64, from their definitions: the oracle for what kernels report."""
+
+import numpy as np
+
+SINK_TOKENS, WINDOW_TOKENS = 1, 16
+
+
+def row_statistics(maps):
+    """{name: [heads, n]} of causal maps [heads, n, n], float64."""
+    p = np.asarray(maps, np.float64)
+    n = p.shape[-1]
+    query, key = np.arange(n)[:, None], np.arange(n)[None, :]
+    back = (query - key).astype(np.float64)
+    log = np.log(np.where(p > 0, p, 1))
+    distance = (p * back).sum(-1)
+    return {
+        "entropy": -(p * log).sum(-1),
+        "max": p.max(-1),
+        "argmax": p.argmax(-1).astype(np.float64),
+        "distance": distance,
+        "distance_variance": (p * (back - distance[..., None]) ** 2).sum(-1),
+        "sink": p[..., :SINK_TOKENS].sum(-1),
+        "window": (p * (back < WINDOW_TOKENS)).sum(-1),
+    }
+
+
+def scores(q, k, scale):
+    """Causal scores [q_heads, n, n] in float64; -inf where a key is not visible. q [q_heads, n, d], k [kv_heads, n, d]."""
+    q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
+    k = np.repeat(k, q.shape[0] // k.shape[0], axis=0)
+    n = q.shape[1]
+    visible = np.tril(np.ones((n, n), bool))
+    return np.where(visible, scale * q @ k.transpose(0, 2, 1), -np.inf)
+
+
+def log_sum_exp(values):
+    top = values.max(-1, keepdims=True)
+    return (top + np.log(np.exp(values - top).sum(-1, keepdims=True)))[..., 0]
+
+
+def worst_difference(found, expected):
+    """Largest absolute difference; NaN or infinity anywhere counts as infinite."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    assert found.shape == expected.shape, f"shape {found.shape}, expected {expected.shape}"
+    if found.size == 0:
+        return 0.0
+    difference = np.abs(found - expected)
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
