@@ -38,7 +38,8 @@ std::string png_bytes(const Raster&);
 std::string svg_text(const Figure&, Theme, double scale = 1);
 
 /// The figure's table as CSV: UTF-8, header "name (unit)", '.' as decimal point, NaN as NaN; text starting with
-/// = + - @, tab or carriage return gets a leading apostrophe, so that no spreadsheet runs it.
+/// = + - @, tab or carriage return gets a leading apostrophe, so that no spreadsheet runs it; bytes that are not
+/// UTF-8, and NUL, become U+FFFD.
 std::string csv_text(const Table&);
 
 /// Writes `figure` as the ending of `path` says, .svg, .png or .csv, whole or not at all (atomic_file.h).

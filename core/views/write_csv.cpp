@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/views/utf8.h"
 #include "core/views/write.h"
 
 #include <fmt/format.h>
@@ -10,7 +11,10 @@ namespace {
 void append_text(std::string& out, std::string_view text) {
   std::string safe;
   if (!text.empty() && std::string_view("=+-@\t\r").find(text.front()) != std::string_view::npos) safe = "'";
-  safe += text;
+  for (size_t i = 0; i < text.size();) {
+    const char32_t c = next_code_point(text, i);
+    append_utf8(safe, c == 0 ? replacement_character : c);
+  }
   if (safe.find_first_of(",\"\r\n") == std::string::npos) {
     out += safe;
     return;

@@ -554,6 +554,8 @@ TEST(Kv, DisagreementWithTheFormulaIsSaid) {
   data.layers[1].used = 6000;  // K and V of expanded heads, say
   const Figure figure = kv(data, {}, {}, layout(1000, 500));
   EXPECT_TRUE(has_text(figure, "layer 2 holds 6,000 B, the formula says 3,000 B"));
+  // The last step is what was measured.
+  EXPECT_NEAR(hit_box(figure, "kv/layer/2").height, 6 * hit_box(figure, "kv/layer/0").height, 1e-9);
 }
 
 TEST(Kv, ContradictionsAreRefused) {

@@ -300,6 +300,11 @@ TEST(Csv, NoCellIsAFormula) {
   EXPECT_EQ(rows[7][0], "x=1");
 }
 
+TEST(Csv, IsAlwaysUtf8) {
+  const Table table{1, {{"x", "", [](size_t) -> Table::Value { return std::string("a\xE2\x82 \0 b", 7); }}}};
+  EXPECT_EQ(csv_text(table), "x\na\uFFFD\uFFFD \uFFFD b\n");
+}
+
 struct CommaForPoint : std::numpunct<char> {
   char do_decimal_point() const override { return ','; }
   char do_thousands_sep() const override { return '.'; }
