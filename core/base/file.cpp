@@ -83,6 +83,15 @@ void InputFile::read_at(uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
+void InputFile::require_size() const {
+  struct stat status {};
+  if (fstat(descriptor_, &status) != 0) fail("cannot examine {}: {}", quoted_path(path_), errno_text(errno));
+  if (const auto found = static_cast<uint64_t>(status.st_size); found < size_) {
+    fail("{} became shorter while it was open: expected {}, found {}", quoted_path(path_), format_bytes(size_),
+         format_bytes(found));
+  }
+}
+
 std::string InputFile::beginning(size_t count) const {
   std::string text(std::min<uint64_t>(count, size_), '\0');
   read_at(0, std::as_writable_bytes(std::span(text)));

@@ -28,6 +28,9 @@ class InputFile {
   /// Fills `out` from byte `offset`. A file that has become shorter since it was opened throws.
   void read_at(uint64_t offset, std::span<std::byte> out) const;
 
+  /// Throws if the file is shorter now than when it was opened, for those who read it by other means.
+  void require_size() const;
+
   /// The first bytes, at most `count`: enough to recognise what the file is.
   std::string beginning(size_t count) const;
 

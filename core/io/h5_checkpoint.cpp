@@ -19,6 +19,14 @@ constexpr uint64_t largest_config = 16u << 20;
 constexpr uint64_t largest_tokenizer = 64u << 20;
 constexpr uint64_t block_bytes = 4u << 20;  // between two looks at the stop token
 
+void require_crc(const Hdf5Reader& file, const std::string& object, uint32_t found) {
+  if (!file.has_attribute(object, "crc32")) return;
+  if (const int64_t expected = file.int_attribute(object, "crc32"); expected != found) {
+    fail("{}: {} is damaged: its CRC-32 is {:08x}, expected {:08x}; copy or write the file again",
+         quoted_path(file.path()), quoted(object), found, expected);
+  }
+}
+
 /// Reads a whole dataset block by block, checking its CRC if it has one. `crc` is that of what precedes the data.
 void read_checked(const Hdf5Reader& file, const std::string& object, uint32_t crc, std::span<std::byte> out,
                   const Progress& progress) {
@@ -32,11 +40,8 @@ void read_checked(const Hdf5Reader& file, const std::string& object, uint32_t cr
     dataset.read_rows(begin, count, part);
     crc = crc32(part, crc);
   }
-  if (!file.has_attribute(object, "crc32")) return;
-  if (const int64_t expected = file.int_attribute(object, "crc32"); expected != crc) {
-    fail("{}: {} is damaged: its CRC-32 is {:08x}, expected {:08x}; copy or write the file again",
-         quoted_path(file.path()), quoted(object), crc, expected);
-  }
+  file.require_complete();
+  require_crc(file, object, crc);
 }
 
 std::string read_text(const Hdf5Reader& file, const std::string& object, uint64_t limit) {
@@ -140,6 +145,7 @@ class H5Checkpoint : public Checkpoint {
       objects_.push_back("/tensors/" + name);
       tensors.push_back(h5_tensor_info(file_, objects_.back()));
     }
+    require_crc(file_, "/tensors", h5_list_crc(tensors));
     table_ = TensorTable(std::move(tensors), quoted_path(path()));
   }
 

@@ -16,8 +16,8 @@
 // How a dtype is stored: BF16 as u16, BOOL and the F8 types as u8, F16 as IEEE binary16, the others as themselves; a
 // type unknown to HDF5 (C64, F4, ...) as u8 [bytes] with the attribute shape (list of integers).
 // Every dataset has the attribute crc32 (integer), zlib's CRC-32 of its bytes, little-endian; for a tensor, of its
-// name, a line feed, its dtype, a line feed and its bytes. It is checked whenever the whole is read; a file made
-// elsewhere may leave it out.
+// name, a line feed, its dtype, a line feed and its bytes. The group /tensors has one of the
+// names and dtypes alone. They are checked whenever the whole is read; a file made elsewhere may leave them out.
 
 namespace headscope {
 

@@ -23,9 +23,15 @@ H5Storage h5_storage(const TensorInfo& tensor) {
   }
 }
 
-uint32_t h5_tensor_crc_begin(const TensorInfo& tensor) {
+uint32_t h5_tensor_crc_begin(const TensorInfo& tensor, uint32_t crc) {
   const std::string text = tensor.name + '\n' + tensor.dtype_text + '\n';
-  return crc32(std::as_bytes(std::span(text)));
+  return crc32(std::as_bytes(std::span(text)), crc);
+}
+
+uint32_t h5_list_crc(std::span<const TensorInfo> tensors) {
+  uint32_t crc = 0;
+  for (const TensorInfo& tensor : tensors) crc = h5_tensor_crc_begin(tensor, crc);
+  return crc;
 }
 
 TensorInfo h5_tensor_info(const Hdf5Reader& file, const std::string& object) {

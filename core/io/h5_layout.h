@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,11 @@ struct H5Storage {
 };
 H5Storage h5_storage(const TensorInfo& tensor);
 
-/// The CRC-32 of what precedes the tensor's bytes: "NAME\nDTYPE\n".
-uint32_t h5_tensor_crc_begin(const TensorInfo& tensor);
+/// The CRC-32 of what precedes the tensor's bytes, "NAME\nDTYPE\n", continuing `crc`.
+uint32_t h5_tensor_crc_begin(const TensorInfo& tensor, uint32_t crc = 0);
+
+/// The CRC-32 of "NAME\nDTYPE\n" of all tensors in order: damaged names are noticed before any data is read.
+uint32_t h5_list_crc(std::span<const TensorInfo> tensors);
 
 /// Reads the description of the tensor in dataset `object`. Throws Error, naming both, if dataset and attributes
 /// disagree.

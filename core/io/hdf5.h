@@ -127,6 +127,9 @@ class Hdf5Reader {
 
   const std::filesystem::path& path() const { return input_.path(); }
 
+  /// Throws if the file has become shorter since it was opened; libhdf5 then reads zeros without an error.
+  void require_complete() const { input_.require_size(); }
+
   bool has(const std::string& object) const;
   bool has_attribute(const std::string& object, const std::string& name) const;
   /// A scalar text of at most `limit` bytes.

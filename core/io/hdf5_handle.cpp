@@ -53,11 +53,28 @@ void prepare_hdf5() {
   H5PLset_loading_state(0);
 }
 
-void hdf5_fail(const std::filesystem::path& file, std::string_view action) {
+std::string take_hdf5_reason() {
   std::string reason;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &reason);
   H5Eclear2(H5E_DEFAULT);
-  fail("cannot {} {}: {}", action, quoted_path(file), plain_words(reason));
+  return reason;
+}
+
+void hdf5_fail(const std::filesystem::path& file, std::string_view action) {
+  fail("cannot {} {}: {}", action, quoted_path(file), plain_words(take_hdf5_reason()));
+}
+
+Hdf5Id open_hdf5(const std::filesystem::path& file) {
+  const hid_t id = H5Fopen(file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  if (id >= 0) return Hdf5Id(id, H5Fclose);
+  const std::string reason = take_hdf5_reason();
+  // Errno 11 is somebody else's lock; any other says that the file system has no locks, and then it goes without.
+  if (!contains(reason, "unable to lock file") || contains(reason, "errno = 11,")) {
+    fail("cannot open {}: {}", quoted_path(file), plain_words(reason));
+  }
+  const Hdf5Id access = take_id(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, file, "open");
+  if (H5Pset_file_locking(access.get(), false, true) < 0) hdf5_fail(file, "open");
+  return take_id(H5Fopen(file.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose, file, "open");
 }
 
 Hdf5Id take_id(int64_t id, herr_t (*close)(hid_t), const std::filesystem::path& file, std::string_view action) {

@@ -23,6 +23,9 @@ void prepare_hdf5();
 /// Takes an id that the library returned; throws as above if it is not one.
 Hdf5Id take_id(int64_t id, herr_t (*close)(hid_t), const std::filesystem::path& file, std::string_view action);
 
+/// Opens for reading, without a lock where the file system has none.
+Hdf5Id open_hdf5(const std::filesystem::path& file);
+
 /// The type of one element on disk and in memory: little-endian, equal to the machine's own. `f16` is IEEE
 /// binary16; `bf16` and `boolean` have no type of their own in HDF5 (see h5_checkpoint.h).
 Hdf5Id element_type(DType dtype, const std::filesystem::path& file);

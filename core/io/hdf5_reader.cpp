@@ -226,7 +226,7 @@ void Hdf5DatasetReader::read_rows(uint64_t begin, uint64_t count, std::span<std:
 
 Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : input_(path) {
   prepare_hdf5();
-  file_ = take_id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, path, "open");
+  file_ = open_hdf5(path);
 }
 
 bool Hdf5Reader::has(const std::string& object) const {

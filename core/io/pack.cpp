@@ -123,6 +123,7 @@ void pack_checkpoint(Checkpoint& from, const fs::path& h5_file, const Progress& 
   for_each_tensor(from, "packing", progress, [&](const TensorInfo& tensor, std::span<const std::byte> bytes) {
     write_tensor(to, number++, tensor, bytes);
   });
+  to.attribute("/tensors", "crc32", int64_t{h5_list_crc(from.tensors())});
   to.finish();
 }
 

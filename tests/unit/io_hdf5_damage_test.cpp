@@ -39,14 +39,15 @@ class Hdf5Damage : public ::testing::Test {
     const auto damaged = open_checkpoint(folder_ / "m.h5");
     bool same = damaged->config_text() == original_->config_text() &&
                 damaged->tokenizer().tokenizer_json == original_->tokenizer().tokenizer_json;
-    for (const TensorInfo& tensor : damaged->tensors()) {
-      std::vector<std::byte> raw(tensor.bytes);
-      damaged->read_raw(tensor, raw);
-      const TensorInfo* expected = original_->find(tensor.name);
-      same = same && expected && expected->shape == tensor.shape && expected->dtype == tensor.dtype &&
-             raw == raw_of(*original_, tensor.name);
+    same = same && damaged->tensors().size() == original_->tensors().size();
+    for (size_t i = 0; same && i < damaged->tensors().size(); ++i) {
+      const TensorInfo& tensor = damaged->tensors()[i];
+      const TensorInfo& expected = original_->tensors()[i];
+      // Names must be right once it is open, before any data is read.
+      same = tensor.name == expected.name && tensor.shape == expected.shape && tensor.dtype == expected.dtype &&
+             raw_of(*damaged, tensor.name) == raw_of(*original_, tensor.name);
     }
-    return same && damaged->tensors().size() == original_->tensors().size();
+    return same;
   }
 
   void try_bytes(std::string_view bytes) const {
@@ -99,6 +100,33 @@ TEST_F(Hdf5Damage, D2_one_byte_changed_is_an_error_or_the_right_data) {
     try_bytes(damaged);
   });
   EXPECT_GT(shared_->errors, 100u);
+}
+
+TEST(Hdf5DamageByHand, D2_a_changed_letter_in_a_name_a_config_or_a_tensor_is_noticed) {
+  TempFolder folder;
+  fs::create_directory(folder / "m");
+  put_file(folder / "m/config.json", R"({"key":"config-text"})");
+  put_file(folder / "m/tokenizer.json", R"({"key":"tokenizer-text"})");
+  const std::string data = "tensor-data-here";
+  put_file(folder / "m/model.safetensors",
+           safetensors_bytes(R"({"name-of-tensor":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}})", data));
+  pack_checkpoint(*open_checkpoint(folder / "m"), folder / "m.h5", {});
+  const std::string whole = file_content(folder / "m.h5");
+  const auto refusal_after_changing = [&](std::string_view text) {
+    const size_t place = whole.find(text);
+    EXPECT_NE(place, whole.npos) << text;
+    std::string damaged = whole;
+    damaged[place] = 'X';
+    put_file(folder / "m.h5", damaged);
+    return error_of([&] { raw_of(*open_checkpoint(folder / "m.h5"), "name-of-tensor"); });
+  };
+  using ::testing::AllOf;
+  using ::testing::HasSubstr;
+  EXPECT_THAT(refusal_after_changing("name-of-tensor"),
+              AllOf(HasSubstr("\"/tensors\" is damaged"), HasSubstr("CRC-32")));
+  EXPECT_THAT(refusal_after_changing("config-text"), HasSubstr("\"/config\" is damaged"));
+  EXPECT_THAT(refusal_after_changing("tokenizer-text"), HasSubstr("\"/tokenizer\" is damaged"));
+  EXPECT_THAT(refusal_after_changing(data), HasSubstr("\"/tensors/000000\" is damaged"));
 }
 
 }  // namespace
