@@ -15,9 +15,11 @@ namespace headscope {
 /// Python `tokenizers` package (0.23). Immutable after construction and safe to share between threads.
 ///
 /// Known differences: characters newer than Unicode 14 (4,577 in Unicode 15 and 15.1) have no letter, number or
-/// space properties here, so that pre-tokenizer patterns may cut around them elsewhere; "truncation" and "padding" of
-/// the file are not applied (transformers switches them off, too); files the package repairs silently (added tokens
-/// whose id is not the one it would give, part of the byte tokens missing) are refused.
+/// space properties here, so that pre-tokenizer patterns may cut around them elsewhere; NFC orders all combining marks
+/// of Unicode 15, where the package leaves those newer than about Unicode 9 in the order of the text; "truncation" and
+/// "padding" of the file are not applied (transformers switches them off, too); files the package repairs silently
+/// (added tokens whose id is not the one it would give, part of the byte tokens missing) are refused; decoding leaves
+/// out special tokens also where the normalizer changes their name, which the package then shows.
 class Tokenizer {
  public:
   /// Builds from tokenizer.json text, or from vocab.json + merges.txt (GPT-2's byte-level BPE). Throws Error,

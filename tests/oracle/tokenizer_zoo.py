@@ -94,7 +94,8 @@ def byte_level_zoo(trained):
                 split(r"\s|[aeiou]", behavior, invert), split("t", behavior, invert, "String"), BYTES))
     yield "empty pattern", byte_level(trained, sequence(split("", "Isolated", False, "String"), BYTES))
     for pattern in OTHER_PATTERNS:
-        yield f"pattern {pattern}", byte_level(trained, sequence(split(pattern, "MergedWithPrevious"), BYTES),
+        # What is removed shows in the ids whatever the vocabulary is.
+        yield f"pattern {pattern}", byte_level(trained, sequence(split(pattern, "Removed"), BYTES),
                                                normalizer={"type": "Replace", "pattern": {"Regex": pattern}, "content": "=$1"}
                                                if pattern == OTHER_PATTERNS[-1] else None)
     flags = [special("<m>", size, rstrip=True, special=False), special("<n>", size + 1, lstrip=True, rstrip=True),
