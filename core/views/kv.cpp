@@ -6,8 +6,8 @@
 #include <cmath>
 #include <utility>
 
-#include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/views/kv_reading.h"
 #include "core/views/plot/ticks.h"
 #include "core/views/state_json.h"
 
@@ -17,41 +17,6 @@ namespace {
 constexpr std::string_view kv_title = "KV memory";
 constexpr double strip_words_width = 480;
 constexpr double narrowest_bar = 4;  ///< px a token; below it the steps join into an area
-
-void check(const KvData& data) {
-  if (data.prompt_tokens < 0 || data.prompt_tokens > data.facts.tokens) {
-    fail("the KV view was given {} prompt tokens of {} tokens.", data.prompt_tokens, data.facts.tokens);
-  }
-  const auto history = static_cast<int64_t>(data.allocated_history.size());
-  if (history != 0 && history != data.facts.tokens) {
-    fail("the KV view was given {} allocation sizes for {} tokens.", history, data.facts.tokens);
-  }
-}
-
-uint64_t total_used(const KvData& data) {
-  uint64_t sum = 0;
-  for (const auto& l : data.layers) sum += l.used;
-  return sum;
-}
-
-uint64_t total_allocated(const KvData& data) {
-  uint64_t sum = 0;
-  for (const auto& l : data.layers) sum += l.allocated;
-  return sum;
-}
-
-/// Bytes of a layer's cache after `tokens` tokens.
-double bytes_after(const KvLayerBytes& layer, int64_t tokens) {
-  const int64_t kept = layer.window > 0 ? std::min(tokens, layer.window) : tokens;
-  return static_cast<double>(layer.bytes_per_token) * static_cast<double>(kept);
-}
-
-std::string sentence(const KvData& data) {
-  const auto layers = static_cast<int64_t>(data.layers.size());
-  return fmt::format("{} used of {} allocated for {} token{} in {} layer{}.", format_bytes(total_used(data)),
-                     format_bytes(total_allocated(data)), format_count(static_cast<uint64_t>(data.facts.tokens)),
-                     data.facts.tokens == 1 ? "" : "s", layers, layers == 1 ? "" : "s");
-}
 
 class KvPainter {
  public:
@@ -71,14 +36,14 @@ class KvPainter {
     const bool strip = layout_.height < 260 && layout_.width >= 800;
     const Layout words{strip ? strip_words_width : layout_.width, layout_.height, layout_.scale, layout_.text};
     Box body;
-    Figure figure = begin_figure(std::string(kv_title), sentence(data_), facts, words, body);
+    Figure figure = begin_figure(std::string(kv_title), kv_sentence(data_), facts, words, body);
     figure.width = layout_.width;
     const double text_height = paint_text(figure, {body.x, body.y - 4, body.width, body.height});
     const Box room = strip ? Box{strip_words_width + 16, padding, layout_.width - strip_words_width - 16 - padding,
                                  layout_.height - padding - 8}
                            : Box{body.x, body.y + text_height + 12, body.width, body.height - text_height - 12};
     if (room.width >= 160 && room.height >= 64) paint_chart(figure, room);
-    figure.table = table();
+    figure.table = kv_table(data_);
     return figure;
   }
 
@@ -321,20 +286,6 @@ class KvPainter {
     }
   }
 
-  Table table() const {
-    auto rows = std::make_shared<std::vector<KvLayerBytes>>(data_.layers);
-    Table out{rows->size(), {}};
-    const auto add = [&](std::string name, std::string unit, auto get) {
-      out.columns.push_back({std::move(name), std::move(unit),
-                             [rows, get](size_t i) -> Table::Value { return static_cast<int64_t>(get((*rows)[i])); }});
-    };
-    add("layer", "", [](const KvLayerBytes& l) { return l.layer; });
-    add("used", "bytes", [](const KvLayerBytes& l) { return l.used; });
-    add("allocated", "bytes", [](const KvLayerBytes& l) { return l.allocated; });
-    add("per_token", "bytes", [](const KvLayerBytes& l) { return l.bytes_per_token; });
-    return out;
-  }
-
   const KvData& data_;
   const KvState& state_;
   const Selection& selection_;
@@ -361,7 +312,7 @@ Figure kv(const KvData& data, const KvState& state, const Selection& selection, 
     return empty_figure(std::string(kv_title), "Shows how many bytes of KV cache each layer holds, token by token.",
                         data.facts, layout);
   }
-  check(data);
+  check_kv(data);
   return KvPainter(data, state, selection, layout).paint();
 }
 

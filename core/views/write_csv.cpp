@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/base/text.h"
 #include "core/views/utf8.h"
 #include "core/views/write.h"
 

@@ -1,0 +1,123 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/views/view_check.h"
+
+namespace headscope {
+namespace {
+
+using testing::HasSubstr;
+
+/// Two owners of 100 and 300 bytes a token, ten tokens, six of them the prompt.
+KvData small_kv() {
+  KvData data;
+  data.facts.model = "tiny";
+  data.facts.tokens = 10;
+  data.prompt_tokens = 6;
+  data.equation = "400 B per token = ...";
+  data.layers = {{0, 100, 1000, 2000, 0}, {2, 300, 3000, 6000, 0}};
+  data.as_mha_bytes = 8000;
+  data.as_mqa_bytes = 500;
+  return data;
+}
+
+TEST(Kv, StepsAreStackedBytes) {
+  const Figure figure = kv(small_kv(), {}, {}, layout(1000, 500));
+  const Box first = hit_box(figure, "kv/layer/0"), second = hit_box(figure, "kv/layer/2");
+  EXPECT_NEAR(second.height, 3 * first.height, 1e-9);
+  EXPECT_NEAR(second.bottom(), first.y, 1e-9);
+  // The bars of each layer, left to right, grow by the same height.
+  std::vector<Box> bars;
+  for (const Primitive& p : figure.primitives) {
+    const auto* rect = std::get_if<RectMark>(&p.shape);
+    if (rect != nullptr && rect->fill && rect->fill->role == ColourRole::model_a && !p.hit) bars.push_back(rect->box);
+  }
+  ASSERT_EQ(bars.size(), 20u);
+  for (size_t t = 0; t < 10; ++t) {
+    EXPECT_NEAR(bars[t].height, first.height * static_cast<double>(t + 1) / 10, 1e-9);
+    EXPECT_NEAR(bars[10 + t].height, second.height * static_cast<double>(t + 1) / 10, 1e-9);
+    EXPECT_NEAR(bars[10 + t].bottom(), bars[t].y, 1e-9);
+    EXPECT_NEAR(bars[t].bottom(), first.bottom(), 1e-9);
+  }
+}
+
+TEST(Kv, SaysUsedAllocatedEquationAndComparison) {
+  const Figure figure = kv(small_kv(), {}, {}, layout(1000, 500));
+  EXPECT_EQ(figure.sentence, "4,000 B used of 8,000 B allocated for 10 tokens in 2 layers.");
+  for (const char* part :
+       {"400 B per token", "as MHA 8,000 B", "as MQA 500 B", "computed for the same layers and tokens, not measured",
+        "allocated 8,000 B", "prompt 6", "generated 4", "layer 2", "3,000 B"}) {
+    EXPECT_TRUE(has_text(figure, part)) << part;
+  }
+  EXPECT_EQ(figure.table.rows, 2u);
+  EXPECT_EQ(cell<int64_t>(figure, "layer", 1), 2);
+  EXPECT_EQ(cell<int64_t>(figure, "used", 1), 3000);
+  EXPECT_EQ(cell<int64_t>(figure, "allocated", 1), 6000);
+  EXPECT_EQ(figure.table.columns[1].unit, "bytes");
+}
+
+TEST(Kv, TogglesHideWhatTheyName) {
+  const Figure bare = kv(small_kv(), {false, false}, {}, layout(1000, 500));
+  EXPECT_FALSE(has_text(bare, "allocated 8,000 B") && !has_text(bare, "used of"));
+  for (const Primitive& p : bare.primitives) {
+    const auto* text = std::get_if<TextMark>(&p.shape);
+    if (text == nullptr) continue;
+    EXPECT_FALSE(text->text.starts_with("allocated") || text->text.starts_with("as M")) << text->text;
+  }
+  // Without the line of allocated bytes the used ones fill the chart.
+  const Figure full = kv(small_kv(), {}, {}, layout(1000, 500));
+  EXPECT_GT(hit_box(bare, "kv/layer/2").height, 1.5 * hit_box(full, "kv/layer/2").height);
+}
+
+TEST(Kv, TheDividerStandsBetweenPromptAndGenerated) {
+  const Figure figure = kv(small_kv(), {}, {}, layout(1000, 500));
+  const Box chart = hit_box(figure, "kv/layer/0");
+  const double expected = std::round(chart.x + chart.width * 0.6);
+  bool found = false;
+  for (const Primitive& p : figure.primitives) {
+    const auto* rect = std::get_if<RectMark>(&p.shape);
+    found |= rect != nullptr && rect->box.width == 1 && rect->box.x == expected && rect->box.height > chart.height;
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST(Kv, WindowsStopGrowing) {
+  KvData data = small_kv();
+  data.layers[1].window = 4;
+  data.layers[1].used = 1200;
+  const Figure figure = kv(data, {}, {}, layout(1000, 500));
+  const Box first = hit_box(figure, "kv/layer/0"), second = hit_box(figure, "kv/layer/2");
+  EXPECT_NEAR(second.height, 1.2 * first.height, 1e-9);
+  std::vector<Box> bars;
+  for (const Primitive& p : figure.primitives) {
+    const auto* rect = std::get_if<RectMark>(&p.shape);
+    if (rect != nullptr && rect->fill && rect->fill->role == ColourRole::model_a && !p.hit) bars.push_back(rect->box);
+  }
+  EXPECT_NEAR(bars[13].height, second.height, 1e-9);
+  EXPECT_NEAR(bars[19].height, second.height, 1e-9);
+  EXPECT_FALSE(has_text(figure, "the formula says"));
+}
+
+TEST(Kv, DisagreementWithTheFormulaIsSaid) {
+  KvData data = small_kv();
+  data.layers[1].used = 6000;  // K and V of expanded heads, say
+  const Figure figure = kv(data, {}, {}, layout(1000, 500));
+  EXPECT_TRUE(has_text(figure, "layer 2 holds 6,000 B, the formula says 3,000 B"));
+  // The last step is what was measured.
+  EXPECT_NEAR(hit_box(figure, "kv/layer/2").height, 6 * hit_box(figure, "kv/layer/0").height, 1e-9);
+}
+
+TEST(Kv, ContradictionsAreRefused) {
+  KvData data = small_kv();
+  data.prompt_tokens = 11;
+  EXPECT_THAT(message_of([&] { kv(data, {}, {}, layout(800, 600)); }), HasSubstr("11 prompt tokens of 10"));
+  data = small_kv();
+  data.allocated_history = {1, 2};
+  EXPECT_THAT(message_of([&] { kv(data, {}, {}, layout(800, 600)); }), HasSubstr("2 allocation sizes for 10 tokens"));
+}
+
+}  // namespace
+}  // namespace headscope
