@@ -1,4 +1,4 @@
-"""What the command-line tests share. Run with: pytest tests/cli --headscope PATH_OF_THE_PROGRAM"""
+"""What the command-line tests share. Run with: pytest tests/cli --headscope=PROGRAM"""
 
 import pathlib
 import sys

@@ -143,15 +143,16 @@ def eager_maps(model, ids):
 
 
 def sharpen(model, seed, tokens=64):
-    """Scales scores layer by layer (a layer changes what later ones see) until heads attend sharply."""
+    """Scales the scores of each layer until its heads attend sharply; a layer changes what later ones see."""
     random = torch.Generator().manual_seed(seed + 1)
     tokens = min(tokens, model.config.max_position_embeddings)
     ids = torch.randint(model.config.vocab_size, (1, tokens), generator=random)
-    for layer in range(model.config.num_hidden_layers):
-        for _ in range(60):
-            found = normalised_entropy(eager_maps(model, ids)[layer])
-            if found <= EVENEST - 0.05:
-                break
+    for _ in range(60):
+        found = [normalised_entropy(maps) for maps in eager_maps(model, ids)]
+        blunt = [layer for layer, entropy in enumerate(found) if entropy > EVENEST - 0.05]
+        if not blunt:
+            break
+        for layer in blunt:
             _scale_query_and_key(model, layer, 1.25)
     for layer, maps in enumerate(eager_maps(model, ids)):
         found = normalised_entropy(maps)
