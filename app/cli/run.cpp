@@ -6,6 +6,7 @@
 #include "app/cli/model_access.h"
 #include "app/cli/run_file.h"
 #include "app/cli/terminal.h"
+#include "core/base/atomic_file.h"
 #include "core/base/text.h"
 #include "core/run/generate.h"
 #include "kernels/thread_pool.h"
@@ -133,6 +134,7 @@ void run_prompt(const Options& options, Context& context) {
   const auto parts = parse_save_list(options.save);
   if (!parts.empty() && options.out.empty()) throw UsageError("--save needs --out FILE.h5 to write to");
   if (!options.prompt.given()) throw UsageError("run needs --prompt TEXT, --prompt-file FILE or --ids 1,2,3");
+  if (!options.out.empty()) const AtomicFile can_be_written(options.out);  // before the work, not after it
   SamplingOptions sampling = options.sampling;
   sampling.seed = context.global.seed;
   Sampler sampler(sampling);

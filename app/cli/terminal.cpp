@@ -103,6 +103,7 @@ void print_notes(const Context& context, std::span<const std::string> notes) {
   for (const std::string& note : notes) std::fprintf(stderr, "note: %s\n", note.c_str());
 }
 
-std::string json_text(const Json& json) { return json.dump(2) + '\n'; }
+// A folder's name need not be UTF-8; its stray bytes become U+FFFD.
+std::string json_text(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n'; }
 
 }  // namespace headscope::cli
