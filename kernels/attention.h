@@ -75,7 +75,8 @@ struct RowStatistics {
 
 /// Max-pooled maps of all heads, made in the forward pass: cell (r, c) of a head is the largest weight of
 /// query positions [r * bin, (r + 1) * bin) on keys [c * bin, (c + 1) * bin). The caller clears it before the
-/// first chunk of a prompt; each call raises the cells that its rows touch, so chunks add up.
+/// first chunk of a prompt; each call raises the cells that its rows touch, so chunks add up. A row whose
+/// log-sum-exp is NaN makes NaN of every cell that holds a key it sees, and NaN stays.
 struct Thumbnails {
   static constexpr int64_t max_cells = 256;  ///< kernels set this much scratch aside for every row
 
@@ -101,7 +102,8 @@ enum class Pooling { mean, max };
 /// A rectangle of one head's map, recomputed from Q, K and the log-sum-exp:
 /// cell (r, c) pools query rows [row_begin + r * bin, ...) and keys [key_begin + c * bin, ...), cut at the
 /// ends of the ranges. Mean divides by the number of (row, key) places in the cell, masked ones counted as 0,
-/// so the cells of a row times their widths add up to 1. Row indices are those of `problem.q`.
+/// so the cells of a row times their widths add up to 1. Row indices are those of `problem.q`. A row whose
+/// log-sum-exp is NaN makes NaN of every cell that holds a key it sees, with both poolings.
 struct TileRequest {
   int64_t batch = 0;
   int64_t q_head = 0;

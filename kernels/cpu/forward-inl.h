@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 
 #include "kernels/atomic_max.h"
@@ -252,8 +253,7 @@ class ForwardTask {
       for (int64_t slot = 0; slot < block().count; ++slot) {
         const QueryRow& row = block().rows[slot];
         const KeyRange seen = block().columns(slot);
-        if (c < seen.begin || c >= seen.end) continue;
-        if (row.log_weight && row.log_weight[block_first() + c] == minus_infinity) continue;
+        if (c < seen.begin || c >= seen.end || !row.sees(block_first() + c)) continue;
         const float weight = block().row_scores(slot)[c];
         for (int64_t d = 0; d < p_.value_dim; ++d) scratch_.out[slot * padded_ + d] += weight * value[d];
       }
@@ -306,22 +306,41 @@ class ForwardTask {
     return (task_.batch * p_.q_heads + row.head) * wanted.cells + row.position / wanted.bin;
   }
 
-  /// Largest scores -> weights; rows of the same cells are joined first, then raise the shared map once.
+  /// Largest scores of a row -> weights. A row whose sum is NaN has NaN in every bin that holds a key it sees.
+  void weigh_bins(int64_t slot) {
+    const F d;
+    const RowState& state = scratch_.states[slot];
+    const int64_t cells = output_.thumbnails.cells;
+    float* bins = scratch_.bin_scores + slot * bin_stride_;
+    if (std::isnan(state.sum)) {
+      const QueryRow& row = block().rows[slot];
+      std::fill_n(bins, bin_stride_, 0.0F);
+      const int64_t end = std::min(row.keys.end, cells * output_.thumbnails.bin);
+      for (int64_t key = row.keys.begin; key < end; ++key) {
+        if (row.sees(key)) bins[key / output_.thumbnails.bin] = std::numeric_limits<float>::quiet_NaN();
+      }
+      return;
+    }
+    const V shift = hn::Set(d, state.sum == 0 ? 0.0F : state.row_max);
+    const V inverse = hn::Set(d, state.sum == 0 ? 0.0F : static_cast<float>(1 / state.sum));
+    for (int64_t c = 0; c < cells; c += lanes) {
+      hn::Store(hn::Mul(exp_negative(hn::Sub(hn::Load(d, bins + c), shift)), inverse), d, bins + c);
+    }
+  }
+
+  /// Rows of the same cells are joined first, then raise the shared map once.
   void raise_thumbnails() {
     const Thumbnails& wanted = output_.thumbnails;
     const F d;
     for (int64_t slot = 0; slot < block().count; ++slot) {
       const int64_t cell_row = thumbnail_row(slot);
       if (cell_row < 0) continue;
-      const RowState& state = scratch_.states[slot];
+      weigh_bins(slot);
       float* bins = scratch_.bin_scores + slot * bin_stride_;
-      const bool joined = slot > 0 && thumbnail_row(slot - 1) == cell_row;
-      const V shift = hn::Set(d, state.sum == 0 ? 0.0F : state.row_max);
-      const V inverse = hn::Set(d, state.sum == 0 ? 0.0F : static_cast<float>(1 / state.sum));
-      for (int64_t c = 0; c < wanted.cells; c += lanes) {
-        V weight = hn::Mul(exp_negative(hn::Sub(hn::Load(d, bins + c), shift)), inverse);
-        if (joined) weight = larger(hn::Load(d, bins - bin_stride_ + c), weight);
-        hn::Store(weight, d, bins + c);
+      if (slot > 0 && thumbnail_row(slot - 1) == cell_row) {
+        for (int64_t c = 0; c < wanted.cells; c += lanes) {
+          hn::Store(larger(hn::Load(d, bins - bin_stride_ + c), hn::Load(d, bins + c)), d, bins + c);
+        }
       }
       if (slot + 1 < block().count && thumbnail_row(slot + 1) == cell_row) continue;
       for (int64_t c = 0; c < wanted.cells; ++c) raise_cell(wanted.max + cell_row * wanted.cells + c, bins[c]);

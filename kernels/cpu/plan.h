@@ -51,6 +51,9 @@ struct QueryRow {
   KeyRange keys;
   float slope = 0;                    ///< ALiBi
   const float* log_weight = nullptr;  ///< [kv_len] or null
+
+  /// Whether a key of `keys` is visible.
+  bool sees(int64_t key) const { return !log_weight || log_weight[key] != -std::numeric_limits<float>::infinity(); }
 };
 
 inline QueryRow query_row(const AttentionProblem& p, int64_t head, int64_t row) {
@@ -97,7 +100,7 @@ class ForwardPlan {
   int64_t rows_;        ///< rows of one head in a task
   int64_t row_blocks_;  ///< runs of rows a head is cut into
   int64_t parts_;       ///< tasks that share the group of a KV head
-  int64_t heads_;       ///< query heads of one part; the last may have fewer or none
+  int64_t heads_;       ///< query heads of one part; the last may have fewer
   int64_t columns_;
 };
 

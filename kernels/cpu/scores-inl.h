@@ -166,11 +166,8 @@ HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange s
                        : finish_scores<false>(terms, seen, span, scores);
 }
 
-/// The larger of each pair; NaN loses.
-HWY_INLINE V larger(V a, V b) {
-  const V known = hn::IfThenElse(hn::IsNaN(a), b, a);
-  return hn::IfThenElse(hn::Lt(known, b), b, known);
-}
+/// The larger of each pair; NaN wins.
+HWY_INLINE V larger(V a, V b) { return hn::IfThenElse(hn::Or(hn::IsNaN(b), hn::Lt(a, b)), b, a); }
 
 /// Sum of values[begin, end); the order of addition depends on begin and end alone.
 HWY_INLINE float sum_range(const float* values, int64_t begin, int64_t end) {
@@ -183,7 +180,7 @@ HWY_INLINE float sum_range(const float* values, int64_t begin, int64_t end) {
   return total;
 }
 
-/// Largest of values[begin, end), or `floor`.
+/// Largest of values[begin, end), which hold no NaN that counts, or `floor`; a floor of NaN stays.
 HWY_INLINE float max_range(const float* values, int64_t begin, int64_t end, float floor) {
   const F d;
   int64_t i = begin;

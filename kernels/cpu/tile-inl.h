@@ -6,7 +6,9 @@
 #define HEADSCOPE_TILE_INL
 #endif
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/cpu/scores-inl.h"
 #include "kernels/kernels.h"
@@ -85,7 +87,9 @@ class TileTask {
     const QueryRow& row = block.rows[slot];
     const KeyRange seen = block.columns(slot);
     const int64_t at = (request_.batch * p_.q_heads + request_.q_head) * p_.q_len + row.row;
-    if (seen.empty() || row_max_[at] == minus_infinity) return;
+    if (seen.empty()) return;
+    if (std::isnan(row_max_[at]) || std::isnan(log_sum_[at])) return spoil(row, seen);
+    if (row_max_[at] == minus_infinity) return;
     float* weights = block.row_scores(slot);
     const ScoreTerms terms(p_, block, row);
     finish_scores(terms, seen, seen, weights);
@@ -105,10 +109,23 @@ class TileTask {
     }
   }
 
+  /// A row whose log-sum-exp is NaN has no weights: NaN in every cell that holds a key it sees.
+  void spoil(const QueryRow& row, KeyRange seen) {
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    const int64_t cell_row = cell_row_of(row), columns = request_.columns();
+    for (int64_t key = scratch_.block.first + seen.begin; key < scratch_.block.first + seen.end; ++key) {
+      if (!row.sees(key)) continue;
+      const int64_t cell = (key - request_.key_begin) / request_.bin;
+      cells_[cell_row * columns + cell] = nan;
+      if (mean_) scratch_.sums[(cell_row - first_cell_row_) * columns + cell] = double{nan};
+    }
+  }
+
+  int64_t cell_row_of(const QueryRow& row) const { return (row.row - request_.row_begin) / request_.bin; }
+
   void pool(const QueryRow& row, KeyRange seen, const float* weights) {
     const int64_t block_first = scratch_.block.first;
-    const int64_t cell_row = (row.row - request_.row_begin) / request_.bin;
-    const int64_t columns = request_.columns();
+    const int64_t cell_row = cell_row_of(row), columns = request_.columns();
     float* cells = cells_ + cell_row * columns;
     for (int64_t c = seen.begin; c < seen.end;) {
       const int64_t cell = (block_first + c - request_.key_begin) / request_.bin;

@@ -107,7 +107,9 @@ Softmax softmax_row(const AttentionProblem& p, const Rows<const float>& keys, co
     weights[j] = is_visible(p, query, j) ? std::exp(weights[j] - result.row_max) : 0;
     result.sum += weights[j];
   }
-  for (int64_t j = 0; j < p.kv_len; ++j) weights[j] /= result.sum;
+  for (int64_t j = 0; j < p.kv_len; ++j) {
+    if (is_visible(p, query, j)) weights[j] /= result.sum;  // the sum may be NaN
+  }
   return result;
 }
 
@@ -210,7 +212,11 @@ void pool_row(const AttentionProblem& p, const Rows<const float>& keys, double r
     if (!is_visible(p, query, j)) continue;
     const double weight = std::exp(score(p, keys, query, j) - row_max - log_sum);
     double& cell = pooled[(j - request.key_begin) / request.bin];
-    cell = request.pooling == Pooling::mean ? cell + weight : std::max(cell, weight);
+    if (request.pooling == Pooling::mean) {
+      cell += weight;
+    } else if (weight > cell || std::isnan(weight)) {  // a NaN cell stays NaN
+      cell = weight;
+    }
   }
 }
 

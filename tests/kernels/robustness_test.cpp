@@ -1,6 +1,7 @@
 // Inputs that hold NaN or infinity, outputs that nobody wants, and sizes of 0, for every kernel.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 
 #include "tests/kernels/attention_case.h"
@@ -79,6 +80,93 @@ TEST_P(Robustness, ABadQueryStaysInItsRow) {
   expect_same_rows(actual, expected, 1, 100, 41, 100, 40);
   EXPECT_TRUE(std::isnan(actual.out[140 * 40])) << "a row with a NaN score must not look sound";
   EXPECT_TRUE(std::isnan(actual.entropy[140]));
+}
+
+/// A head whose keys 20 and 200 are hidden, beside what one bad row of it makes of maps.
+struct SpoiledRow {
+  static constexpr int64_t length = 300, head = 1, row = 140;
+  AttentionCase clean{spec_of(length)}, dirty{spec_of(length)};
+
+  SpoiledRow() {
+    for (AttentionCase* c : {&clean, &dirty}) {
+      c->log_weight.assign(2 * length, 0.0F);
+      c->log_weight[head * length + 20] = c->log_weight[head * length + 200] = -infinity;
+      c->problem.key_log_weight = c->log_weight.data();
+    }
+  }
+
+  /// Whether the row sees a key of [begin, end).
+  static bool sees_any(int64_t begin, int64_t end) {
+    for (int64_t key = begin; key < std::min(end, row + 1); ++key) {
+      if (key != 20) return true;
+    }
+    return false;
+  }
+
+  /// `actual` is NaN in the cells of the bad row that hold a key it sees, and `expected` to the bit elsewhere.
+  static void expect_spoiled(const std::vector<float>& actual, const std::vector<float>& expected, int64_t columns,
+                             int64_t bin) {
+    for (size_t i = 0; i < actual.size(); ++i) {
+      const auto r = static_cast<int64_t>(i) / columns, c = static_cast<int64_t>(i) % columns;
+      if (r == row / bin && sees_any(c * bin, (c + 1) * bin)) {
+        ASSERT_TRUE(std::isnan(actual[i])) << "cell " << r << ", " << c << " of bin " << bin << ": " << actual[i];
+      } else {
+        ASSERT_TRUE(std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i]))
+            << "cell " << r << ", " << c << " of bin " << bin;
+      }
+    }
+  }
+
+  /// Checks tiles of `dirty`, whose forward pass gave `spoiled`, in several zooms.
+  void expect_spoiled_tiles(const AttentionKernel& kernel, const Results& sound, const Results& spoiled) const {
+    for (const Pooling pooling : {Pooling::mean, Pooling::max}) {
+      for (const int64_t bin : {1, 9, 64, 1000}) {
+        const TileRequest request{0, head, 0, length, 0, length, bin, pooling};
+        expect_spoiled(run_tile(kernel, dirty.problem, spoiled, request, ThreadPool(2)),
+                       run_tile(kernel, clean.problem, sound, request, ThreadPool(2)), request.columns(), bin);
+      }
+    }
+  }
+};
+
+TEST_P(Robustness, ATileShowsARowWhoseScoresAreAllNaN) {
+  SpoiledRow s;
+  const_cast<float*>(s.dirty.problem.q.row(0, s.head, s.row))[0] = nan;
+  s.expect_spoiled_tiles(GetParam(), run(s.clean), run(s.dirty));
+}
+
+TEST_P(Robustness, ATileShowsARowWithOneNaNScore) {
+  SpoiledRow s;
+  s.dirty.log_weight[s.head * s.length + 7] = nan;
+  Results sound = run(s.clean), one = sound;
+  const Results all = run(s.dirty);
+  const auto at = static_cast<size_t>(s.head * s.length + s.row);
+  one.row_max[at] = all.row_max[at];
+  one.log_sum[at] = all.log_sum[at];
+  ASSERT_TRUE(std::isfinite(one.row_max[at]) && std::isnan(one.log_sum[at]));
+  s.dirty.log_weight[s.head * s.length + 7] = 0;
+  s.expect_spoiled_tiles(GetParam(), sound, one);
+}
+
+TEST_P(Robustness, ATileShowsARowWhoseMaximumIsNaN) {
+  const SpoiledRow s;
+  const Results sound = run(s.clean);
+  Results spoiled = sound;
+  spoiled.row_max[static_cast<size_t>(s.head * s.length + s.row)] = nan;
+  s.expect_spoiled_tiles(GetParam(), sound, spoiled);
+}
+
+TEST_P(Robustness, AThumbnailShowsARowOfNaN) {
+  SpoiledRow s;
+  const_cast<float*>(s.dirty.problem.q.row(0, s.head, s.row))[0] = nan;
+  const auto map = [&](const Results& r) {
+    return std::vector<float>(r.thumbnails.begin() + s.head * 64 * 64, r.thumbnails.end());
+  };
+  const Results sound = run(s.clean), spoiled = run(s.dirty);
+  s.expect_spoiled(map(spoiled), map(sound), 64, s.clean.spec.bin);
+  Results again = spoiled;
+  run_forward_rows(GetParam(), s.clean, 0, s.length, SerialFor(), again);
+  EXPECT_TRUE(same_bits(again.thumbnails, spoiled.thumbnails)) << "a sound weight replaced NaN";
 }
 
 TEST_P(Robustness, AKeyOfWeightZeroMayHoldAnything) {
