@@ -17,7 +17,8 @@ namespace headscope {
 /// not from inside a body.
 class ThreadPool final : public ParallelFor {
  public:
-  /// Starts workers - 1 threads; fewer than 1 counts as 1.
+  /// Starts workers - 1 threads; fewer than 1 counts as 1. Throws std::system_error, with no thread left, when the
+  /// system refuses one.
   explicit ThreadPool(int workers);
   ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;
@@ -34,6 +35,7 @@ class ThreadPool final : public ParallelFor {
   };
 
   void work(int worker);
+  void close();  ///< ends and joins the threads
   static void drain(Job& job, int worker);
 
   // `run` is const for its callers, who lend the pool around; what it guards is the hand-over of one job.
