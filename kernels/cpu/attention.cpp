@@ -1,5 +1,10 @@
 #include "kernels/cpu/attention.h"
 
+#include "hwy/detect_compiler_arch.h"
+
+// The tiles and the list of targets are made for x86; elsewhere the reference does the work alone.
+#if HWY_ARCH_X86
+
 // Highway compiles this file once for each vector target by including it again.
 #define HWY_BASELINE_TARGETS HWY_SSE4
 #define HWY_DISABLED_TARGETS HWY_SSSE3
@@ -39,4 +44,14 @@ std::vector<AttentionKernel> cpu_attention_kernels() {
 }
 
 }  // namespace headscope
+#endif
+
+#else
+
+namespace headscope {
+
+std::vector<AttentionKernel> cpu_attention_kernels() { return {}; }
+
+}  // namespace headscope
+
 #endif
