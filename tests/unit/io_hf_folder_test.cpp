@@ -96,7 +96,7 @@ TEST_F(HfFolder, B1_each_kind_of_wrong_path_has_its_own_text) {
   put_file(folder_ / "zero.h5", "");
   EXPECT_THAT(refused(folder_ / "zero.h5"), HasSubstr("the file is empty"));
   put_file(folder_ / "m.pt", "PK\3\4 and so on");
-  EXPECT_THAT(refused(folder_ / "m.pt"), HasSubstr("headscope import"));
+  EXPECT_THAT(refused(folder_ / "m.pt"), HasSubstr("convert it to safetensors"));
   EXPECT_THAT(refused("/dev/zero"), HasSubstr("not a regular file"));
 }
 
@@ -229,9 +229,10 @@ TEST_F(HfFolder, B20_pickles_alone_are_refused_by_content) {
   fs::remove((*this)("model.safetensors"));
   EXPECT_THAT(refusal(), AllOf(HasSubstr("has no weights"), Not(HasSubstr("found instead"))));
   put("weights.dat", "PK\3\4 a zip");
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("\"weights.dat\" is a zip"), HasSubstr("headscope import DIR OUT")));
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("\"weights.dat\" is a zip"), HasSubstr("convert it to safetensors")));
   put("weights.dat", "\x80\x02}q");
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("\"weights.dat\" is a Python pickle"), HasSubstr("headscope import DIR OUT")));
+  EXPECT_THAT(refusal(),
+              AllOf(HasSubstr("\"weights.dat\" is a Python pickle"), HasSubstr("convert it to safetensors")));
   put("weights.dat", "GGUF");
   EXPECT_THAT(refusal(), HasSubstr("GGUF"));
   put("weights.dat", "version https://git-lfs.github.com/spec/v1");
