@@ -10,13 +10,12 @@
 #include "core/io/float_convert.h"
 #include "core/io/h5_layout.h"
 #include "core/io/hdf5.h"
+#include "core/io/limits.h"
 #include "core/io/trial_run.h"
 
 namespace headscope {
 namespace {
 
-constexpr uint64_t largest_config = 16u << 20;
-constexpr uint64_t largest_tokenizer = 64u << 20;
 constexpr uint64_t block_bytes = 4u << 20;  // between two looks at the stop token
 
 void require_crc(const Hdf5Reader& file, const std::string& object, uint32_t found) {
@@ -163,9 +162,15 @@ class H5Checkpoint : public Checkpoint {
 std::unique_ptr<Checkpoint> open_h5_checkpoint(const std::filesystem::path& file) {
   // libhdf5 1.10.8 crashes or loops on some damage (of variable-length text, for one). Opening reads everything but
   // the tensors' data, so what survives it once is safe.
-  constexpr int cpu_seconds = 3;  // enough for some 50,000 tensors
-  if (!survives_trial_run([&] { H5Checkpoint trial(file); }, cpu_seconds)) {
-    fail("{} is damaged: the HDF5 library cannot read it; copy or write the file again", quoted_path(file));
+  constexpr TrialLimits limits{.cpu_seconds = 3, .total_seconds = 30};  // enough for some 50,000 tensors
+  switch (trial_run([&] { H5Checkpoint trial(file); }, limits)) {
+    case TrialEnd::crashed:
+      fail("{} is damaged: the HDF5 library cannot read it; copy or write the file again", quoted_path(file));
+    case TrialEnd::too_slow:
+      fail("{} took more than {} seconds to open; try again, or copy the file to a faster disk", quoted_path(file),
+           limits.total_seconds);
+    case TrialEnd::survived:
+      break;
   }
   return std::make_unique<H5Checkpoint>(file);
 }

@@ -14,6 +14,7 @@
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "core/io/content_kind.h"
+#include "core/io/limits.h"
 #include "core/io/safetensors.h"
 #include "core/io/shard_index.h"
 
@@ -22,8 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t largest_config = 16u << 20;
-constexpr uint64_t largest_tokenizer = 64u << 20;  // the largest in use are about 35 MB
 constexpr std::array pickle_names{"pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth",
                                   "consolidated.00.pth"};
 
