@@ -1,4 +1,5 @@
-# Fails the configuration when a target reaches a library that its layer must not know (docs/architecture.md).
+# Fails the configuration when a target reaches a library, or a file includes a header, that its layer must not know
+# (docs/architecture.md).
 include_guard()
 
 function(headscope_collect_links target seen_variable)
@@ -31,9 +32,49 @@ endfunction()
 
 set(core_above_io headscope_arch headscope_data headscope_model headscope_run headscope_views)
 headscope_forbid(headscope_kernels torch hdf5::hdf5 nlohmann_json::nlohmann_json headscope_base ${core_above_io})
-headscope_forbid(headscope_base torch hdf5::hdf5 headscope_kernels ${core_above_io})
+headscope_forbid(headscope_base torch hdf5::hdf5 nlohmann_json::nlohmann_json headscope_kernels headscope_io
+  headscope_tokenizer ${core_above_io})
 headscope_forbid(headscope_io torch headscope_kernels ${core_above_io})
 headscope_forbid(headscope_tokenizer torch headscope_kernels ${core_above_io})
 headscope_forbid(headscope_arch torch hdf5::hdf5 headscope_data headscope_model headscope_run headscope_views)
 headscope_forbid(headscope_data torch headscope_model headscope_run headscope_views)
 headscope_forbid(headscope_views torch headscope_model headscope_run)
+
+# headscope_allow_includes(folder prefix ...): each #include "core/...", "kernels/..." or "app/..." in the sources below
+# `folder` must begin with one of the prefixes, which are folders (with a slash) or headers. Contents are read whenever
+# CMake runs; a new file makes it run.
+function(headscope_allow_includes folder)
+  set(patterns)
+  foreach(extension h hpp cpp c cc cu cuh inc)
+    list(APPEND patterns "${PROJECT_SOURCE_DIR}/${folder}/*.${extension}")
+  endforeach()
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${patterns})
+  foreach(source ${sources})
+    file(STRINGS ${source} includes REGEX "^[ \t]*#[ \t]*include[ \t]*\"(core|kernels|app)/")
+    foreach(include ${includes})
+      string(REGEX REPLACE "^[^\"]*\"([^\"]*)\".*$" "\\1" header "${include}")
+      set(allowed FALSE)
+      foreach(prefix ${ARGN})
+        string(FIND "${header}" "${prefix}" at)
+        if(at EQUAL 0)
+          set(allowed TRUE)
+        endif()
+      endforeach()
+      if(NOT allowed)
+        message(FATAL_ERROR "${source} must not include ${header}; see docs/architecture.md")
+      endif()
+    endforeach()
+  endforeach()
+endfunction()
+
+set(core_all core/base/ core/io/ core/tokenizer/ core/arch/ core/data/ core/model/ core/run/ kernels/)
+headscope_allow_includes(kernels kernels/)
+headscope_allow_includes(core/base core/base/)
+headscope_allow_includes(core/io core/base/ core/io/)
+headscope_allow_includes(core/tokenizer core/base/ core/io/ core/tokenizer/)
+headscope_allow_includes(core/arch core/base/ core/arch/ core/io/checkpoint.h core/io/json.h kernels/attention.h)
+headscope_allow_includes(core/data core/base/ core/arch/ core/data/ kernels/)
+headscope_allow_includes(core/views core/base/ core/arch/ core/data/ core/io/json.h core/views/ kernels/)
+headscope_allow_includes(core/model ${core_all})
+headscope_allow_includes(core/run ${core_all})
+headscope_allow_includes(app/cli ${core_all} core/views/ app/cli/)
