@@ -7,7 +7,7 @@
 namespace headscope {
 namespace {
 
-/// Collects each phrase once, with the first layer it was found in.
+/// Collects each phrase once.
 class Findings {
  public:
   void add(bool found, std::string phrase) {

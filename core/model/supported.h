@@ -7,8 +7,8 @@
 
 namespace headscope {
 
-/// What the architecture asks for that the forward pass does not do yet, one phrase each ("a sliding-window cache in
-/// layer 3"); empty when it can run.
+/// What the architecture asks for that the forward pass does not do yet, one phrase each ("a sliding-window cache"),
+/// whatever the number of layers; empty when it can run.
 std::vector<std::string> unsupported_features(const Architecture&);
 
 /// Throws Error with that list.
