@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds HeadScope and leaves ./headscope at the root. Called by run.sh and test.sh.
 #   scripts/setup.sh program   what the program needs
-#   scripts/setup.sh tests     that, the tests and their Python packages
+#   scripts/setup.sh tests     that, the tests and their Python packages (transformers brings its own torch)
 # HEADSCOPE_TORCH=DIR uses your own LibTorch (the folder with include/ and lib/) instead of the pinned one.
 # HEADSCOPE_IMGUI_DIR=DIR uses your own Dear ImGui source.
 # HEADSCOPE_DEPS=DIR keeps the downloaded parts there instead of in .deps/, so that clones can share them.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Folders that the user names count from where they stand.
+for variable in HEADSCOPE_TORCH HEADSCOPE_DEPS HEADSCOPE_IMGUI_DIR; do
+  [ -n "${!variable:-}" ] && declare -x "$variable=$(realpath -m -- "${!variable}")"
+done
 cd "$root"
 what=${1:-program}
 deps=${HEADSCOPE_DEPS:-$root/.deps}
@@ -36,7 +40,7 @@ install_packages() {
   [ -z "$missing" ] && return
   if [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-      sudo=sudo
+      sudo="sudo env DEBIAN_FRONTEND=noninteractive"
     else
       say "HeadScope needs some packages. Run this line, then start again:"
       say "  sudo apt-get install --no-install-recommends -y $missing"
@@ -46,19 +50,28 @@ install_packages() {
   say "Installing packages: $missing"
   export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
-  $sudo apt-get install --no-install-recommends -y -qq $missing >/dev/null 2>&1 ||
-    { $sudo apt-get update -qq && $sudo apt-get install --no-install-recommends -y -qq $missing >/dev/null; }
+  $sudo apt-get install --no-install-recommends -y -qq $missing >/dev/null 2>&1 </dev/null ||
+    { $sudo apt-get update -qq </dev/null && $sudo apt-get install --no-install-recommends -y -qq $missing >/dev/null </dev/null; }
 }
 
-# Python packages, pinned; a stamp of the list says that they are installed.
+# The virtual environment; one that was left half made is made again.
+make_venv() {
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+}
+
+# What is installed from a list of pinned packages is written down beside it, so that a change of the list or an
+# interrupted installation is noticed.
+stamp_of() { printf '%s/installed-%s-%s' "$venv" "$(basename "$1" .txt)" "$(cat scripts/requirements*.txt | sha256sum | cut -c1-16)"; }
+
 install_python() {
-  local list=$1 stamp
-  stamp=$venv/installed-$(basename "$list")-$(sha256sum <"$list" | cut -c1-16)
-  [ -e "$stamp" ] && return
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  local list=$1
+  [ -e "$(stamp_of "$list")" ] && return
+  make_venv
   say "Installing Python packages of $list (LibTorch is about 5 GB on disk)"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list"
-  touch "$stamp"
+  touch "$(stamp_of scripts/requirements.txt)" "$(stamp_of "$list")"
 }
 
 # Dear ImGui's source, for the window: a folder of a pinned source archive. HEADSCOPE_IMGUI_DIR is your own checkout.
@@ -66,7 +79,7 @@ fetch_imgui() {
   local version=1.93.0 sum=10ad1dab8258a6787b4f07bb926b08d0efc648a7906242568c8dd778c5e719bf
   local target=$deps/imgui-$version download
   if [ -n "${HEADSCOPE_IMGUI_DIR:-}" ] || [ -e "$target/imgui.cpp" ]; then return; fi
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  make_venv
   say "Fetching Dear ImGui's source"
   download=$(mktemp -d)
   "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary imgui-bundle \
@@ -101,7 +114,7 @@ build() {
     tests=ON
     python=$venv/bin/python
   fi
-  local key="$torch|$tests"
+  local key="$torch|$python|$tests"
   if [ ! -e build/release/build.ninja ] || [ "$(cat build/release/configured 2>/dev/null)" != "$key" ]; then
     say "Configuring"
     cmake --preset release -DHEADSCOPE_TORCH="$torch" -DHEADSCOPE_PYTHON="$python" -DHEADSCOPE_TESTS=$tests \
@@ -119,7 +132,7 @@ build() {
 install_packages
 if [ "$what" = tests ]; then
   install_python scripts/requirements-test.txt
-elif [ -z "${HEADSCOPE_TORCH:-}" ] && [ -z "$(find_torch)" ]; then
+elif [ -z "${HEADSCOPE_TORCH:-}" ]; then
   install_python scripts/requirements.txt
 fi
 fetch_imgui

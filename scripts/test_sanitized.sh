@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
-jobs=${HEADSCOPE_JOBS:-$(nproc)}
+jobs=${HEADSCOPE_JOBS:-2}
 echo "Sanitizer build (address, undefined behaviour)"
 mkdir -p build/asan
 cmake --preset asan >build/asan/configure.log 2>&1 || { cat build/asan/configure.log >&2; exit 1; }

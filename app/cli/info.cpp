@@ -3,6 +3,7 @@
 #include <set>
 
 #include "app/cli/command.h"
+#include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
 #include "core/arch/names.h"
 #include "core/base/text.h"
@@ -121,6 +122,7 @@ std::string family_list(bool json) {
 }
 
 void describe_model(const Options& options, Context& context) {
+  check_dtype(context.global);
   if (options.families) {
     context.output = family_list(context.global.json);
     return;

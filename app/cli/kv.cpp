@@ -19,9 +19,10 @@ struct Options {
 int64_t parse_tokens(std::string text, std::string_view what) {
   const bool thousands = text.ends_with('k') || text.ends_with('K');
   if (thousands) text.pop_back();
-  const int64_t value = parse_count(text, what) * (thousands ? 1024 : 1);
-  if (value < 1 || value > (int64_t{1} << 40)) throw UsageError(fmt::format("{}: {} is out of range", what, value));
-  return value;
+  constexpr int64_t largest = int64_t{1} << 30;
+  const int64_t value = parse_count(text, what);
+  if (value < 1 || value > largest) throw UsageError(fmt::format("{}: {} is not within 1 to 2^30", what, value));
+  return value * (thousands ? 1024 : 1);
 }
 
 std::vector<int64_t> parse_list(const std::string& text, std::string_view what) {

@@ -1,10 +1,11 @@
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <new>
 #include <thread>
 
 #include "app/cli/command.h"
-#include "app/cli/terminal.h"
+#include "app/cli/model_access.h"
 
 namespace headscope::cli {
 namespace {
@@ -39,13 +40,20 @@ class SignalWatch {
   std::atomic<int> received_{SIGINT};
 };
 
+/// CLI11 would take -1 and 2^64 as other numbers.
+std::string whole_number(const std::string& text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? "" : "must be a number from 0 to 2^64 - 1";
+}
+
 void add_global_options(CLI::App& app, GlobalOptions& global) {
   app.add_option("--device", global.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--dtype", global.dtype, "Type of weights, linear layers and KV cache: f32, bf16 or f16")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}));
   app.add_option("--threads", global.threads, "Threads; 0 takes as many as the machine has")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--seed", global.seed, "Seed of everything random");
+  app.add_option("--seed", global.seed, "Seed of everything random")->check(whole_number);
   app.add_flag("--json", global.json, "Print JSON");
   app.add_flag("--quiet", global.quiet, "No progress, no notes");
 }
@@ -57,6 +65,7 @@ int report(const char* sentence, int code) {
 
 int perform(const Action& action, Context& context, const SignalWatch& signals) {
   try {
+    check_device(context.global);
     action(context);
   } catch (const Cancelled&) {
     return report("stopped", signals.exit_code());

@@ -1,13 +1,17 @@
 #include "app/cli/model_access.h"
 
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <charconv>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 
 #include <ATen/Parallel.h>
 
 #include "app/cli/terminal.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
 #include "core/io/checkpoint.h"
 
 namespace headscope::cli {
@@ -15,28 +19,20 @@ namespace {
 
 constexpr size_t prompt_limit = 1 << 20;
 
-std::string read_stream(std::istream& stream, const std::string& name) {
-  std::string text(prompt_limit + 1, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(stream.gcount()));
-  if (stream.bad()) fail("{} could not be read", name);
+/// Reads standard input to its end, looking at the stop token while it waits.
+std::string read_standard_input(const std::stop_token& stop) {
+  std::string text;
+  std::array<char, 4096> block;
+  while (text.size() <= prompt_limit) {
+    if (stop.stop_requested()) throw Cancelled();
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    if (poll(&input, 1, 100) <= 0) continue;
+    const ssize_t count = read(STDIN_FILENO, block.data(), block.size());
+    if (count < 0) fail("standard input could not be read: {}", errno_text(errno));
+    if (count == 0) break;
+    text.append(block.data(), static_cast<size_t>(count));
+  }
   return text;
-}
-
-std::string read_prompt_file(const std::string& path) {
-  if (path == "-") return read_stream(std::cin, "standard input");
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) fail("prompt file {} could not be opened: {}", quoted(path), std::strerror(errno));
-  return read_stream(stream, quoted(path));
-}
-
-void check_device_and_dtype(const GlobalOptions& global) {
-  if (global.device == "cuda") {
-    fail("--device cuda is not available: this version of HeadScope runs models on the CPU; use --device cpu");
-  }
-  if (global.dtype != "auto" && global.dtype != "f32") {
-    fail("--dtype {} is not available yet: this version of HeadScope computes in f32; use --dtype f32", global.dtype);
-  }
 }
 
 int32_t parse_id(const std::string& text) {
@@ -56,6 +52,21 @@ void add_prompt_options(CLI::App& command, PromptOptions& prompt) {
   auto* ids = command.add_option("--ids", prompt.ids, "Token ids to run: 1,2,3");
   prompt.text_option->excludes(file)->excludes(ids);
   file->excludes(ids);
+  command.add_option("--generate", prompt.generate, "Tokens to generate")->check(CLI::Range(0, 1 << 30));
+  command.add_flag("--ignore-eos", prompt.ignore_eos, "Go on after an end-of-text token");
+  command.add_option("--zero", prompt.zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
+}
+
+void check_device(const GlobalOptions& global) {
+  if (global.device == "cuda") {
+    fail("--device cuda is not available: this version of HeadScope runs models on the CPU; use --device cpu");
+  }
+}
+
+void check_dtype(const GlobalOptions& global) {
+  if (global.dtype != "auto" && global.dtype != "f32") {
+    fail("--dtype {} is not available yet: this version of HeadScope computes in f32; use --dtype f32", global.dtype);
+  }
 }
 
 std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& texts) {
@@ -71,7 +82,7 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
 }
 
 std::shared_ptr<const Model> load_model(const std::string& path, const Context& context) {
-  check_device_and_dtype(context.global);
+  check_dtype(context.global);
   if (context.global.threads > 0) at::set_num_threads(context.global.threads);
   const auto checkpoint = open_checkpoint(path);
   auto model = Model::load(*checkpoint, context.progress());
@@ -83,17 +94,31 @@ int worker_count(const Context& context) {
   return context.global.threads > 0 ? context.global.threads : at::get_num_threads();
 }
 
-std::vector<int32_t> prompt_ids(const Model& model, const PromptOptions& prompt) {
+std::vector<int32_t> prompt_ids(const Model& model, const PromptOptions& prompt, std::stop_token stop) {
   std::vector<int32_t> ids;
   if (!prompt.ids.empty()) {
     for (const std::string& part : split_list(prompt.ids, "--ids")) ids.push_back(parse_id(part));
     return ids;
   }
-  const std::string text = prompt.file.empty() ? prompt.text : read_prompt_file(prompt.file);
+  std::string text = prompt.text;
+  if (!prompt.file.empty()) {
+    text = prompt.file == "-" ? read_standard_input(stop) : read_small_file(prompt.file, prompt_limit);
+  }
   if (text.size() > prompt_limit) fail("the prompt is longer than 1 MB; give a shorter one");
   ids = model.tokenizer().encode(text);
   if (ids.empty()) fail("the prompt is empty: give some text with --prompt, or token ids with --ids");
   return ids;
+}
+
+void generate_tokens(Run& run, const PromptOptions& prompt, const SamplingOptions& sampling, const Context& context) {
+  Sampler sampler(sampling);
+  generate(run, sampler, prompt.generate, prompt.ignore_eos, context.progress());
+  const int64_t limit = run.model().architecture()->context;
+  if (run.tokens() == limit && run.tokens() - run.prompt_tokens() < prompt.generate) {
+    const std::string note = fmt::format("generation stopped where the context of {} tokens was full",
+                                         format_count(static_cast<uint64_t>(limit)));
+    print_notes(context, std::span(&note, 1));
+  }
 }
 
 int64_t parse_count(std::string_view text, std::string_view what) {

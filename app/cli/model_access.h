@@ -6,6 +6,7 @@
 
 #include "app/cli/command.h"
 #include "core/model/model.h"
+#include "core/run/generate.h"
 #include "core/run/run.h"
 
 namespace headscope::cli {
@@ -15,11 +16,14 @@ inline constexpr std::string_view built_in_prompt =
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, Lily saw a "
     "big, red ball.";
 
-/// The prompt as the command line gives it: at most one of the three.
+/// What to run, as the command line gives it: at most one of the three prompts.
 struct PromptOptions {
   std::string text;
   std::string file;  ///< "-" reads standard input
   std::string ids;   ///< "1,2,3"
+  int64_t generate = 0;
+  bool ignore_eos = false;
+  std::vector<std::string> zero;  ///< "2:5"
   CLI::Option* text_option = nullptr;
 
   bool given() const { return text_option->count() > 0 || !file.empty() || !ids.empty(); }
@@ -30,15 +34,23 @@ void add_prompt_options(CLI::App& command, PromptOptions& prompt);
 /// "2:5" (layer:head, from 0), possibly several, as interventions.
 std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& texts);
 
-/// Opens and loads a model for a run: refuses devices and dtypes that cannot be had, sets the number of threads,
-/// prints the checkpoint's notes.
+/// Refuse what this version cannot do, by name. Every command checks the device; the type only matters to those that
+/// read tensors.
+void check_device(const GlobalOptions&);
+void check_dtype(const GlobalOptions&);
+
+/// Opens and loads a model for a run: checks the dtype, sets the number of threads, prints the checkpoint's notes.
 std::shared_ptr<const Model> load_model(const std::string& path, const Context&);
 
 /// Threads for kernels outside LibTorch: --threads, or as many as the machine has.
 int worker_count(const Context&);
 
-/// Token ids of the prompt. Throws Error for an empty prompt, text that is not UTF-8, or more than 1 MB.
-std::vector<int32_t> prompt_ids(const Model&, const PromptOptions&);
+/// Token ids of the prompt. Throws Error for an empty prompt, text that is not UTF-8, or more than 1 MB; Cancelled
+/// when a stop is requested while standard input is read.
+std::vector<int32_t> prompt_ids(const Model&, const PromptOptions&, std::stop_token);
+
+/// Generates what the options ask for; a note tells when the context was full before that.
+void generate_tokens(Run&, const PromptOptions&, const SamplingOptions&, const Context&);
 
 /// A non-negative integer; throws UsageError naming `what`.
 int64_t parse_count(std::string_view text, std::string_view what);

@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "app/cli/command.h"
+#include "app/cli/model_access.h"
 #include "core/io/checkpoint.h"
 
 namespace headscope::cli {
@@ -13,6 +14,7 @@ struct Options {
 using Conversion = void (*)(Checkpoint&, const std::filesystem::path&, const Progress&);
 
 void convert(const Options& options, Conversion conversion, Context& context) {
+  check_dtype(context.global);
   const auto checkpoint = open_checkpoint(options.model);
   conversion(*checkpoint, options.out, context.progress());
   context.output = fmt::format("wrote {}\n", options.out);

@@ -6,6 +6,7 @@
 #include "app/cli/command.h"
 #include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
+#include "core/base/atomic_file.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "core/run/generate.h"
@@ -21,9 +22,6 @@ namespace {
 struct Options {
   std::string model;
   PromptOptions prompt;
-  int64_t generate = 0;
-  bool ignore_eos = false;
-  std::vector<std::string> zero;
   std::string view = "atlas";
   int64_t layer = 0;
   int64_t head = 0;
@@ -107,8 +105,20 @@ Selection selection_of(const Options& options) {
   return selection;
 }
 
-std::vector<int32_t> ids_to_render(const Model& model, const PromptOptions& prompt, std::vector<std::string>& notes) {
-  if (prompt.given()) return prompt_ids(model, prompt);
+/// Refuses a head that is not there before anything is run.
+void check_selection(const Options& options, const Architecture& architecture) {
+  if (options.layer >= architecture.layer_count()) {
+    fail("there is no layer {}: the model has layers 0 to {}", options.layer, architecture.layer_count() - 1);
+  }
+  const int64_t heads = architecture.layers[static_cast<size_t>(options.layer)].q_heads;
+  if (options.head >= heads) {
+    fail("there is no head {} in layer {}: it has heads 0 to {}", options.head, options.layer, heads - 1);
+  }
+}
+
+std::vector<int32_t> ids_to_render(const Model& model, const PromptOptions& prompt, const std::stop_token& stop,
+                                   std::vector<std::string>& notes) {
+  if (prompt.given()) return prompt_ids(model, prompt, stop);
   notes.emplace_back("built-in prompt");
   auto ids = model.tokenizer().encode(built_in_prompt);
   ids.resize(std::min(ids.size(), static_cast<size_t>(model.architecture()->context)));
@@ -116,13 +126,11 @@ std::vector<int32_t> ids_to_render(const Model& model, const PromptOptions& prom
 }
 
 std::string summary_of(const RunSnapshot& run, const Figure& figure, const std::vector<std::string>& notes) {
-  int64_t used = 0;
-  for (const KvRows& store : run.stores) used += store.used_bytes;
   return facts_table({
       {"prompt", fmt::format("{} tokens{}", format_count(static_cast<uint64_t>(run.prompt_tokens)),
                              notes.empty() ? "" : fmt::format(" ({})", listed(notes)))},
       {"generated", fmt::format("{} tokens", format_count(static_cast<uint64_t>(run.tokens() - run.prompt_tokens)))},
-      {"KV cache", fmt::format("{} used", format_bytes(static_cast<uint64_t>(used)))},
+      {"KV cache", fmt::format("{} used", format_bytes(static_cast<uint64_t>(run.kv_used_bytes())))},
       {"computed", fmt::format("{}, {}, kernel {}", run.device, run.dtype, run.kernel)},
       {"seen", figure.sentence},
   });
@@ -136,18 +144,19 @@ void render(const Options& options, Context& context) {
   const Json state = read_state(options.state);
   const Theme theme = options.theme == "light" ? Theme::light : Theme::dark;
 
+  { const AtomicFile can_be_written(options.out); }  // before the work, not after it
   const auto model = load_model(options.model, context);
+  check_selection(options, *model->architecture());
   std::vector<std::string> notes;
-  const auto ids = ids_to_render(*model, options.prompt, notes);
+  const auto ids = ids_to_render(*model, options.prompt, context.stop, notes);
   const Progress progress = context.progress();
   RunOptions run_options;
-  run_options.interventions = parse_zeroed_heads(options.zero);
-  run_options.expected_tokens = static_cast<int64_t>(ids.size()) + options.generate;
+  run_options.interventions = parse_zeroed_heads(options.prompt.zero);
+  run_options.expected_tokens = static_cast<int64_t>(ids.size()) + options.prompt.generate;
   Run run(model, run_options);
   run.extend(ids, progress);
   run.end_prompt();
-  Sampler greedy({});
-  generate(run, greedy, options.generate, options.ignore_eos, progress);
+  generate_tokens(run, options.prompt, {}, context);
 
   const RunSnapshot snapshot = run.snapshot();
   const ThreadPool workers(worker_count(context));
@@ -170,10 +179,6 @@ void add_render(CLI::App& app, Action& action) {
   for (const ViewInfo& view : views()) names.push_back(view.name);
   command->add_option("--view", options->view, fmt::format("One of {}", listed(names)))->capture_default_str();
   add_prompt_options(*command, options->prompt);
-  command->add_option("--generate", options->generate, "Tokens to generate after the prompt")
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
-  command->add_option("--zero", options->zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
   options->layer_option =
       command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
   options->head_option =

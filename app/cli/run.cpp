@@ -17,14 +17,11 @@ namespace {
 struct Options {
   std::string model;
   PromptOptions prompt;
-  int64_t generate = 0;
   std::string save;
   std::string out;
   int64_t top = 5;
   std::string logits;
   SamplingOptions sampling;
-  bool ignore_eos = false;
-  std::vector<std::string> zero;
 };
 
 /// "last", "all" or "a:b" (positions a to b - 1).
@@ -41,13 +38,10 @@ LogitsWanted parse_logits(const std::string& text) {
 
 RunOptions run_options(const Options& options, const std::set<std::string>& parts, size_t prompt_tokens) {
   RunOptions wanted;
-  wanted.interventions = parse_zeroed_heads(options.zero);
-  wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.generate;
-  if (!options.logits.empty()) {
-    wanted.logits = parse_logits(options.logits);
-  } else if (parts.contains("logits")) {
-    wanted.logits = LogitsWanted::all();
-  }
+  wanted.interventions = parse_zeroed_heads(options.prompt.zero);
+  wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
+  if (parts.contains("logits"))
+    wanted.logits = options.logits.empty() ? LogitsWanted::all() : parse_logits(options.logits);
   return wanted;
 }
 
@@ -79,7 +73,7 @@ std::string token_text(const Model& model, int32_t id) {
   return model.has_tokenizer() ? model.tokenizer().pieces(std::span(&id, 1)).front() : std::string();
 }
 
-Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top, const Seconds& seconds) {
+Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options, const Seconds& seconds) {
   const Model& model = run.model();
   Json json;
   json["model"] = snapshot.model;
@@ -88,7 +82,7 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top, const Sec
   json["text"] = model.has_tokenizer() ? model.tokenizer().decode(snapshot.ids) : std::string();
   json["pieces"] = snapshot.pieces;
   json["top"] = Json::array();
-  for (const Candidate& candidate : top_candidates(run.last_logits(), top)) {
+  for (const Candidate& candidate : top_candidates(run.last_logits(), options.top)) {
     json["top"].push_back(
         {{"id", candidate.id}, {"text", token_text(model, candidate.id)}, {"probability", candidate.probability}});
   }
@@ -98,6 +92,11 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, int64_t top, const Sec
   json["device"] = snapshot.device;
   json["dtype"] = snapshot.dtype;
   json["kernel"] = snapshot.kernel;
+  json["threads"] = snapshot.threads;
+  json["sampling"] = {{"temperature", options.sampling.temperature},
+                      {"top_k", options.sampling.top_k},
+                      {"top_p", options.sampling.top_p},
+                      {"seed", options.sampling.seed}};
   json["seconds"] = {{"load", seconds.load}, {"prompt", seconds.prompt}, {"generate", seconds.generate}};
   json["version"] = snapshot.version;
   return json;
@@ -107,21 +106,17 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   const Model& model = run.model();
   std::string out;
   if (model.has_tokenizer()) out += model.tokenizer().decode(snapshot.ids) + "\n\n";
-  int64_t used = 0, allocated = 0;
-  for (const KvRows& store : snapshot.stores) {
-    used += store.used_bytes;
-    allocated += store.allocated_bytes;
-  }
   const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
   out += facts_table({
       {"tokens",
        fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
-      {"KV cache", fmt::format("{} used, {} allocated", bytes(used), bytes(allocated))},
+      {"KV cache",
+       fmt::format("{} used, {} allocated", bytes(snapshot.kv_used_bytes()), bytes(snapshot.kv_allocated_bytes()))},
       {"computed", fmt::format("{}, {}, kernel {}", snapshot.device, snapshot.dtype, snapshot.kernel)},
   });
   if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));
   const auto candidates = top_candidates(run.last_logits(), top);
-  if (candidates.empty()) return out;
+  if (candidates.empty()) return top == 0 ? out : out + "\nthe logits hold values that are not finite numbers\n";
   std::vector<std::vector<std::string>> rows = {{"next token", "id", "probability"}};
   for (const Candidate& candidate : candidates) {
     rows.push_back({quoted(token_text(model, candidate.id)), std::to_string(candidate.id),
@@ -130,31 +125,35 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   return out + '\n' + text_table(rows);
 }
 
-void run_prompt(const Options& options, Context& context) {
+void run_prompt(Options options, Context& context) {
   const auto parts = parse_save_list(options.save);
   if (!parts.empty() && options.out.empty()) throw UsageError("--save needs --out FILE.h5 to write to");
   if (!options.prompt.given()) throw UsageError("run needs --prompt TEXT, --prompt-file FILE or --ids 1,2,3");
   if (!options.out.empty()) const AtomicFile can_be_written(options.out);  // before the work, not after it
-  SamplingOptions sampling = options.sampling;
-  sampling.seed = context.global.seed;
-  Sampler sampler(sampling);
+  options.sampling.seed = context.global.seed;
+  check(options.sampling);
+  if (!options.logits.empty()) parse_logits(options.logits);
 
   Stopwatch watch;
   Seconds seconds;
   const auto model = load_model(options.model, context);
-  const auto ids = prompt_ids(*model, options.prompt);
+  const auto ids = prompt_ids(*model, options.prompt, context.stop);
   const Progress progress = context.progress();
-  Run run(model, run_options(options, parts, ids.size()));
+  const RunOptions wanted = run_options(options, parts, ids.size());
+  if (!options.out.empty()) check_disk(*model->architecture(), wanted, parts, options.out);
+  Run run(model, wanted);
   seconds.load = watch.lap();
   run.extend(ids, progress);
   run.end_prompt();
   seconds.prompt = watch.lap();
-  generate(run, sampler, options.generate, options.ignore_eos, progress);
+  generate_tokens(run, options.prompt, options.sampling, context);
   seconds.generate = watch.lap();
-  if (!options.out.empty()) write_run_file(run, parts, options.out, ThreadPool(worker_count(context)), progress);
+  if (!options.out.empty()) {
+    write_run_file(run, parts, options.sampling, options.out, ThreadPool(worker_count(context)), progress);
+  }
   const RunSnapshot snapshot = run.snapshot();
-  context.output = context.global.json ? json_text(as_json(run, snapshot, options.top, seconds))
-                                       : as_text(run, snapshot, options.top);
+  context.output =
+      context.global.json ? json_text(as_json(run, snapshot, options, seconds)) : as_text(run, snapshot, options.top);
 }
 
 }  // namespace
@@ -164,19 +163,17 @@ void add_run(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("run", "Run a prompt, generate, save what happened");
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
   add_prompt_options(*command, options->prompt);
-  command->add_option("--generate", options->generate, "Tokens to generate")->check(CLI::NonNegativeNumber);
   command->add_option("--save", options->save,
                       "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
   command->add_option("--out", options->out, "The .h5 file to save to");
   command->add_option("--top", options->top, "How many of the likeliest next tokens to print")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--logits", options->logits, "Positions whose logits are computed: last, all or a:b");
+  command->add_option("--logits", options->logits,
+                      "Which logits to save: last, all (without this option) or positions a:b");
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
   command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");
   command->add_option("--top-p", options->sampling.top_p, "Sample from the likeliest that make up this probability");
-  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
-  command->add_option("--zero", options->zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
   command->footer(
       "Example: headscope run models/gpt2 --prompt \"The cat sat\" --generate 20 --save attention,stats --out cat.h5");
   command->callback([options, &action] { action = [options](Context& context) { run_prompt(*options, context); }; });

@@ -23,6 +23,7 @@ struct Job {
   const Run& run;
   const RunSnapshot& snapshot;
   const Architecture& architecture;
+  const SamplingOptions& sampling;
   Hdf5Writer& file;
   const ParallelFor& workers;
   const Progress& progress;
@@ -55,15 +56,21 @@ void write_tokens(const Job& job) {
 }
 
 void write_logits(const Job& job) {
-  RowsView logits = job.run.logits();
+  const LogitsWanted& wanted = job.run.options().logits;
+  const RowsView logits = job.run.logits();
   const auto vocab = unsigned_of(job.architecture.vocab_size);
-  if (logits.rows > 0) {
-    const Shape shape = {unsigned_of(logits.rows), vocab};
-    job.file.dataset("/logits", std::span(logits.row(0), shape[0] * shape[1]), shape);
-  } else {
+  if (wanted.begin == wanted.end) {
     const Shape shape = {1, vocab};
     job.file.dataset("/logits", job.run.last_logits(), shape);
+    job.file.attribute("/logits", "first_position", job.tokens() - 1);
+    return;
   }
+  if (logits.rows == 0) {
+    fail("--logits asks for positions from {} on, but the run has positions 0 to {}", wanted.begin, job.tokens() - 1);
+  }
+  const Shape shape = {unsigned_of(logits.rows), vocab};
+  job.file.dataset("/logits", std::span(logits.row(0), shape[0] * shape[1]), shape);
+  job.file.attribute("/logits", "first_position", wanted.begin);
 }
 
 /// Maps go to the file in blocks of rows: no whole map is ever in memory.
@@ -189,50 +196,57 @@ void describe_run(const Job& job) {
   text("kernel", run.kernel);
   text("version", run.version);
   text("interventions", listed(run.interventions, run.interventions.size()));
+  job.file.attribute("/", "threads", static_cast<int64_t>(run.threads));
+  job.file.attribute("/", "seed", static_cast<int64_t>(job.sampling.seed));
+  job.file.attribute("/", "temperature", job.sampling.temperature);
+  job.file.attribute("/", "top_k", job.sampling.top_k);
+  job.file.attribute("/", "top_p", job.sampling.top_p);
+}
+
+/// Numbers that one part takes for `tokens` tokens.
+using PartSize = int64_t (*)(const Architecture&, int64_t tokens);
+
+/// Sums over all layers.
+template <class Take>
+int64_t over_layers(const Architecture& architecture, Take take) {
+  int64_t sum = 0;
+  for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) {
+    sum += take(architecture.layers[static_cast<size_t>(layer)], architecture.store_of(layer));
+  }
+  return sum;
+}
+
+int64_t q_head_rows(const Architecture& architecture, int64_t tokens) {
+  return tokens * over_layers(architecture, [](const Layer& layer, const KvStore&) { return layer.q_heads; });
+}
+
+int64_t stored_rows(const Architecture& architecture, int64_t tokens, int64_t KvStore::*dim) {
+  int64_t sum = 0;
+  for (const KvStore& store : architecture.kv_stores) sum += store.kv_heads * store.*dim;
+  return tokens * sum;
 }
 
 /// What can be saved, in the order in which it is written.
 struct Part {
   std::string_view name;
   void (*write)(const Job&);
-  uint64_t (*bytes)(const Architecture&, uint64_t tokens);  ///< only of parts that grow large
+  PartSize numbers;
 };
-
-uint64_t attention_bytes(const Architecture& architecture, uint64_t tokens) {
-  uint64_t heads = 0;
-  for (const Layer& layer : architecture.layers) heads += unsigned_of(layer.q_heads);
-  return heads * tokens * tokens * sizeof(float);
-}
-
-uint64_t logits_bytes(const Architecture& architecture, uint64_t tokens) {
-  return tokens * unsigned_of(architecture.vocab_size) * sizeof(float);
-}
-
-uint64_t small(const Architecture&, uint64_t) { return 0; }
 
 constexpr Part all_parts[] = {
-    {"logits", write_logits, logits_bytes},
-    {"attention", write_attention, attention_bytes},
-    {"stats", write_statistics, small},
-    {"q", write_queries, small},
-    {"k", write_keys, small},
-    {"v", write_values, small},
-    {"lse", write_lse, small},
-    {"kv", write_kv_bytes, small},
+    {"logits", write_logits, [](const Architecture& a, int64_t n) { return n * a.vocab_size; }},
+    {"attention", write_attention, [](const Architecture& a, int64_t n) { return n * q_head_rows(a, n); }},
+    {"stats", write_statistics, [](const Architecture& a, int64_t n) { return statistic_count * q_head_rows(a, n); }},
+    {"q", write_queries,
+     [](const Architecture& a, int64_t n) {
+       return n *
+              over_layers(a, [](const Layer& layer, const KvStore& store) { return layer.q_heads * store.key_dim; });
+     }},
+    {"k", write_keys, [](const Architecture& a, int64_t n) { return stored_rows(a, n, &KvStore::key_dim); }},
+    {"v", write_values, [](const Architecture& a, int64_t n) { return stored_rows(a, n, &KvStore::value_dim); }},
+    {"lse", write_lse, q_head_rows},
+    {"kv", write_kv_bytes, [](const Architecture& a, int64_t) { return 4 * a.layer_count(); }},
 };
-
-void check_disk(const Job& job, const std::set<std::string>& parts, const std::filesystem::path& path) {
-  uint64_t needed = 0;
-  for (const Part& part : all_parts) {
-    if (parts.contains(std::string(part.name))) needed += part.bytes(job.architecture, unsigned_of(job.tokens()));
-  }
-  std::error_code unknown;
-  const auto space = std::filesystem::space(std::filesystem::absolute(path).parent_path(), unknown);
-  if (!unknown && space.available < needed) {
-    fail("{} would take {} but the disk has {} free; save less, or to another disk", quoted_path(path),
-         format_bytes(needed), format_bytes(space.available));
-  }
-}
 
 }  // namespace
 
@@ -255,12 +269,27 @@ std::set<std::string> parse_save_list(const std::string& list) {
   return parts;
 }
 
-void write_run_file(const Run& run, const std::set<std::string>& parts, const std::filesystem::path& path,
-                    const ParallelFor& workers, const Progress& progress) {
+void check_disk(const Architecture& architecture, const RunOptions& options, const std::set<std::string>& parts,
+                const std::filesystem::path& path) {
+  const int64_t tokens = std::min(options.expected_tokens, architecture.context);
+  uint64_t needed = 0;
+  for (const Part& part : all_parts) {
+    if (parts.contains(std::string(part.name)))
+      needed += unsigned_of(part.numbers(architecture, tokens)) * sizeof(float);
+  }
+  std::error_code unknown;
+  const auto space = std::filesystem::space(std::filesystem::absolute(path).parent_path(), unknown);
+  if (!unknown && space.available < needed) {
+    fail("{} would take {} but the disk has {} free; save less, or to another disk", quoted_path(path),
+         format_bytes(needed), format_bytes(space.available));
+  }
+}
+
+void write_run_file(const Run& run, const std::set<std::string>& parts, const SamplingOptions& sampling,
+                    const std::filesystem::path& path, const ParallelFor& workers, const Progress& progress) {
   const RunSnapshot snapshot = run.snapshot();
   Hdf5Writer file(path);
-  const Job job{run, snapshot, *snapshot.architecture, file, workers, progress};
-  check_disk(job, parts, path);
+  const Job job{run, snapshot, *snapshot.architecture, sampling, file, workers, progress};
   describe_run(job);
   write_tokens(job);
   if (parts.contains("q") || parts.contains("k") || parts.contains("v")) describe_stores(job);

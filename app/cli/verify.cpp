@@ -137,8 +137,7 @@ Check check_rows(const RunSnapshot& run, const ParallelFor& workers) {
 }
 
 Check check_kv_bytes(const RunSnapshot& run) {
-  int64_t used = 0;
-  for (const KvRows& store : run.stores) used += store.used_bytes;
+  const int64_t used = run.kv_used_bytes();
   const int64_t formula = kv_bytes(*run.architecture, 1, run.tokens(), 4);
   return {"KV bytes = formula", used == formula,
           fmt::format("{} bytes in the cache, {} by formula for {} tokens", format_count(used), format_count(formula),

@@ -11,4 +11,16 @@ const KvRows& RunSnapshot::store_of(int64_t layer) const {
   return *found;
 }
 
+int64_t RunSnapshot::kv_used_bytes() const {
+  int64_t bytes = 0;
+  for (const KvRows& store : stores) bytes += store.used_bytes;
+  return bytes;
+}
+
+int64_t RunSnapshot::kv_allocated_bytes() const {
+  int64_t bytes = 0;
+  for (const KvRows& store : stores) bytes += store.allocated_bytes;
+  return bytes;
+}
+
 }  // namespace headscope

@@ -54,6 +54,7 @@ struct RunSnapshot {
   std::string model;    ///< display name
   std::string version;  ///< of HeadScope
   std::string device, dtype, kernel;
+  int threads = 0;
   uint64_t revision = 0;  ///< grows with every appended token
   std::vector<int32_t> ids;
   std::vector<std::string> pieces;  ///< text of each id, empty without a tokenizer
@@ -67,6 +68,9 @@ struct RunSnapshot {
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   const KvRows& store_of(int64_t layer) const;
+  /// All owning layers together.
+  int64_t kv_used_bytes() const;
+  int64_t kv_allocated_bytes() const;
 };
 
 }  // namespace headscope

@@ -49,6 +49,7 @@ Hdf5Id& Hdf5Id::operator=(Hdf5Id&& other) noexcept {
 }
 
 void prepare_hdf5() {
+  H5dont_atexit();  // after a failed write, libhdf5's own clean-up at exit crashes; every id is closed by its owner
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   H5PLset_loading_state(0);
 }

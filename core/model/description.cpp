@@ -5,10 +5,11 @@ namespace headscope {
 ModelDescription describe(const Checkpoint& checkpoint) {
   ModelDescription description;
   const std::string source = checkpoint.path().string();
+  // "." and "models/.." have no name of their own; a link keeps the name the user gave it.
   std::filesystem::path path = checkpoint.path();
   if (path.filename().empty()) path = path.parent_path();
-  description.name =
-      path.filename() == "." ? std::filesystem::canonical(path).filename().string() : path.filename().string();
+  if (path.filename() == "." || path.filename() == "..") path = std::filesystem::canonical(path);
+  description.name = path.filename().string();
   description.notes.assign(checkpoint.notes().begin(), checkpoint.notes().end());
   description.family = &recognise_family(checkpoint.config(), source);
   description.architecture = description.family->architecture(checkpoint.config(), source, description.notes);

@@ -6,6 +6,7 @@
 
 #include "core/model/description.h"
 #include "core/model/supported.h"
+#include "core/model/torch_errors.h"
 #include "core/model/weights.h"
 
 namespace headscope {
@@ -90,7 +91,7 @@ std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const Progress&
       description.notes.push_back(problem);
     }
   }
-  WeightMap map = read_weights(checkpoint, description, progress);
+  WeightMap map = with_torch_errors([&] { return read_weights(checkpoint, description, progress); });
   auto model = std::make_shared<Model>(description.name, description.architecture,
                                        arrange(map, description.architecture), std::move(tokenizer));
   model->tokenizer_problem_ = std::move(problem);

@@ -27,9 +27,9 @@ struct CallResults {
     wanted.distance = of(Statistic::distance);
     wanted.distance_variance = of(Statistic::distance_variance);
     wanted.sink = of(Statistic::sink);
-    wanted.local = of(Statistic::window);
+    wanted.window = of(Statistic::window);
     wanted.sink_tokens = sink_tokens;
-    wanted.local_tokens = window_tokens;
+    wanted.window_tokens = window_tokens;
     return wanted;
   }
 
@@ -78,11 +78,11 @@ std::string_view attend(const Architecture& architecture, int64_t layer, int64_t
   const std::vector<float> slopes = layer_alibi_slopes(architecture, layer);
   if (!slopes.empty()) problem.alibi_slopes = slopes.data();
 
-  // A snapshot may hold the grid: raise the cells of a copy.
   while (first_position + tokens > record.thumbnails->bin * record.thumbnails->cells) {
     record.thumbnails = std::make_shared<ThumbnailGrid>(coarser(*record.thumbnails, problem.q_heads));
   }
-  if (record.thumbnails.use_count() > 1) record.thumbnails = std::make_shared<ThumbnailGrid>(*record.thumbnails);
+  // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
+  record.thumbnails = std::make_shared<ThumbnailGrid>(*record.thumbnails);
 
   CallResults results(problem.q_heads, tokens);
   AttentionOutput output;

@@ -12,7 +12,7 @@ namespace headscope {
 /// The growing counterpart of LayerRows: what one run keeps of one layer.
 struct LayerRecord {
   GrowingRows q, row_max, log_sum, statistics;
-  std::shared_ptr<ThumbnailGrid> thumbnails;  ///< replaced, never changed, once someone else holds it
+  std::shared_ptr<ThumbnailGrid> thumbnails;  ///< replaced by a changed copy, never changed
 
   void truncate(int64_t rows) {
     for (GrowingRows* part : {&q, &row_max, &log_sum, &statistics}) part->truncate(rows);

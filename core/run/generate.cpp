@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace headscope {
 namespace {
 
-/// Ids of the `count` largest logits that are numbers, largest first, ties to the lowest id.
+/// Ids of the `count` largest logits, largest first, ties to the lowest id.
 std::vector<int32_t> largest(std::span<const float> logits, int64_t count) {
-  std::vector<int32_t> ids;
-  ids.reserve(logits.size());
-  for (size_t id = 0; id < logits.size(); ++id) {
-    if (!std::isnan(logits[id])) ids.push_back(static_cast<int32_t>(id));
-  }
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
   const auto kept = std::min<size_t>(static_cast<size_t>(count), ids.size());
   const auto larger = [&](int32_t a, int32_t b) {
     const float left = logits[static_cast<size_t>(a)], right = logits[static_cast<size_t>(b)];
@@ -34,11 +32,12 @@ std::vector<double> relative_weights(std::span<const float> logits, const std::v
   return weights;
 }
 
+bool all_finite(std::span<const float> logits) {
+  return std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); });
+}
+
 void require_numbers(std::span<const float> logits) {
-  for (const float logit : logits) {
-    if (!std::isfinite(logit))
-      fail("the logits hold values that are not finite numbers; no token can be chosen from them");
-  }
+  if (!all_finite(logits)) fail("the logits hold values that are not finite numbers; no token can be chosen from them");
   if (logits.empty()) fail("there are no logits yet: run a prompt of at least one token first");
 }
 
@@ -55,8 +54,8 @@ void check(const SamplingOptions& options) {
 }
 
 std::vector<Candidate> top_candidates(std::span<const float> logits, int64_t count) {
+  if (logits.empty() || !all_finite(logits) || count == 0) return {};
   const auto ids = largest(logits, count);
-  if (ids.empty()) return {};
   const double top = logits[static_cast<size_t>(ids.front())];
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - top);
@@ -93,6 +92,7 @@ int64_t generate(Run& run, Sampler& sampler, int64_t count, bool ignore_eos, con
                  const std::function<void(int32_t)>& on_token) {
   const auto& eos = run.model().architecture()->eos_ids;
   for (int64_t made = 0; made < count; ++made) {
+    if (run.tokens() == run.model().architecture()->context) return made;
     progress.step("generating", static_cast<double>(made) / static_cast<double>(count));
     const int32_t id = sampler.next(run.last_logits());
     run.extend(std::span(&id, 1), Progress{progress.stop, {}});

@@ -28,14 +28,15 @@ struct Candidate {
   double probability = 0;
 };
 
-/// Probabilities of the likeliest `count` tokens, softmax over all logits in double, ties to the lowest id.
+/// Probabilities of the likeliest `count` tokens, softmax over all logits in double, ties to the lowest id. Nothing
+/// when a logit is not a finite number: then there are no probabilities.
 std::vector<Candidate> top_candidates(std::span<const float> logits, int64_t count);
 
 /// Draws tokens; the same seed gives the same tokens.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions&);
-  /// Throws Error when no logit is a number: there is nothing to choose from.
+  /// Throws Error when a logit is not a finite number.
   int32_t next(std::span<const float> logits);
 
  private:
@@ -44,7 +45,7 @@ class Sampler {
 };
 
 /// Appends up to `count` tokens to the run, each forwarded too; stops after an end-of-text token of the config unless
-/// `ignore_eos`. `on_token` may be empty. Returns the number of new tokens.
+/// `ignore_eos`, and where the context is full. `on_token` may be empty. Returns the number of new tokens.
 int64_t generate(Run&, Sampler&, int64_t count, bool ignore_eos, const Progress&,
                  const std::function<void(int32_t)>& on_token = {});
 

@@ -9,6 +9,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/model/supported.h"
+#include "core/model/torch_errors.h"
 #include "core/run/attention_step.h"
 #include "core/run/kv_cache.h"
 #include "core/run/layers.h"
@@ -58,11 +59,14 @@ struct Run::State {
         rope(*architecture) {
     for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) records.push_back(make_record(layer));
     if (options.logits.begin < options.logits.end) {
-      kept_logits = GrowingRows(ledger, MemoryPurpose::viewer, architecture->vocab_size, 1);
+      const int64_t rows = std::min(options.logits.end, options.expected_tokens) - options.logits.begin;
+      kept_logits = GrowingRows(ledger, MemoryPurpose::viewer, architecture->vocab_size, std::max<int64_t>(1, rows));
     }
   }
 
-  int64_t first_capacity() const { return std::clamp<int64_t>(options.expected_tokens, 16, architecture->context); }
+  int64_t first_capacity() const {
+    return std::min(architecture->context, std::max<int64_t>(16, options.expected_tokens));
+  }
 
   LayerRecord make_record(int64_t layer) const {
     const int64_t heads = architecture->layers[static_cast<size_t>(layer)].q_heads;
@@ -218,6 +222,7 @@ Run::Run(std::shared_ptr<const Model> model, RunOptions options) {
            quoted(model->name()), architecture.layer_count(), architecture.layers.front().q_heads);
     }
   }
+  options.expected_tokens = std::clamp<int64_t>(options.expected_tokens, 0, architecture.context);
   state_ = std::make_unique<State>(std::move(model), std::move(options));
 }
 
@@ -231,7 +236,8 @@ void Run::extend(std::span<const int32_t> new_ids, const Progress& progress) {
   const auto total = static_cast<double>(new_ids.size());
   for (size_t begin = 0; begin < new_ids.size();) {
     const auto count = std::min(static_cast<size_t>(state.options.chunk), new_ids.size() - begin);
-    state.append(new_ids.subspan(begin, count), progress, static_cast<double>(begin), total);
+    with_torch_errors(
+        [&] { state.append(new_ids.subspan(begin, count), progress, static_cast<double>(begin), total); });
     begin += count;
   }
 }
@@ -239,6 +245,10 @@ void Run::extend(std::span<const int32_t> new_ids, const Progress& progress) {
 void Run::end_prompt() { state_->prompt_tokens = tokens(); }
 
 int64_t Run::tokens() const { return state_->position(); }
+
+int64_t Run::prompt_tokens() const { return state_->prompt_tokens.value_or(tokens()); }
+
+const RunOptions& Run::options() const { return state_->options; }
 
 std::span<const float> Run::last_logits() const { return state_->last_logits; }
 
@@ -258,7 +268,8 @@ RunSnapshot Run::snapshot() const {
   snapshot.revision = static_cast<uint64_t>(state.position());
   snapshot.ids = state.ids;
   if (state.model->has_tokenizer()) snapshot.pieces = state.model->tokenizer().pieces(state.ids);
-  snapshot.prompt_tokens = state.prompt_tokens.value_or(state.position());
+  snapshot.prompt_tokens = prompt_tokens();
+  snapshot.threads = at::get_num_threads();
   for (const LayerRecord& record : state.records) {
     snapshot.layers.push_back(
         {record.q.view(), record.row_max.view(), record.log_sum.view(), record.statistics.view(), record.thumbnails});

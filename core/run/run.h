@@ -33,7 +33,7 @@ struct LogitsWanted {
 struct RunOptions {
   std::vector<Intervention> interventions;
   LogitsWanted logits;
-  int64_t expected_tokens = 0;  ///< prompt + generated, if known: sizes buffers and thumbnails right from the start
+  int64_t expected_tokens = 0;  ///< prompt + generated, if known: sizes buffers and thumbnails; cut to the context
   int64_t chunk = 4096;         ///< most tokens that go through the layers at once
   int64_t thumbnail_cells = 64;
 };
@@ -47,12 +47,14 @@ class Run {
   ~Run();
 
   /// Forwards `ids` after what is there. Throws Error when the context or the vocabulary is exceeded, before
-  /// anything is computed; Cancelled leaves the run at the last finished chunk.
+  /// anything is computed, and std::bad_alloc when memory runs out. A failure or a stop leaves the run at the last
+  /// finished chunk.
   void extend(std::span<const int32_t> ids, const Progress& = {});
   /// Tokens appended from now on count as generated.
   void end_prompt();
 
   int64_t tokens() const;
+  int64_t prompt_tokens() const;
   /// Logits [vocab] of the newest position: they predict the token after it.
   std::span<const float> last_logits() const;
   /// Kept logits [rows, vocab]; row i belongs to position `logits.begin` + i.
@@ -60,6 +62,7 @@ class Run {
   /// What is there now; `pieces` are filled when the model has a tokenizer.
   RunSnapshot snapshot() const;
   const Model& model() const;
+  const RunOptions& options() const;
 
  private:
   struct State;

@@ -27,11 +27,25 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
   return sum / static_cast<double>(a.size());
 }
 
+/// What a case changes: each field needs a model that uses it.
+enum class Base { llama, llama3, gpt2 };
+
+Architecture base_architecture(Base base) {
+  if (base == Base::gpt2) return small_gpt2_architecture();
+  Architecture architecture = small_architecture();
+  if (base == Base::llama3) architecture.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16};
+  return architecture;
+}
+
+Change llama3_change(const RopeScaling& scaling) {
+  return [scaling](Architecture& a) { a.position.rope.scaling = scaling; };
+}
+
 struct FieldCase {
   std::string name;
   Change change;
   std::string refusal;  ///< words of the refusal; empty: the logits must change
-  bool gpt2 = false;
+  Base base = Base::llama;
 };
 
 Change on_layer(const std::function<void(Layer&)>& change) {
@@ -58,17 +72,20 @@ std::vector<FieldCase> changed_cases() {
          a.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16};
        },
        ""},
+      {"low_freq_factor", llama3_change({RopeScaling::Kind::llama3, 8, 2, 4, 16}), "", Base::llama3},
+      {"high_freq_factor", llama3_change({RopeScaling::Kind::llama3, 8, 1, 6, 16}), "", Base::llama3},
+      {"original_context", llama3_change({RopeScaling::Kind::llama3, 8, 1, 4, 32}), "", Base::llama3},
       {"embedding_scale", [](Architecture& a) { a.embedding_scale = 3; }, ""},
       {"logits_soft_cap", [](Architecture& a) { a.logits_soft_cap = 1; }, ""},
       {"lm_head_bias", [](Architecture& a) { a.lm_head_bias = true; }, ""},
-      {"learned_offset", [](Architecture& a) { a.position.learned_offset = 2; }, "", true},
-      {"position_none", [](Architecture& a) { a.position.scheme = PositionScheme::none; }, "", true},
+      {"learned_offset", [](Architecture& a) { a.position.learned_offset = 2; }, "", Base::gpt2},
+      {"position_none", [](Architecture& a) { a.position.scheme = PositionScheme::none; }, "", Base::gpt2},
       {"alibi",
        [](Architecture& a) {
          a.position.scheme = PositionScheme::alibi;
          a.position.alibi_slopes = {0.5, 0.25, 0.125, 0.0625};
        },
-       "", true},
+       "", Base::gpt2},
       {"scale", on_layer([](Layer& l) { l.scale = 0.3; }), ""},
       {"window", on_layer([](Layer& l) { l.window = 5; }), ""},
       {"soft_cap", on_layer([](Layer& l) { l.soft_cap = 0.5; }), ""},
@@ -157,7 +174,7 @@ std::vector<FieldCase> refused_cases() {
 class ChangedField : public ::testing::TestWithParam<FieldCase> {};
 
 TEST_P(ChangedField, ChangesTheLogits) {
-  const Architecture plain = GetParam().gpt2 ? small_gpt2_architecture() : small_architecture();
+  const Architecture plain = base_architecture(GetParam().base);
   Architecture changed = plain;
   GetParam().change(changed);
   const double mean = difference(logits_of(changed), logits_of(plain));
