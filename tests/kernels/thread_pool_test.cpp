@@ -1,9 +1,13 @@
 #include "kernels/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <memory>
+#include <system_error>
 
 namespace headscope {
 namespace {
@@ -64,6 +68,25 @@ TEST(ThreadPool, FewerThanOneWorkerIsOne) {
 TEST(ThreadPool, EndsWithoutEverRunning) {
   for (int i = 0; i < 50; ++i) std::make_unique<ThreadPool>(3);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)  // its shadow memory does not fit into the limit
+/// In a process that has no room for so many stacks; the alarm ends one that hangs.
+[[noreturn]] void start_too_many_threads() {
+  const rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};
+  alarm(60);
+  if (setrlimit(RLIMIT_AS, &limit) != 0) std::_Exit(2);
+  try {
+    const ThreadPool pool(4096);
+  } catch (const std::system_error&) {
+    std::_Exit(0);
+  }
+  std::_Exit(1);
+}
+
+TEST(ThreadPoolDeathTest, AThreadThatCannotStartIsAnError) {
+  EXPECT_EXIT(start_too_many_threads(), ::testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace headscope
