@@ -60,7 +60,7 @@ struct AttentionProblem {
 };
 
 /// Statistics of every attention row, f32, each [batch, q_heads, q_len] or null when not wanted.
-/// A row with no visible key has entropy 0, max 0, argmax -1, distance 0, variance 0, sink 0, local 0.
+/// A row with no visible key has entropy 0, max 0, argmax -1, distance 0, variance 0, sink 0, window 0.
 struct RowStatistics {
   float* entropy = nullptr;            ///< -sum p ln p, nats
   float* max = nullptr;                ///< largest weight
@@ -68,9 +68,11 @@ struct RowStatistics {
   float* distance = nullptr;           ///< sum p (position - j), tokens
   float* distance_variance = nullptr;  ///< sum p (position - j - distance)^2, tokens^2
   float* sink = nullptr;               ///< weight on keys [0, sink_tokens)
-  float* local = nullptr;              ///< weight on keys (position - local_tokens, position]
+  /// Weight on the nearest window_tokens keys, (position - window_tokens, position], itself counted. It hides no key,
+  /// unlike AttentionProblem::window, the mask.
+  float* window = nullptr;
   int64_t sink_tokens = 1;
-  int64_t local_tokens = 16;
+  int64_t window_tokens = 16;
 };
 
 /// Max-pooled maps of all heads, made in the forward pass: cell (r, c) of a head is the largest weight of

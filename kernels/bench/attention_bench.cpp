@@ -82,7 +82,7 @@ AttentionOutput make_output(const Shape& s, Buffers& b, bool everything) {
   statistics.distance = at + 4 * rows;
   statistics.distance_variance = at + 5 * rows;
   statistics.sink = at + 6 * rows;
-  statistics.local = at + 7 * rows;
+  statistics.window = at + 7 * rows;
   output.thumbnails = {b.thumbnails.data(), 64, (s.kv_len + 63) / 64};
   return output;
 }

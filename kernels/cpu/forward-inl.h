@@ -29,7 +29,7 @@ struct RowState {
   double mean = 0;     ///< of j under w
   double scatter = 0;  ///< w (j - mean)^2
   double sink = 0;     ///< w of the first keys
-  double local = 0;    ///< w of the keys just before the query
+  double window = 0;   ///< w of the keys just before the query
 };
 
 /// Sums over one block, in f32: at most block_keys terms in `lanes` partial sums. Moments count columns from the
@@ -181,7 +181,7 @@ class ForwardTask {
     state.sum = before + added;
     state.scatter *= shrink;
     state.sink *= shrink;
-    state.local *= shrink;
+    state.window *= shrink;
     if (added == 0) return;
     const double offset = sums.moment1 / added;
     const double scatter = std::max(0.0, sums.moment2 - sums.moment1 * offset);
@@ -200,7 +200,7 @@ class ForwardTask {
     };
     const int64_t position = scratch_.block.rows[slot].position;
     if (wanted.sink) add(state.sink, {0, wanted.sink_tokens});
-    if (wanted.local) add(state.local, {position - wanted.local_tokens + 1, position + 1});
+    if (wanted.window) add(state.window, {position - wanted.window_tokens + 1, position + 1});
   }
 
   /// Keeps the largest score of each key bin of the thumbnail.
@@ -294,7 +294,7 @@ class ForwardTask {
     write(wanted.distance, static_cast<double>(row.position) - state.mean);
     write(wanted.distance_variance, state.scatter * inverse);
     write(wanted.sink, state.sink * inverse);
-    write(wanted.local, state.local * inverse);
+    write(wanted.window, state.window * inverse);
     if (wanted.argmax) wanted.argmax[at] = empty ? -1 : static_cast<int32_t>(state.argmax);
   }
 

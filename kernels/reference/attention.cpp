@@ -129,7 +129,7 @@ void write_out(const AttentionProblem& p, const Rows<float>& out, const Query& q
 void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, const Query& query,
                       const double* weights) {
   const int64_t position = position_of(p, query.row);
-  double entropy = 0, largest = 0, distance = 0, variance = 0, sink = 0, local = 0;
+  double entropy = 0, largest = 0, distance = 0, variance = 0, sink = 0, window = 0;
   int64_t argmax = -1;
   for (int64_t j = 0; j < p.kv_len; ++j) {
     const double w = weights[j];
@@ -138,7 +138,7 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
     if (argmax < 0 || w > largest) largest = w, argmax = j;
     distance += w * static_cast<double>(position - j);
     if (j < wanted.sink_tokens) sink += w;
-    if (j > position - wanted.local_tokens && j <= position) local += w;
+    if (j > position - wanted.window_tokens && j <= position) window += w;
   }
   for (int64_t j = 0; j < p.kv_len; ++j) {
     const double off = static_cast<double>(position - j) - distance;
@@ -153,7 +153,7 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
   write(wanted.distance, distance);
   write(wanted.distance_variance, variance);
   write(wanted.sink, sink);
-  write(wanted.local, local);
+  write(wanted.window, window);
   if (wanted.argmax) wanted.argmax[at] = static_cast<int32_t>(argmax);
 }
 

@@ -126,7 +126,7 @@ Results Results::sized(const AttentionProblem& p, int64_t cells) {
   Results results;
   const auto rows = static_cast<size_t>(p.batch * p.q_heads * p.q_len);
   for (auto* array : {&results.row_max, &results.log_sum, &results.entropy, &results.max, &results.distance,
-                      &results.distance_variance, &results.sink, &results.local}) {
+                      &results.distance_variance, &results.sink, &results.window}) {
     array->resize(rows);
   }
   results.argmax.resize(rows);
@@ -145,7 +145,7 @@ const std::vector<NamedArray>& result_arrays() {
       {"distance", &Results::distance},
       {"distance_variance", &Results::distance_variance},
       {"sink", &Results::sink},
-      {"local", &Results::local},
+      {"window", &Results::window},
       {"thumbnails", &Results::thumbnails},
   };
   return arrays;
@@ -175,20 +175,20 @@ struct GuardedOutput {
         distance(rows),
         variance(rows),
         sink(rows),
-        local(rows),
+        window(rows),
         argmax(rows),
         thumbnails(static_cast<size_t>(p.batch * p.q_heads * spec.cells * spec.cells)) {
     output.out = {out.data(), p.q_heads * p.q_len * row_stride, p.q_len * row_stride, row_stride};
     output.row_max = row_max.data();
     output.log_sum = log_sum.data();
-    output.statistics = {entropy.data(), max.data(),   argmax.data(),    distance.data(),  variance.data(),
-                         sink.data(),    local.data(), spec.sink_tokens, spec.local_tokens};
+    output.statistics = {entropy.data(), max.data(),    argmax.data(),    distance.data(),   variance.data(),
+                         sink.data(),    window.data(), spec.sink_tokens, spec.window_tokens};
     output.thumbnails = {thumbnails.data(), spec.cells, spec.bin};
   }
 
   void expect_intact() const {
     EXPECT_TRUE(out.intact() && row_max.intact() && log_sum.intact() && entropy.intact() && max.intact() &&
-                distance.intact() && variance.intact() && sink.intact() && local.intact() && argmax.intact() &&
+                distance.intact() && variance.intact() && sink.intact() && window.intact() && argmax.intact() &&
                 thumbnails.intact())
         << "wrote beside an output";
     for (size_t row = 0; row < rows; ++row) {
@@ -209,7 +209,7 @@ struct GuardedOutput {
         results.distance[to] = distance[from];
         results.distance_variance[to] = variance[from];
         results.sink[to] = sink[from];
-        results.local[to] = local[from];
+        results.window[to] = window[from];
         results.argmax[to] = argmax[from];
         std::copy_n(out.data() + from * static_cast<size_t>(row_stride), p.value_dim,
                     results.out.data() + to * static_cast<size_t>(p.value_dim));
@@ -221,7 +221,7 @@ struct GuardedOutput {
   const AttentionProblem& p;
   size_t rows;
   int64_t row_stride;
-  Guarded<float> out, row_max, log_sum, entropy, max, distance, variance, sink, local;
+  Guarded<float> out, row_max, log_sum, entropy, max, distance, variance, sink, window;
   Guarded<int32_t> argmax;
   Guarded<float> thumbnails;
   AttentionOutput output;

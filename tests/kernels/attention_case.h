@@ -47,7 +47,7 @@ struct CaseSpec {
   Scores scores = Scores::normal;
   Memory memory = Memory::packed;
   KeyFromValue key_from_value = {};
-  int64_t sink_tokens = 1, local_tokens = 16;
+  int64_t sink_tokens = 1, window_tokens = 16;
   int64_t cells = 64, bin = 1;
   bool poison = false;  ///< NaN in every key and value that no row sees
 };
@@ -74,7 +74,7 @@ class AttentionCase {
 
 /// All that a forward pass writes, dense: out is [batch, q_heads, q_len, value_dim].
 struct Results {
-  std::vector<float> out, row_max, log_sum, entropy, max, distance, distance_variance, sink, local, thumbnails;
+  std::vector<float> out, row_max, log_sum, entropy, max, distance, distance_variance, sink, window, thumbnails;
   std::vector<int32_t> argmax;
 
   static Results sized(const AttentionProblem& p, int64_t cells);

@@ -80,7 +80,7 @@ void add_scores(std::vector<CaseSpec>& cases) {
   add(cases, "alibi_without_causal", 40, 290, [](CaseSpec& s) { s.alibi = true, s.causal = false; });
   add(cases, "everything", 150, 400, [](CaseSpec& s) {
     s.soft_cap = 3, s.alibi = true, s.window = 200, s.log_weights = LogWeights::finite, s.batch = 2;
-    s.memory = Memory::interleaved, s.value_dim = 40, s.sink_tokens = 5, s.local_tokens = 70;
+    s.memory = Memory::interleaved, s.value_dim = 40, s.sink_tokens = 5, s.window_tokens = 70;
   });
   add(cases, "large_scores", 130, 520, [](CaseSpec& s) { s.scores = Scores::large; });
   add(cases, "rising_scores", 150, 900, [](CaseSpec& s) { s.scores = Scores::rising; });
@@ -91,13 +91,13 @@ void add_scores(std::vector<CaseSpec>& cases) {
 void add_long_ones(std::vector<CaseSpec>& cases) {
   add(cases, "length1000", 1000, 1000, [](CaseSpec& s) { s.q_heads = 2, s.kv_heads = 1, s.key_dim = 64; });
   add(cases, "length1000_plus_1", 1000, 1001, [](CaseSpec& s) {
-    s.q_heads = s.kv_heads = 1, s.value_dim = 80, s.sink_tokens = 300, s.local_tokens = 500, s.causal = false;
+    s.q_heads = s.kv_heads = 1, s.value_dim = 80, s.sink_tokens = 300, s.window_tokens = 500, s.causal = false;
   });
   add(cases, "decode_group_of_40", 1, 1000, [](CaseSpec& s) { s.q_heads = 40, s.kv_heads = 1, s.key_dim = 64; });
   add(cases, "decode_group_of_100", 3, 300, [](CaseSpec& s) { s.q_heads = 100, s.kv_heads = 1; });
   add(cases, "thumbnail_cut", 100, 100, [](CaseSpec& s) { s.cells = 7, s.bin = 5; });
   add(cases, "thumbnail_cells_256", 250, 250, [](CaseSpec& s) { s.cells = 256, s.bin = 1; });
-  add(cases, "sink_0_local_0", 40, 40, [](CaseSpec& s) { s.sink_tokens = 0, s.local_tokens = 0; });
+  add(cases, "sink_0_window_0", 40, 40, [](CaseSpec& s) { s.sink_tokens = 0, s.window_tokens = 0; });
   add(cases, "odd_dims", 67, 67, [](CaseSpec& s) { s.key_dim = 13, s.value_dim = 7; });
   add(cases, "dims_of_1", 20, 20, [](CaseSpec& s) { s.key_dim = s.value_dim = 1; });
   add(cases, "key_192_value_128", 70, 300, [](CaseSpec& s) { s.key_dim = 192, s.value_dim = 128; });

@@ -38,7 +38,7 @@ double mean(const std::vector<float>& values, size_t begin, size_t end) {
 TEST_P(HandValues, UniformAttention) {
   for (const int64_t n : {4, 64, 1024}) {
     AttentionCase c = zero_case(1, 1, n, 4);
-    c.spec.local_tokens = 3;
+    c.spec.window_tokens = 3;
     for (int64_t j = 0; j < n; ++j) c.value(0, 0, j)[0] = static_cast<float>(j);
     const Results r = run(c);
     for (int64_t i = 0; i < n; ++i) {
@@ -50,7 +50,7 @@ TEST_P(HandValues, UniformAttention) {
       EXPECT_TRUE(difference(r.distance[at], last / 2) <= 1e-4) << i;
       EXPECT_TRUE(difference(r.distance_variance[at], (keys * keys - 1) / 12) <= 1e-6 * keys * keys) << i;
       EXPECT_TRUE(difference(r.sink[at], 1 / keys) <= 1e-7) << i;
-      EXPECT_TRUE(difference(r.local[at], std::min(3.0, keys) / keys) <= 1e-6) << i;
+      EXPECT_TRUE(difference(r.window[at], std::min(3.0, keys) / keys) <= 1e-6) << i;
       EXPECT_TRUE(difference(r.out[at * 4], last / 2) <= 1e-6 * keys) << i;
       EXPECT_EQ(r.row_max[at], 0);
       EXPECT_TRUE(difference(r.log_sum[at], std::log(keys)) <= 1e-6) << i;
@@ -150,7 +150,7 @@ TEST_P(HandValues, EmptyRowsAreZero) {
     EXPECT_EQ(*array, (std::vector<float>{0, 0, 0}));
   }
   EXPECT_EQ(r.sink, (std::vector<float>{0, 0, 1}));
-  EXPECT_EQ(r.local, (std::vector<float>{0, 0, 1}));
+  EXPECT_EQ(r.window, (std::vector<float>{0, 0, 1}));
 }
 
 TEST_P(HandValues, TheGroupReadsItsKvHead) {

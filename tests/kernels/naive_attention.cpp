@@ -31,7 +31,7 @@ std::vector<float> naive_scores(const AttentionProblem& p, int64_t b, int64_t h,
 
 void naive_statistics(const AttentionCase& c, const float* weights, int64_t i, size_t at, Results& r) {
   const int64_t position = i + c.problem.causal_offset;
-  float entropy = 0, largest = 0, distance = 0, variance = 0, sink = 0, local = 0;
+  float entropy = 0, largest = 0, distance = 0, variance = 0, sink = 0, window = 0;
   int32_t argmax = -1;
   for (int64_t j = 0; j < c.problem.kv_len; ++j) {
     const float w = weights[j];
@@ -39,7 +39,7 @@ void naive_statistics(const AttentionCase& c, const float* weights, int64_t i, s
     if (w > largest) largest = w, argmax = static_cast<int32_t>(j);
     distance += w * static_cast<float>(position - j);
     if (j < c.spec.sink_tokens) sink += w;
-    if (j <= position && position - j < c.spec.local_tokens) local += w;
+    if (j <= position && position - j < c.spec.window_tokens) window += w;
   }
   for (int64_t j = 0; j < c.problem.kv_len; ++j) {
     const float off = static_cast<float>(position - j) - distance;
@@ -51,7 +51,7 @@ void naive_statistics(const AttentionCase& c, const float* weights, int64_t i, s
   r.distance[at] = distance;
   r.distance_variance[at] = variance;
   r.sink[at] = sink;
-  r.local[at] = local;
+  r.window[at] = window;
 }
 
 void naive_thumbnail(const AttentionCase& c, const float* weights, int64_t i, float* map) {

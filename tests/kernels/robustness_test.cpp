@@ -222,7 +222,7 @@ TEST_P(Robustness, EachOutputMayBeLeftOut) {
   statistic(&RowStatistics::distance, &Results::distance);
   statistic(&RowStatistics::distance_variance, &Results::distance_variance);
   statistic(&RowStatistics::sink, &Results::sink);
-  statistic(&RowStatistics::local, &Results::local);
+  statistic(&RowStatistics::window, &Results::window);
   AttentionOutput thumbnails;
   thumbnails.thumbnails = {one.thumbnails.data(), c.spec.cells, c.spec.bin};
   call(thumbnails);
