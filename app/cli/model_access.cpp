@@ -102,7 +102,7 @@ std::vector<int32_t> prompt_ids(const Model& model, const PromptOptions& prompt,
   }
   std::string text = prompt.text;
   if (!prompt.file.empty()) {
-    text = prompt.file == "-" ? read_standard_input(stop) : read_small_file(prompt.file, prompt_limit);
+    text = prompt.file == "-" ? read_standard_input(stop) : read_small_file(prompt.file, prompt_limit + 1);
   }
   if (text.size() > prompt_limit) fail("the prompt is longer than 1 MB; give a shorter one");
   ids = model.tokenizer().encode(text);

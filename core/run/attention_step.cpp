@@ -1,6 +1,7 @@
 #include "core/run/attention_step.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/data/layer_problem.h"
 
@@ -108,7 +109,8 @@ ThumbnailGrid coarser(const ThumbnailGrid& fine, int64_t q_heads) {
     for (int64_t row = 0; row < cells; ++row) {
       for (int64_t column = 0; column < cells; ++column) {
         float& cell = to[row / 2 * cells + column / 2];
-        cell = std::max(cell, from[row * cells + column]);
+        const float value = from[row * cells + column];
+        if (value > cell || std::isnan(value)) cell = value;  // NaN wins, as in the kernels
       }
     }
   }

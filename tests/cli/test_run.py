@@ -1,9 +1,16 @@
 """`headscope run`: tokens, generation, sampling, options, prompts."""
 
+import json
+import math
 import os
+import resource
+import shutil
+import struct
 
 import h5py
+import numpy
 import pytest
+import safetensors
 
 RUN_TYPES = {
     "ids": list, "prompt_tokens": int, "text": str, "pieces": list, "top": list, "kv_bytes_used": list,
@@ -47,10 +54,68 @@ def test_chosen_threads_change_nothing(headscope, stories):
     assert one["ids"] == two["ids"]
 
 
-def test_end_of_text(headscope, random_models):
-    """Without an end-of-text token in the config nothing stops; --ignore-eos is accepted all the same."""
-    arguments = ["run", random_models("llama-gqa"), "--ids", "1,2", "--generate", 5]
-    assert headscope.json(*arguments)["ids"] == headscope.json(*arguments, "--ignore-eos")["ids"]
+def test_end_of_text(headscope, random_models, tmp_path):
+    """The third token that the model generates is made its end-of-text token: generation stops there, or goes on."""
+    folder = tmp_path / "with-eos"
+    shutil.copytree(random_models("llama-gqa"), folder)
+    arguments = ["run", folder, "--ids", "1,2", "--generate", 6]
+    free = headscope.json(*arguments)["ids"]
+    config = json.loads((folder / "config.json").read_text())
+    config["eos_token_id"] = free[4]
+    (folder / "config.json").write_text(json.dumps(config))
+    stop = free.index(free[4], 2)
+    assert headscope.json(*arguments)["ids"] == free[:stop + 1]
+    assert headscope.json(*arguments, "--ignore-eos")["ids"] == free
+
+
+def test_logits_say_their_positions(headscope, stories, tmp_path):
+    out = tmp_path / "out.h5"
+    save = ["run", stories, "--ids", "1,2,3,4", "--save", "logits", "--out", out]
+    headscope.text(*save)
+    with h5py.File(out) as file:
+        whole = file["logits"][:]
+        assert whole.shape == (4, 512) and file["logits"].attrs["first_position"] == 0
+    headscope.text(*save, "--logits", "1:3")
+    with h5py.File(out) as file:
+        assert file["logits"].attrs["first_position"] == 1
+        numpy.testing.assert_allclose(file["logits"][:], whole[1:3], atol=1e-5)
+    headscope.text(*save, "--logits", "last")
+    with h5py.File(out) as file:
+        assert file["logits"].attrs["first_position"] == 3
+        numpy.testing.assert_allclose(file["logits"][:], whole[3:], atol=1e-5)
+    headscope.refusal(*save, "--logits", "100:200", words=["100", "positions 0 to 3"])
+
+
+def test_memory_that_runs_out_is_one_sentence(headscope, random_models, tmp_path):
+    """A model with an embedding of 3 GiB (a file with holes) where only 2 GB may be had."""
+    source, folder = random_models("llama-gqa"), tmp_path / "huge"
+    folder.mkdir()
+    config = json.loads((source / "config.json").read_text())
+    vocabulary = config["vocab_size"] = (3 << 30) // (4 * config["hidden_size"])
+    (folder / "config.json").write_text(json.dumps(config))
+    header, offset = {}, 0
+    with safetensors.safe_open(source / "model.safetensors", "np") as file:
+        for name in file.keys():
+            shape = file.get_slice(name).get_shape()
+            if "embed_tokens" in name or "lm_head" in name:
+                shape = [vocabulary, shape[1]]
+            size = 4 * math.prod(shape)
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
+            offset += size
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        out.truncate(8 + len(text) + offset)
+    headscope.refusal("run", folder, "--ids", "1", words=["memory"],
+                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2_000_000_000, 2_000_000_000)))
+
+
+def test_devices_types_and_numbers_that_cannot_be_had(headscope, stories, tmp_path):
+    for command in (["info", stories], ["pack", stories, tmp_path / "x.h5"], ["kv", stories]):
+        headscope.refusal(*command, "--device", "cuda", words=["cuda", "--device cpu"])
+    headscope.refusal("pack", stories, tmp_path / "x.h5", "--dtype", "bf16", words=["bf16", "f32"])
+    assert not (tmp_path / "x.h5").exists()
+    headscope.refusal("kv", stories, "--context", "18014398509481985k", code=1, words=["--context"])
 
 
 def test_sampling_is_reproducible(headscope, stories):
@@ -103,7 +168,9 @@ def test_context_is_filled_exactly(headscope, tiny):
     assert len(headscope.json("run", tiny, "--ids", ids)["ids"]) == 32
     assert len(headscope.json("run", tiny, "--ids", "1", "--generate", 31, "--ignore-eos")["ids"]) == 32
     headscope.refusal("run", tiny, "--ids", ids + ",1", words=["33", "32", "context"])
-    headscope.refusal("run", tiny, "--ids", "1", "--generate", 32, "--ignore-eos", words=["33", "32", "context"])
+    done = headscope.run("run", tiny, "--ids", "1", "--generate", 40, "--ignore-eos", "--json")
+    assert done.returncode == 0 and len(json.loads(done.stdout)["ids"]) == 32
+    assert b"context of 32 tokens was full" in done.stderr
 
 
 @pytest.mark.parametrize("ids, code, words", [
