@@ -114,7 +114,8 @@ build() {
     tests=ON
     python=$venv/bin/python
   fi
-  local key="$torch|$python|$tests"
+  local key
+  key="$torch|$python|$tests|$(sha256sum <CMakePresets.json)"
   if [ ! -e build/release/build.ninja ] || [ "$(cat build/release/configured 2>/dev/null)" != "$key" ]; then
     say "Configuring"
     cmake --preset release -DHEADSCOPE_TORCH="$torch" -DHEADSCOPE_PYTHON="$python" -DHEADSCOPE_TESTS=$tests \
