@@ -122,7 +122,7 @@ build() {
       >build/release/configure.log 2>&1 || { cat build/release/configure.log >&2; exit 1; }
     printf '%s' "$key" >build/release/configured
   fi
-  if ! ninja -C build/release -n $target 2>/dev/null | grep -q 'no work to do'; then
+  if [[ "$(ninja -C build/release -n $target 2>/dev/null)" != *"no work to do"* ]]; then
     say "Building (the first time takes some minutes)"
     ninja -C build/release -j"$jobs" $target >build/release/build.log 2>&1 ||
       { tail -n 60 build/release/build.log >&2; exit 1; }

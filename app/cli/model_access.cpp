@@ -54,7 +54,8 @@ void add_prompt_options(CLI::App& command, PromptOptions& prompt) {
   file->excludes(ids);
   command.add_option("--generate", prompt.generate, "Tokens to generate")->check(CLI::Range(0, 1 << 30));
   command.add_flag("--ignore-eos", prompt.ignore_eos, "Go on after an end-of-text token");
-  command.add_option("--zero", prompt.zero, "Set the output of a head to 0: LAYER:HEAD, from 0; may be repeated");
+  command.add_option("--zero", prompt.zero,
+                     "Set the output of heads to 0: LAYER:HEAD, from 0; a list, may be repeated");
 }
 
 void check_device(const GlobalOptions& global) {
@@ -71,7 +72,11 @@ void check_dtype(const GlobalOptions& global) {
 
 std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& texts) {
   std::vector<Intervention> interventions;
+  std::vector<std::string> heads;
   for (const std::string& text : texts) {
+    for (std::string& head : split_list(text, "--zero")) heads.push_back(std::move(head));
+  }
+  for (const std::string& text : heads) {
     const size_t colon = text.find(':');
     if (colon == std::string::npos)
       throw UsageError(fmt::format("--zero {} must be LAYER:HEAD, as in 2:5", quoted(text)));

@@ -154,6 +154,9 @@ void run_prompt(Options options, Context& context) {
   const RunSnapshot snapshot = run.snapshot();
   context.output =
       context.global.json ? json_text(as_json(run, snapshot, options, seconds)) : as_text(run, snapshot, options.top);
+  if (!options.out.empty() && !context.global.json) {
+    context.output += fmt::format("\nwrote {} ({})\n", options.out, parts.empty() ? "tokens" : listed(parts));
+  }
 }
 
 }  // namespace

@@ -278,6 +278,9 @@ RunSnapshot Run::snapshot() const {
   for (const Intervention& change : state.options.interventions) snapshot.interventions.push_back(change.text());
   snapshot.allocated_history = state.allocated_history;
   snapshot.viewer_bytes = state.ledger->bytes(MemoryPurpose::viewer);
+  for (const LayerRecord& record : state.records) {
+    snapshot.viewer_bytes += static_cast<int64_t>(record.thumbnails->max.size() * sizeof(float));
+  }
   snapshot.kv_peak_bytes = state.ledger->peak_bytes(MemoryPurpose::kv);
   return snapshot;
 }

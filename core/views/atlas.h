@@ -10,7 +10,8 @@
 
 namespace headscope {
 
-/// One query head. Metrics are means over all rows of the run; NaN where not known.
+/// One query head. Metrics are means over the rows of the run but the first, which can only see itself; NaN where not
+/// known.
 struct AtlasHead {
   Grid map;                    ///< [cells, cells] largest weight of each cell; empty while it is not there yet
   double entropy_nats = 0;     ///< of the attention row

@@ -6,11 +6,12 @@
 namespace headscope {
 namespace {
 
-/// Mean of a statistic over all rows of the run (row 0 included, as in published tables).
+/// Mean of a statistic over the rows of the run but the first, which can only see itself; of a single row, its value.
 double mean(const LayerRows& rows, Statistic which, int64_t head, int64_t q_heads) {
+  const int64_t first = rows.statistics.rows > 1 ? 1 : 0;
   double sum = 0;
-  for (int64_t token = 0; token < rows.statistics.rows; ++token) sum += rows.statistic(which, token, head, q_heads);
-  return sum / static_cast<double>(rows.statistics.rows);
+  for (int64_t token = first; token < rows.statistics.rows; ++token) sum += rows.statistic(which, token, head, q_heads);
+  return sum / static_cast<double>(rows.statistics.rows - first);
 }
 
 /// The part of the head's thumbnail that the run has reached.
