@@ -24,10 +24,10 @@ struct Options {
   SamplingOptions sampling;
 };
 
-/// "last", "all" or "a:b" (positions a to b - 1).
+/// "last", "all" or nothing, or "a:b" (positions a to b - 1).
 LogitsWanted parse_logits(const std::string& text) {
   if (text == "last") return {};
-  if (text == "all") return LogitsWanted::all();
+  if (text == "all" || text.empty()) return LogitsWanted::all();
   const size_t colon = text.find(':');
   if (colon == std::string::npos) throw UsageError(fmt::format("--logits {} must be last, all or a:b", quoted(text)));
   const LogitsWanted wanted{parse_count(text.substr(0, colon), "--logits"),
@@ -36,12 +36,11 @@ LogitsWanted parse_logits(const std::string& text) {
   return wanted;
 }
 
-RunOptions run_options(const Options& options, const std::set<std::string>& parts, size_t prompt_tokens) {
+RunOptions run_options(const Options& options, const LogitsWanted& logits, size_t prompt_tokens) {
   RunOptions wanted;
+  wanted.logits = logits;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
-  if (parts.contains("logits"))
-    wanted.logits = options.logits.empty() ? LogitsWanted::all() : parse_logits(options.logits);
   return wanted;
 }
 
@@ -62,13 +61,6 @@ struct Seconds {
   double load = 0, prompt = 0, generate = 0;
 };
 
-/// One number for each layer, 0 for layers that own no cache.
-Json by_layer(const RunSnapshot& run, int64_t KvRows::*bytes) {
-  std::vector<int64_t> list(run.layers.size(), 0);
-  for (const KvRows& store : run.stores) list[static_cast<size_t>(store.layer)] = store.*bytes;
-  return list;
-}
-
 std::string token_text(const Model& model, int32_t id) {
   return model.has_tokenizer() ? model.tokenizer().pieces(std::span(&id, 1)).front() : std::string();
 }
@@ -86,8 +78,8 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
     json["top"].push_back(
         {{"id", candidate.id}, {"text", token_text(model, candidate.id)}, {"probability", candidate.probability}});
   }
-  json["kv_bytes_used"] = by_layer(snapshot, &KvRows::used_bytes);
-  json["kv_bytes_allocated"] = by_layer(snapshot, &KvRows::allocated_bytes);
+  json["kv_bytes_used"] = snapshot.kv_bytes_by_layer(&KvRows::used_bytes);
+  json["kv_bytes_allocated"] = snapshot.kv_bytes_by_layer(&KvRows::allocated_bytes);
   json["interventions"] = snapshot.interventions;
   json["device"] = snapshot.device;
   json["dtype"] = snapshot.dtype;
@@ -132,14 +124,15 @@ void run_prompt(Options options, Context& context) {
   if (!options.out.empty()) const AtomicFile can_be_written(options.out);  // before the work, not after it
   options.sampling.seed = context.global.seed;
   check(options.sampling);
-  if (!options.logits.empty()) parse_logits(options.logits);
+  const LogitsWanted asked = parse_logits(options.logits);
+  const LogitsWanted logits = parts.contains("logits") ? asked : LogitsWanted{};
 
   Stopwatch watch;
   Seconds seconds;
   const auto model = load_model(options.model, context);
   const auto ids = prompt_ids(*model, options.prompt, context.stop);
   const Progress progress = context.progress();
-  const RunOptions wanted = run_options(options, parts, ids.size());
+  const RunOptions wanted = run_options(options, logits, ids.size());
   if (!options.out.empty()) check_disk(*model->architecture(), wanted, parts, options.out);
   Run run(model, wanted);
   seconds.load = watch.lap();
@@ -148,10 +141,10 @@ void run_prompt(Options options, Context& context) {
   seconds.prompt = watch.lap();
   generate_tokens(run, options.prompt, options.sampling, context);
   seconds.generate = watch.lap();
-  if (!options.out.empty()) {
-    write_run_file(run, parts, options.sampling, options.out, ThreadPool(worker_count(context)), progress);
-  }
   const RunSnapshot snapshot = run.snapshot();
+  if (!options.out.empty()) {
+    write_run_file(run, snapshot, parts, options.sampling, options.out, ThreadPool(worker_count(context)), progress);
+  }
   context.output =
       context.global.json ? json_text(as_json(run, snapshot, options, seconds)) : as_text(run, snapshot, options.top);
   if (!options.out.empty() && !context.global.json) {

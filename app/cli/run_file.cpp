@@ -155,13 +155,8 @@ void write_lse(const Job& job) {
 }
 
 void write_kv_bytes(const Job& job) {
-  std::vector<uint64_t> used(static_cast<size_t>(job.layers())), allocated(used.size());
-  for (const KvRows& store : job.snapshot.stores) {
-    used[static_cast<size_t>(store.layer)] = unsigned_of(store.used_bytes);
-    allocated[static_cast<size_t>(store.layer)] = unsigned_of(store.allocated_bytes);
-  }
-  job.file.dataset("/kv/bytes_used", used);
-  job.file.dataset("/kv/bytes_allocated", allocated);
+  job.file.dataset("/kv/bytes_used", job.snapshot.kv_bytes_by_layer(&KvRows::used_bytes));
+  job.file.dataset("/kv/bytes_allocated", job.snapshot.kv_bytes_by_layer(&KvRows::allocated_bytes));
 }
 
 /// How K and V are to be read, on both groups, for each layer.
@@ -285,9 +280,9 @@ void check_disk(const Architecture& architecture, const RunOptions& options, con
   }
 }
 
-void write_run_file(const Run& run, const std::set<std::string>& parts, const SamplingOptions& sampling,
-                    const std::filesystem::path& path, const ParallelFor& workers, const Progress& progress) {
-  const RunSnapshot snapshot = run.snapshot();
+void write_run_file(const Run& run, const RunSnapshot& snapshot, const std::set<std::string>& parts,
+                    const SamplingOptions& sampling, const std::filesystem::path& path, const ParallelFor& workers,
+                    const Progress& progress) {
   Hdf5Writer file(path);
   const Job job{run, snapshot, *snapshot.architecture, sampling, file, workers, progress};
   describe_run(job);

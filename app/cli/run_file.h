@@ -18,8 +18,9 @@ std::set<std::string> parse_save_list(const std::string& list);
 void check_disk(const Architecture&, const RunOptions& options, const std::set<std::string>& parts,
                 const std::filesystem::path& path);
 
-/// Writes the parts into an HDF5 file with the names and shapes of docs/formats.md, atomically.
-void write_run_file(const Run&, const std::set<std::string>& parts, const SamplingOptions&,
+/// Writes the parts into an HDF5 file with the names and shapes of docs/formats.md, atomically. The snapshot is the
+/// run's newest.
+void write_run_file(const Run&, const RunSnapshot&, const std::set<std::string>& parts, const SamplingOptions&,
                     const std::filesystem::path& path, const ParallelFor&, const Progress&);
 
 }  // namespace headscope::cli

@@ -3,6 +3,15 @@
 #include <algorithm>
 
 namespace headscope {
+namespace {
+
+int64_t total(const std::vector<KvRows>& stores, int64_t KvRows::*bytes) {
+  int64_t sum = 0;
+  for (const KvRows& store : stores) sum += store.*bytes;
+  return sum;
+}
+
+}  // namespace
 
 const KvRows& RunSnapshot::store_of(int64_t layer) const {
   const int64_t owner = architecture->layers.at(static_cast<size_t>(layer)).kv_owner;
@@ -11,16 +20,14 @@ const KvRows& RunSnapshot::store_of(int64_t layer) const {
   return *found;
 }
 
-int64_t RunSnapshot::kv_used_bytes() const {
-  int64_t bytes = 0;
-  for (const KvRows& store : stores) bytes += store.used_bytes;
-  return bytes;
+std::vector<uint64_t> RunSnapshot::kv_bytes_by_layer(int64_t KvRows::*bytes) const {
+  std::vector<uint64_t> list(layers.size(), 0);
+  for (const KvRows& store : stores) list[static_cast<size_t>(store.layer)] = static_cast<uint64_t>(store.*bytes);
+  return list;
 }
 
-int64_t RunSnapshot::kv_allocated_bytes() const {
-  int64_t bytes = 0;
-  for (const KvRows& store : stores) bytes += store.allocated_bytes;
-  return bytes;
-}
+int64_t RunSnapshot::kv_used_bytes() const { return total(stores, &KvRows::used_bytes); }
+
+int64_t RunSnapshot::kv_allocated_bytes() const { return total(stores, &KvRows::allocated_bytes); }
 
 }  // namespace headscope

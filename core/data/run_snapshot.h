@@ -20,6 +20,11 @@ inline constexpr int64_t window_tokens = 16;
 
 /// Max-pooled maps of one layer: [q_heads, cells, cells], cell (r, c) as in kernels/attention.h Thumbnails.
 struct ThumbnailGrid {
+  /// The fewest whole tokens a cell with which `tokens` tokens fit in `cells` cells.
+  static int64_t smallest_bin(int64_t tokens, int64_t cells) {
+    return tokens > cells ? (tokens + cells - 1) / cells : 1;
+  }
+
   int64_t cells = 0;
   int64_t bin = 1;  ///< tokens a cell
   std::vector<float> max;
@@ -71,6 +76,8 @@ struct RunSnapshot {
   /// All owning layers together.
   int64_t kv_used_bytes() const;
   int64_t kv_allocated_bytes() const;
+  /// One number for each layer, as files and JSON have it: 0 for layers that own no cache.
+  std::vector<uint64_t> kv_bytes_by_layer(int64_t KvRows::*bytes) const;
 };
 
 }  // namespace headscope

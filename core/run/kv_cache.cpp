@@ -23,12 +23,6 @@ void KvCache::truncate(int64_t rows) {
   }
 }
 
-int64_t KvCache::used_bytes() const {
-  int64_t bytes = 0;
-  for (const Store& store : stores_) bytes += store.used_bytes();
-  return bytes;
-}
-
 int64_t KvCache::allocated_bytes() const {
   int64_t bytes = 0;
   for (const Store& store : stores_) bytes += store.allocated_bytes();

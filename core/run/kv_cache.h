@@ -27,7 +27,6 @@ class KvCache {
   Store& store_of(int64_t layer) { return stores_[index_.at(static_cast<size_t>(layer))]; }
   /// Takes back the newest rows of every store, down to `rows`.
   void truncate(int64_t rows);
-  int64_t used_bytes() const;
   int64_t allocated_bytes() const;
   std::vector<KvRows> rows() const;
 

@@ -76,7 +76,7 @@ struct Run::State {
     const int64_t cells = options.thumbnail_cells;
     auto grid = std::make_shared<ThumbnailGrid>();
     grid->cells = cells;
-    grid->bin = std::max<int64_t>(1, (options.expected_tokens + cells - 1) / cells);
+    grid->bin = ThumbnailGrid::smallest_bin(options.expected_tokens, cells);
     grid->max.assign(static_cast<size_t>(heads * cells * cells), 0.0f);
     return {rows(heads * architecture->store_of(layer).key_dim), rows(heads), rows(heads),
             rows(statistic_count * heads), std::move(grid)};

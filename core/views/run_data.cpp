@@ -42,8 +42,6 @@ uint64_t counterfactual_bytes(const RunSnapshot& run, int64_t kv_heads) {
   return static_cast<uint64_t>(elements * run.tokens()) * sizeof(float);
 }
 
-int64_t smallest_bin(int64_t tokens, int64_t cells) { return std::max<int64_t>(1, (tokens + cells - 1) / cells); }
-
 }  // namespace
 
 RunFacts run_facts(const RunSnapshot& run) {
@@ -94,7 +92,8 @@ MapData map_data(const RunSnapshot& run, const MapWindow& window, int64_t cells,
   TileQuery query{window.layer, window.head, window.row_begin, window.row_end, window.key_begin, window.key_end};
   if (query.row_end == 0) query.row_end = run.tokens();
   if (query.key_end == 0) query.key_end = run.tokens();
-  query.bin = smallest_bin(std::max(query.row_end - query.row_begin, query.key_end - query.key_begin), cells);
+  query.bin =
+      ThumbnailGrid::smallest_bin(std::max(query.row_end - query.row_begin, query.key_end - query.key_begin), cells);
   Tile tile = compute_tile(run, query, workers, stop);  // checks the ranges
 
   const Layer& settings = run.architecture->layers[static_cast<size_t>(query.layer)];
