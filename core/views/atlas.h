@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct AtlasHead {
   double distance_tokens = 0;  ///< how far back the row looks
   double sink = 0;             ///< weight on the first token
   double max = 0;              ///< largest weight of the row
+  double window = NAN;         ///< weight on the nearest 16 keys, itself counted; shown by the head's card only
 };
 
 struct AtlasLayer {

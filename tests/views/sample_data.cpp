@@ -178,4 +178,34 @@ KvData kv_data(const Shape& shape) {
   return data;
 }
 
+SharingData sharing_data(const Shape& shape) {
+  auto a = std::make_shared<Architecture>();
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    Layer layer;
+    layer.q_heads = shape.q_heads;
+    layer.kv_owner = l - l % shape.layers_per_cache;
+    if (layer.kv_owner == l) a->kv_stores.push_back({l, shape.kv_heads, 8, 8, 0, Stored::keys_and_values, false});
+    a->layers.push_back(layer);
+  }
+  return {a, ModelSlot::a};
+}
+
+HeadData head_data(const AtlasData& atlas, const Shape& shape, int64_t layer, int64_t head) {
+  HeadData data = headscope::head_data(atlas, *sharing_data(shape).architecture, layer, head);
+  data.next = {{" big", 0.38}, {" little", 0.17}, {" saw", 0.11}, {" dog", 0.07}, {"\n", 0.0004}};
+  return data;
+}
+
+TokensData tokens_data(const std::vector<std::string>& pieces, double width, const TextMeasurer& text) {
+  auto flow = std::make_shared<TokenFlow>(width);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    flow->append({static_cast<int32_t>(i % 512), pieces[i], i == 0, {}}, text);
+  }
+  TokensData data;
+  data.facts = facts({5, 8, 4, flow->size(), 1});
+  data.prompt_tokens = flow->size() * 3 / 5;
+  data.flow = std::move(flow);
+  return data;
+}
+
 }  // namespace headscope::sample

@@ -5,8 +5,11 @@
 #include <vector>
 
 #include "core/views/atlas.h"
+#include "core/views/head.h"
 #include "core/views/kv.h"
 #include "core/views/map.h"
+#include "core/views/sharing.h"
+#include "core/views/tokens.h"
 
 /// Attention-like data for tests and the gallery; the same seed gives the same data.
 namespace headscope::sample {
@@ -30,5 +33,10 @@ std::vector<std::string> hard_pieces(int64_t tokens);
 AtlasData atlas_data(const Shape&);
 MapData map_data(const Shape&, int64_t layer, int64_t head);
 KvData kv_data(const Shape&);
+SharingData sharing_data(const Shape&);
+/// Made from an atlas, which takes long for large shapes; with five next tokens.
+HeadData head_data(const AtlasData&, const Shape&, int64_t layer, int64_t head);
+/// The first token is special; three fifths are the prompt. `width` is that of the flow.
+TokensData tokens_data(const std::vector<std::string>& pieces, double width, const TextMeasurer&);
 
 }  // namespace headscope::sample

@@ -110,6 +110,101 @@ struct Gallery {
     });
     add("kv-empty", 1000, 320, Theme::dark, [](const Layout& l) { return kv({}, {}, {}, l); });
   }
+
+  void heads() {
+    const auto shown = [&](sample::Shape shape, int64_t layer, int64_t head_index, Selection selection = {}) {
+      return [=](const Layout& layout) {
+        return head(sample::head_data(sample::atlas_data(shape), shape, layer, head_index), {}, selection, layout);
+      };
+    };
+    const Selection dog{2, 5, 33, 14};
+    add("head-272x780", 272, 780, Theme::dark, shown({}, 2, 5, dog));
+    add("head-272x600", 272, 600, Theme::dark, shown({}, 2, 5, dog));
+    add("head-272x600-light", 272, 600, Theme::light, shown({}, 2, 5, dog));
+    add("head-272x420", 272, 420, Theme::dark, shown({}, 2, 5, dog));
+    add("head-340x860x2", 340, 860, Theme::dark, shown({}, 1, 3, dog), 2);
+    add("head-900x500", 900, 500, Theme::dark, shown({}, 2, 5, dog));
+    add("head-1280x800", 1280, 800, Theme::light, shown({}, 2, 5, dog));
+    add("head-32x32", 272, 700, Theme::dark, shown({32, 32, 8, 100, 1}, 20, 17));
+    add("head-cla", 272, 700, Theme::light, shown({8, 8, 1, 60, 2}, 3, 1));
+    add("head-1-token", 272, 600, Theme::dark, shown({1, 1, 1, 1, 1}, 0, 0));
+    add("head-skeleton", 272, 700, Theme::dark, [](const Layout& l) {
+      const sample::Shape shape{5, 8, 4, 60, 1};
+      HeadData data = sample::head_data(sample::atlas_data(shape), shape, 2, 5);
+      data.map = {};
+      data.next.clear();
+      data.numbers.window = 0.71;
+      data.numbers.entropy_nats = NAN;
+      data.facts.slot = ModelSlot::b;
+      data.facts.badges = {"head 0:1 zeroed"};
+      return head(data, {}, {}, l);
+    });
+    add("head-none", 272, 600, Theme::dark, [](const Layout& l) {
+      HeadData data;
+      data.facts.model = "tiny";
+      data.facts.tokens = 60;
+      data.next = {{" big", 0.38}, {" little", 0.17}, {" saw", 0.11}};
+      return head(data, {}, {}, l);
+    });
+    add("head-not-run", 272, 600, Theme::light, [](const Layout& l) {
+      HeadData data;
+      data.facts.model = "tiny";
+      return head(data, {}, {}, l);
+    });
+    add("head-empty", 272, 600, Theme::dark, [](const Layout& l) { return head({}, {}, {}, l); });
+  }
+
+  void sharings() {
+    const auto shown = [&](const std::string& name, SharingData data, Theme theme = Theme::dark, double most = 240,
+                           Selection selection = {2, 5, {}, {}}, double width = 256) {
+      const double height = std::ceil(sharing_height(data, width, most));
+      add("sharing-" + name, width, height, theme, [&](const Layout& l) { return sharing(data, selection, l); });
+    };
+    shown("5x8", sample::sharing_data({}));
+    shown("5x8-light", sample::sharing_data({}), Theme::light);
+    shown("12x12", sample::sharing_data({12, 12, 12, 1, 1}));
+    shown("12x12-tall", sample::sharing_data({12, 12, 12, 1, 1}), Theme::dark, 600);
+    shown("32x32-8", sample::sharing_data({32, 32, 8, 1, 1}));
+    shown("32x32-light", sample::sharing_data({32, 32, 32, 1, 1}), Theme::light);
+    shown("mqa", sample::sharing_data({5, 8, 1, 1, 1}));
+    shown("1x1", sample::sharing_data({1, 1, 1, 1, 1}), Theme::dark, 240, {});
+    shown("cla", sample::sharing_data({4, 8, 2, 1, 2}));
+    shown("cla-long", sample::sharing_data({32, 8, 2, 1, 2}));
+    shown("mlkv", sample::sharing_data({12, 8, 1, 1, 4}), Theme::light, 240, {7, 3, {}, {}});
+    shown("mlkv-tall", sample::sharing_data({12, 8, 1, 1, 4}), Theme::light, 600, {7, 3, {}, {}});
+    shown("128x128", sample::sharing_data({61, 128, 128, 1, 1}));
+    shown("128x1", sample::sharing_data({61, 128, 1, 1, 1}));
+    shown("64x8-wide", sample::sharing_data({80, 64, 8, 1, 1}), Theme::dark, 240, {2, 5, {}, {}}, 400);
+    SharingData mixed = sample::sharing_data({26, 8, 4, 1, 1});
+    auto a = std::make_shared<Architecture>(*mixed.architecture);
+    for (size_t l = 0; l < a->layers.size(); l += 3) a->kv_stores[l].kv_heads = 1;
+    mixed.architecture = a;
+    mixed.slot = ModelSlot::b;
+    shown("mixed", mixed);
+  }
+
+  void token_views() {
+    const auto shown = [&](std::vector<std::string> pieces, bool weights, Selection selection = {2, 5, 14, 9},
+                           int64_t first_line = 0) {
+      return [=](const Layout& layout) {
+        TokensData data = sample::tokens_data(pieces, layout.width - 2 * tokens_margin, layout.text);
+        if (weights) {
+          const auto rows = sample::attention(data.flow->size(), 7);
+          const auto begin = rows.begin() + 14 * data.flow->size();
+          data.weights.assign(begin, begin + 15);
+        }
+        return tokens(data, {first_line}, selection, layout);
+      };
+    };
+    add("tokens-256", 256, 260, Theme::dark, shown(sample::story(60), false));
+    add("tokens-256-light", 256, 260, Theme::light, shown(sample::story(60), false));
+    add("tokens-weights", 256, 260, Theme::dark, shown(sample::story(60), true));
+    add("tokens-weights-light", 256, 260, Theme::light, shown(sample::story(60), true));
+    add("tokens-hard", 256, 260, Theme::dark, shown(sample::hard_pieces(34), false));
+    add("tokens-long", 640, 400, Theme::dark, shown(sample::story(20000), false, {}, 300));
+    add("tokens-1", 256, 120, Theme::dark, shown({"<s>"}, false, {}));
+    add("tokens-empty", 256, 160, Theme::dark, [](const Layout& l) { return tokens({}, {}, {}, l); });
+  }
 };
 
 }  // namespace
@@ -125,6 +220,9 @@ int main(int argc, char** argv) {
     gallery.atlases();
     gallery.maps();
     gallery.kvs();
+    gallery.heads();
+    gallery.sharings();
+    gallery.token_views();
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 2;

@@ -33,20 +33,6 @@ double add_model(Figure& figure, const RunFacts& facts, const Layout& layout, do
   return details_width + gap + layout.text.width(name, TextRole::caption) + 2 * padding;
 }
 
-void add_badges(Figure& figure, const std::vector<std::string>& badges, const Layout& layout, double top) {
-  double x = padding;
-  for (const std::string& badge : badges) {
-    const std::string text =
-        layout.text.fitted(printable(badge, layout.text), TextRole::caption, layout.width - padding - 16 - x);
-    if (text.empty()) return;
-    const double width = layout.text.width(text, TextRole::caption) + 16;
-    figure.add(
-        RectMark{{x, top, width, chip_height}, Paint{ColourRole::raised}, Paint{ColourRole::warning, 0.5}, 1, 4});
-    add_fitted(figure, {x + 8, top + 14}, text, TextRole::caption, {ColourRole::warning}, Anchor::start, width, layout);
-    x += width + 8;
-  }
-}
-
 /// Notes at the foot, where that leaves room above; returns the height they take.
 double add_notes(Figure& figure, const std::vector<std::string>& notes, const Layout& layout, double top) {
   std::string joined;
@@ -66,6 +52,20 @@ double add_notes(Figure& figure, const std::vector<std::string>& notes, const La
 }
 
 }  // namespace
+
+void add_badges(Figure& figure, const std::vector<std::string>& badges, const Layout& layout, double top) {
+  double x = padding;
+  for (const std::string& badge : badges) {
+    const std::string text =
+        layout.text.fitted(printable(badge, layout.text), TextRole::caption, layout.width - padding - 16 - x);
+    if (text.empty()) return;
+    const double width = layout.text.width(text, TextRole::caption) + 16;
+    figure.add(
+        RectMark{{x, top, width, chip_height}, Paint{ColourRole::raised}, Paint{ColourRole::warning, 0.5}, 1, 4});
+    add_fitted(figure, {x + 8, top + 14}, text, TextRole::caption, {ColourRole::warning}, Anchor::start, width, layout);
+    x += width + 8;
+  }
+}
 
 void add_fitted(Figure& figure, Point at, std::string_view text, TextRole role, Paint paint, Anchor anchor,
                 double width, const Layout& layout) {

@@ -34,6 +34,9 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
 /// The same where no model is open or nothing has been run.
 Figure empty_figure(std::string title, std::string shows, const RunFacts&, const Layout&);
 
+/// Badges as chips 20 px high side by side from `top`, as many as fit; for figures that draw their own heading.
+void add_badges(Figure&, const std::vector<std::string>& badges, const Layout&, double top);
+
 /// Adds text, made printable and shortened to `width` px. Adds nothing when not even an ellipsis fits, or
 /// when the letters would leave the figure.
 void add_fitted(Figure&, Point at, std::string_view text, TextRole, Paint, Anchor, double width, const Layout&);
