@@ -7,22 +7,6 @@
 namespace headscope {
 namespace {
 
-void check_ranges(const RunSnapshot& run, const TileQuery& query) {
-  const int64_t layers = run.architecture->layer_count();
-  if (query.layer < 0 || query.layer >= layers) {
-    fail("there is no layer {}: the model has layers 0 to {}", query.layer, layers - 1);
-  }
-  const int64_t heads = run.architecture->layers[static_cast<size_t>(query.layer)].q_heads;
-  if (query.head < 0 || query.head >= heads) {
-    fail("there is no head {} in layer {}: it has heads 0 to {}", query.head, query.layer, heads - 1);
-  }
-  const auto inside = [&](int64_t begin, int64_t end) { return begin >= 0 && begin < end && end <= run.tokens(); };
-  if (!inside(query.row_begin, query.row_end) || !inside(query.key_begin, query.key_end) || query.bin < 1) {
-    fail("the map has {} tokens: queries {} to {} and keys {} to {} in steps of {} are not a part of it", run.tokens(),
-         query.row_begin, query.row_end, query.key_begin, query.key_end, query.bin);
-  }
-}
-
 /// One column of per-head rows [n, heads], made contiguous for the rows asked for.
 std::vector<float> gather_head(const RowsView& rows, int64_t head, int64_t begin, int64_t end) {
   std::vector<float> column(static_cast<size_t>(end - begin));
@@ -48,8 +32,24 @@ AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
 
 }  // namespace
 
+void check_tile_query(const RunSnapshot& run, const TileQuery& query) {
+  const int64_t layers = run.architecture->layer_count();
+  if (query.layer < 0 || query.layer >= layers) {
+    fail("there is no layer {}: the model has layers 0 to {}", query.layer, layers - 1);
+  }
+  const int64_t heads = run.architecture->layers[static_cast<size_t>(query.layer)].q_heads;
+  if (query.head < 0 || query.head >= heads) {
+    fail("there is no head {} in layer {}: it has heads 0 to {}", query.head, query.layer, heads - 1);
+  }
+  const auto inside = [&](int64_t begin, int64_t end) { return begin >= 0 && begin < end && end <= run.tokens(); };
+  if (!inside(query.row_begin, query.row_end) || !inside(query.key_begin, query.key_end) || query.bin < 1) {
+    fail("the map has {} tokens: queries {} to {} and keys {} to {} in steps of {} are not a part of it", run.tokens(),
+         query.row_begin, query.row_end, query.key_begin, query.key_end, query.bin);
+  }
+}
+
 Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop) {
-  check_ranges(run, query);
+  check_tile_query(run, query);
   AttentionProblem problem = head_problem(run, query);
   const std::vector<float> slopes = layer_alibi_slopes(*run.architecture, query.layer);
   if (!slopes.empty()) problem.alibi_slopes = &slopes[static_cast<size_t>(query.head)];

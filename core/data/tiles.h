@@ -23,6 +23,9 @@ struct Tile {
   std::vector<float> cells;  ///< [rows, columns] weights
 };
 
+/// Throws Error for a head that the model does not have and for ranges outside the run.
+void check_tile_query(const RunSnapshot&, const TileQuery&);
+
 /// Recomputes the rectangle from Q, K and the log-sum-exp of the snapshot; exact at every zoom. Throws Error for
 /// ranges outside the run, and Cancelled when `stop` is requested.
 Tile compute_tile(const RunSnapshot&, const TileQuery&, const ParallelFor&, std::stop_token stop = {});

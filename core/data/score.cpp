@@ -1,0 +1,34 @@
+#include "core/data/score.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/data/layer_problem.h"
+#include "core/data/tiles.h"
+
+namespace headscope {
+
+ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t head, int64_t query, int64_t key) {
+  check_tile_query(run, {layer, head, query, query + 1, key, key + 1});
+  const AttentionProblem problem = layer_problem(*run.architecture, layer);
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  if (key > query || (problem.window != 0 && key <= query - problem.window)) return {-infinity, 0};
+
+  const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
+  const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
+  const float* q = rows.q.row(query) + head * problem.key_dim;
+  const float* k = run.store_of(layer).k.row(key) + kv_head * problem.key_dim;
+  ScoredWeight out;
+  for (int64_t d = 0; d < problem.key_dim; ++d) out.score += double{q[d]} * double{k[d]};
+  out.score *= double{problem.scale};
+  const double cap = double{problem.soft_cap};
+  if (cap > 0) out.score = cap * std::tanh(out.score / cap);
+  const std::vector<float> slopes = layer_alibi_slopes(*run.architecture, layer);
+  if (!slopes.empty()) out.score += double{slopes[static_cast<size_t>(head)]} * static_cast<double>(key);
+  if (out.score > -infinity || std::isnan(out.score)) {
+    out.weight = std::exp(out.score - double{rows.row_max.row(query)[head]} - double{rows.log_sum.row(query)[head]});
+  }
+  return out;
+}
+
+}  // namespace headscope

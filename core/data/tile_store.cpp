@@ -1,0 +1,326 @@
+#include "core/data/tile_store.h"
+
+#include <algorithm>
+#include <bit>
+#include <list>
+#include <map>
+#include <mutex>
+#include <set>
+#include <system_error>
+
+#include "core/base/error.h"
+#include "core/data/lane.h"
+#include "core/data/map_tiles.h"
+#include "core/data/tiles.h"
+#include "kernels/thread_pool.h"
+
+namespace headscope {
+namespace {
+
+constexpr int nice_steps = 5;  ///< tiles give way to the window
+
+std::string job_name(const TileKey& key) {
+  return fmt::format("{}/{}/{}/{}/{}/{}", key.run, key.layer, key.head, key.bin, key.row, key.column);
+}
+
+void check_region(const RunSnapshot& run, const MapRegion& region) {
+  check_tile_query(
+      run, {region.layer, region.head, region.row_begin, region.row_end, region.key_begin, region.key_end, region.bin});
+  const auto bin = static_cast<uint64_t>(region.bin);
+  if (!std::has_single_bit(bin) || region.row_begin % region.bin != 0 || region.key_begin % region.bin != 0) {
+    fail(
+        "tiles of maps have steps of 1, 2, 4, ... tokens and begin at whole steps, not at query {} and key {} in "
+        "steps of {}",
+        region.row_begin, region.key_begin, region.bin);
+  }
+  if (region.rows() > TileStore::most_cells / region.columns()) {
+    fail("a map of {} x {} cells is too large to show; ask for larger steps than {} tokens", region.rows(),
+         region.columns(), region.bin);
+  }
+}
+
+/// The tiles that meet the region and are not all 0, nearest to its middle first.
+std::vector<TileKey> tiles_of(const RunSnapshot& run, uint64_t run_id, const MapRegion& region) {
+  const int64_t window = run.architecture->layers[static_cast<size_t>(region.layer)].window;
+  const int64_t span = tile_cells * region.bin;
+  std::vector<std::pair<double, TileKey>> found;
+  const auto off = [span](int64_t tile, int64_t begin, int64_t end) {
+    return (static_cast<double>(tile) + 0.5) * static_cast<double>(span) - static_cast<double>(begin + end) / 2;
+  };
+  for (int64_t row = region.row_begin / span; row * span < region.row_end; ++row) {
+    for (int64_t column = region.key_begin / span; column * span < region.key_end; ++column) {
+      const TileKey key{run_id, region.layer, region.head, region.bin, row, column};
+      if (sees_nothing(key, window)) continue;
+      const double down = off(row, region.row_begin, region.row_end);
+      const double across = off(column, region.key_begin, region.key_end);
+      found.emplace_back(down * down + across * across, key);
+    }
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<TileKey> keys;
+  keys.reserve(found.size());
+  for (const auto& [distance, key] : found) keys.push_back(key);
+  return keys;
+}
+
+/// Tiles by key, the least recently used out when there are too many bytes. Not thread-safe.
+class TileCache {
+ public:
+  explicit TileCache(size_t budget) : budget_(budget) {}
+
+  /// The tile or null; it counts as used now.
+  MapTilePtr use(const TileKey& key) {
+    const auto found = tiles_.find(key);
+    if (found == tiles_.end()) return nullptr;
+    recent_.splice(recent_.begin(), recent_, found->second.place);
+    return found->second.tile;
+  }
+
+  void put(const TileKey& key, MapTilePtr tile) {
+    remove(key);
+    bytes_ += tile->bytes();
+    recent_.push_front(key);
+    tiles_[key] = {std::move(tile), recent_.begin()};
+    while (bytes_ > budget_) remove(TileKey(recent_.back()));
+  }
+
+  void remove_run(uint64_t run) {
+    for (auto at = recent_.begin(); at != recent_.end();) {
+      const TileKey key = *at++;
+      if (key.run == run) remove(key);
+    }
+  }
+
+  size_t bytes() const { return bytes_; }
+
+ private:
+  struct Entry {
+    MapTilePtr tile;
+    std::list<TileKey>::iterator place;
+  };
+
+  void remove(const TileKey& key) {
+    const auto found = tiles_.find(key);
+    if (found == tiles_.end()) return;
+    bytes_ -= found->second.tile->bytes();
+    recent_.erase(found->second.place);
+    tiles_.erase(found);
+  }
+
+  size_t budget_, bytes_ = 0;
+  std::map<TileKey, Entry> tiles_;
+  std::list<TileKey> recent_;  ///< most recently used first
+};
+
+}  // namespace
+
+class TileStore::Impl {
+ public:
+  Impl(int workers, size_t byte_budget, std::function<void()> changed)
+      : budget_(byte_budget),
+        changed_(std::move(changed)),
+        cache_(byte_budget),
+        lane_("tiles", [this, workers] { start_workers(workers); }) {}
+
+  ComposedMap region(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, const MapRegion& region,
+                     int viewer_id) {
+    check_region(*run, region);
+    std::vector<TileSource> sources;
+    uint64_t call = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      Viewer& viewer = viewers_[viewer_id];
+      if (viewer.shows(run_id, region, run->tokens())) return viewer.last;
+      viewer.run = run_id;
+      viewer.region = region;
+      viewer.tokens = run->tokens();
+      viewer.fresh = true;
+      viewer.call = call = ++calls_;
+      viewer.last = {};
+      const std::vector<TileKey> keys = tiles_of(*run, run_id, region);
+      sources = take_sources(keys, run->tokens());
+      want(viewer, viewer_id, run, sources);
+    }
+    Composition composed = compose_region(*run, region, sources);
+    const std::lock_guard lock(mutex_);
+    ComposedMap map{std::move(composed.cells), region.rows(), region.columns(), composed.exact, ++versions_};
+    const auto viewer = viewers_.find(viewer_id);
+    if (viewer != viewers_.end() && viewer->second.call == call) viewer->second.last = map;
+    return map;
+  }
+
+  void forget(uint64_t run_id) {
+    const std::lock_guard lock(mutex_);
+    cache_.remove_run(run_id);
+    std::erase_if(wanted_, [run_id](const auto& entry) { return entry.first.run == run_id; });
+    std::erase_if(viewers_, [run_id](const auto& entry) { return entry.second.run == run_id; });
+    lane_.cancel_all(fmt::format("{}/", run_id));
+  }
+
+  bool idle() const { return lane_.idle(); }
+  void drain() { lane_.drain(); }
+  size_t bytes() const {
+    const std::lock_guard lock(mutex_);
+    return cache_.bytes();
+  }
+
+ private:
+  struct Viewer {
+    uint64_t run = 0;
+    MapRegion region;
+    int64_t tokens = 0;  ///< of the run when `last` was composed
+    bool fresh = false;  ///< no tile of the head has arrived since
+    uint64_t call = 0;   ///< which call made `last`
+    ComposedMap last;    ///< no cells: none yet
+    std::set<TileKey> wants;
+
+    /// Rows of a run never change, so a region of exact whole cells stays right when the run grows.
+    bool shows(uint64_t run_id, const MapRegion& wanted, int64_t now) const {
+      if (!last.cells || run != run_id || region != wanted) return false;
+      const bool whole = wanted.row_begin + wanted.rows() * wanted.bin <= std::min(tokens, now);
+      return (fresh && tokens == now) || (last.exact && whole);
+    }
+  };
+
+  /// A tile that is queued or in work.
+  struct Wanted {
+    int64_t length = 0;  ///< up to which query token
+    int priority = 0;
+    std::set<int> viewers;
+  };
+
+  void start_workers(int workers) {
+    lower_thread_priority(nice_steps);
+    try {
+      workers_ = std::make_unique<ThreadPool>(workers);
+    } catch (const std::system_error&) {
+      workers_ = std::make_unique<SerialFor>();  // no more threads to be had: slower, but it works
+    }
+  }
+
+  /// What is there for the tiles, which count as used: the nearest to the middle as the last.
+  std::vector<TileSource> take_sources(const std::vector<TileKey>& keys, int64_t tokens) {
+    std::vector<TileSource> sources(keys.size());
+    for (size_t i = keys.size(); i-- > 0;) {
+      TileSource& source = sources[i];
+      source.key = keys[i];
+      source.tile = cache_.use(keys[i]);
+      if (covers(keys[i], source.tile.get(), tokens)) continue;
+      for (TileKey key = keys[i]; key.span() < tokens;) {
+        key = key.coarser();
+        if (MapTilePtr tile = cache_.use(key)) source.coarser.emplace_back(key, std::move(tile));
+      }
+    }
+    // Once more, so that no coarser tile stays longer than what was asked for.
+    for (size_t i = keys.size(); i-- > 0;) cache_.use(keys[i]);
+    return sources;
+  }
+
+  /// Queues what the viewer's sources lack and drops what it no longer wants.
+  void want(Viewer& viewer, int viewer_id, const std::shared_ptr<const RunSnapshot>& run,
+            const std::vector<TileSource>& sources) {
+    constexpr size_t tile_bytes = sizeof(MapTile) + tile_cells * tile_cells * sizeof(float);
+    const size_t share = budget_ / tile_bytes / viewers_.size();
+    std::set<TileKey> wants;
+    for (size_t i = 0; i < std::min(share, sources.size()); ++i) {
+      const TileKey& key = sources[i].key;
+      const int64_t length = key.row_end(run->tokens());
+      if (sources[i].tile && sources[i].tile->length >= length) continue;
+      wants.insert(key);
+      queue(key, length, -static_cast<int>(i), viewer_id, run);
+    }
+    for (const TileKey& key : viewer.wants) {
+      if (wants.contains(key)) continue;
+      const auto found = wanted_.find(key);
+      if (found == wanted_.end()) continue;
+      found->second.viewers.erase(viewer_id);
+      if (!found->second.viewers.empty()) continue;
+      wanted_.erase(found);
+      lane_.cancel(job_name(key));
+    }
+    viewer.wants = std::move(wants);
+  }
+
+  void queue(const TileKey& key, int64_t length, int priority, int viewer_id,
+             const std::shared_ptr<const RunSnapshot>& run) {
+    const auto [at, added] = wanted_.try_emplace(key);
+    Wanted& wanted = at->second;
+    wanted.viewers.insert(viewer_id);
+    if (!added && wanted.length >= length && wanted.priority == priority) return;
+    // An older snapshot of a second viewer must not take the place of a longer job.
+    if (!added && wanted.length > length) return;
+    wanted.length = length;
+    wanted.priority = priority;
+    lane_.submit(
+        job_name(key), [this, key, length, run](std::stop_token stop) { compute(key, length, *run, stop); }, priority);
+  }
+
+  /// On the lane. Whoever cancels takes the tile out of `wanted_` itself, and it may be wanted again by now.
+  void compute(const TileKey& key, int64_t length, const RunSnapshot& run, const std::stop_token& stop) {
+    try {
+      MapTilePtr tile;
+      while (wants_more(key, length, tile)) {
+        tile = extend_tile(run, key, tile.get(), *workers_, stop);
+        if (!arrive(key, tile)) return;
+        if (changed_) changed_();
+      }
+    } catch (const Cancelled&) {
+      return;
+    } catch (const std::exception&) {
+      // The cells stay coarse; a later call of a viewer asks again.
+    }
+    const std::lock_guard lock(mutex_);
+    const auto found = wanted_.find(key);
+    if (found != wanted_.end() && found->second.length <= length) wanted_.erase(found);
+  }
+
+  /// Whether the tile is still wanted and rows are missing; `tile` is what is there.
+  bool wants_more(const TileKey& key, int64_t length, MapTilePtr& tile) {
+    const std::lock_guard lock(mutex_);
+    if (!wanted_.contains(key)) return false;
+    tile = cache_.use(key);
+    return !tile || tile->length < length;
+  }
+
+  /// False: nobody wants it any more.
+  bool arrive(const TileKey& key, const MapTilePtr& tile) {
+    const std::lock_guard lock(mutex_);
+    if (!wanted_.contains(key)) return false;
+    cache_.put(key, tile);
+    for (auto& [id, viewer] : viewers_) {
+      const MapRegion& shown = viewer.region;
+      if (viewer.run == key.run && shown.layer == key.layer && shown.head == key.head) viewer.fresh = false;
+    }
+    return true;
+  }
+
+  const size_t budget_;
+  const std::function<void()> changed_;
+  mutable std::mutex mutex_;
+  TileCache cache_;
+  std::map<TileKey, Wanted> wanted_;
+  std::map<int, Viewer> viewers_;
+  uint64_t calls_ = 0, versions_ = 0;
+  std::unique_ptr<ParallelFor> workers_;  ///< made and used on the lane
+  Lane lane_;                             ///< last: its jobs use the rest
+};
+
+TileStore::TileStore(int workers, size_t byte_budget, std::function<void()> changed)
+    : impl_(std::make_unique<Impl>(workers, byte_budget, std::move(changed))) {}
+
+TileStore::~TileStore() = default;
+
+ComposedMap TileStore::region(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, const MapRegion& region,
+                              int viewer) {
+  return impl_->region(run, run_id, region, viewer);
+}
+
+bool TileStore::idle() const { return impl_->idle(); }
+
+void TileStore::drain() { impl_->drain(); }
+
+void TileStore::forget(uint64_t run_id) { impl_->forget(run_id); }
+
+size_t TileStore::bytes() const { return impl_->bytes(); }
+
+}  // namespace headscope
