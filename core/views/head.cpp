@@ -14,7 +14,10 @@ namespace {
 
 constexpr double two_columns = 560;  ///< px of width from which the numbers stand beside the map
 constexpr double column_gap = 32;
-constexpr double smallest_map = 96, narrow_map = 144;
+constexpr double widest_numbers = 560;
+constexpr double smallest_map = 96;  ///< px; smaller ones are left out
+constexpr double least_map = 168;    ///< px that the map has before the next tokens get room
+constexpr double legend_width = 240;
 constexpr double map_legend = 80;  ///< px below the map, at most
 constexpr double section_height = 28;
 constexpr double next_row = 22;
@@ -33,10 +36,12 @@ class HeadPainter {
     const double top = paint_heading(), bottom = layout_.height - padding;
     const double inner = std::max(0.0, layout_.width - 2 * padding);
     if (layout_.width >= two_columns) {
-      const double map_width = std::floor((inner - column_gap) / 2);
-      paint_map({padding, top, map_width, bottom - top}, std::min(map_width, bottom - top - map_legend));
-      const double x = padding + map_width + column_gap;
-      column_ = {x, top, layout_.width - padding - x, bottom - top};
+      const double side = std::min(std::floor((inner - column_gap) / 2), bottom - top - map_legend);
+      const bool drawn = side >= smallest_map;
+      const double map_width = std::max(side, legend_width);
+      paint_map({padding, top, map_width, bottom - top}, side);
+      const double x = drawn ? padding + map_width + column_gap : padding;
+      column_ = {x, top, std::min(widest_numbers, layout_.width - padding - x), bottom - top};
     } else {
       const double side = map_side(inner, bottom - top);
       const double below = paint_map({padding, top, inner, bottom - top}, side);
@@ -71,8 +76,14 @@ class HeadPainter {
   double paint_heading() {
     const double inner = layout_.width - 2 * padding;
     text({padding, padding + 18}, figure_.title, TextRole::title, ColourRole::text, Anchor::start, inner);
-    text({padding, padding + 40}, sharing_text(data_), TextRole::text, ColourRole::dim, Anchor::start, inner);
-    double y = padding + 56;
+    double y = padding + 24;
+    std::string sharing = sharing_text(data_, true);
+    if (layout_.text.width(sharing, TextRole::text) > inner) sharing = sharing_text(data_, false);
+    for (const std::string& line : layout_.text.wrapped(sharing, TextRole::text, inner, 2)) {
+      text({padding, y + 16}, line, TextRole::text, ColourRole::dim, Anchor::start, inner);
+      y += 20;
+    }
+    y += 12;
     if (!data_.facts.badges.empty() && y + 28 <= layout_.height - padding) {
       add_badges(figure_, data_.facts.badges, layout_, y);
       y += 28;
@@ -86,7 +97,7 @@ class HeadPainter {
   double map_side(double inner, double room) const {
     const double rest = map_legend + 40 * static_cast<double>(measures_.size()) + 20 +
                         (data_.next.empty() ? 0 : 8 + next_height(data_.next.size()));
-    return std::min({inner, std::max(narrow_map, room - rest), room - map_legend});
+    return std::min({inner, std::max(least_map, room - rest), room - map_legend});
   }
 
   // --- the map ------------------------------------------------------------------------------------------------
@@ -95,7 +106,8 @@ class HeadPainter {
   double paint_map(const Box& room, double side) {
     side = std::floor(side);
     if (side < smallest_map || room.width < side) return room.y;
-    const Box box{room.x + 1, room.y, side - 2, side - 2};
+    side = settled(side);
+    const Box box{room.x, room.y, side, side};
     figure_.add(RectMark{box.grown(1), {}, Paint{ColourRole::line}});
     const std::string where = fmt::format("layer {}, head {}", data_.layer, data_.head);
     if (data_.map.empty()) {
@@ -109,6 +121,15 @@ class HeadPainter {
                            pooling_text(drawn_bin_, false) + invalid_text(invalid)};
     const Layout within{room.right(), layout_.height, layout_.scale, layout_.text};
     return y + add_legend(figure_, {room.x, y}, room.width, scale_, words, invalid > 0, true, within) + 8;
+  }
+
+  /// Slightly smaller when that gives each cell the same whole number of device pixels.
+  double settled(double side) const {
+    if (data_.map.empty()) return side;
+    const int64_t cells = data_.map.cols, factor = pool_factor(cells, side * layout_.scale);
+    const auto drawn = static_cast<double>((cells + factor - 1) / factor);
+    const double even = std::floor(side * layout_.scale / drawn) * drawn / layout_.scale;
+    return even >= 0.9 * side ? even : side;
   }
 
   void paint_cells(const Box& box, const std::string& where) {
@@ -229,8 +250,8 @@ class HeadPainter {
         const double width = std::max(1.0, longest * next.probability / most);
         figure_.add(RectMark{{bar_x, y + 5, width, 12}, accent_paint(0.5), {}, 0, 2});
       }
-      text({column_.right(), y + 15}, fmt::format("{:.2f}", next.probability), TextRole::number, ColourRole::dim,
-           Anchor::end, number + 8);
+      const std::string share = next.probability >= 0.005 ? fmt::format("{:.2f}", next.probability) : "<.01";
+      text({column_.right(), y + 15}, share, TextRole::number, ColourRole::dim, Anchor::end, number + 8);
       figure_.add(
           RectMark{{column_.x, y, column_.width, next_row}, {}, {}},
           {fmt::format("head/next/{}", i),

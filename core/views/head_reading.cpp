@@ -85,19 +85,18 @@ std::string measure_text(const HeadMeasure& measure, double value) {
   return fmt::format("{:.{}f}{}{}", value, measure.decimals, measure.unit.empty() ? "" : " ", measure.unit);
 }
 
-std::string sharing_text(const HeadData& data) {
-  const std::string owner = data.kv_owner == data.layer ? "" : fmt::format(" of layer {}", data.kv_owner);
-  if (data.group_size == 1) return fmt::format("reads KV head {}{} alone", data.kv_head, owner);
-  const int64_t first = data.kv_head * data.group_size;
+std::string sharing_text(const HeadData& data, bool named) {
+  const int64_t first = data.kv_head * data.group_size, others = data.group_size - 1;
+  std::string out = fmt::format("reads KV head {}", data.kv_head);
+  if (data.kv_owner != data.layer) out += fmt::format(" of layer {}", data.kv_owner);
+  if (others == 0) return out + " alone";
   constexpr int64_t most_named = 4;
-  if (data.group_size > most_named) {
-    return fmt::format("reads KV head {}{} with {} other heads", data.kv_head, owner, data.group_size - 1);
-  }
+  if (!named || others > most_named) return out + fmt::format(" with {} other{}", others, others == 1 ? "" : "s");
   std::string names;
   for (int64_t h = first; h < first + data.group_size; ++h) {
     if (h != data.head) names += fmt::format("{}{}", names.empty() ? "" : ", ", h);
   }
-  return fmt::format("reads KV head {}{} with head{} {}", data.kv_head, owner, data.group_size > 2 ? "s" : "", names);
+  return out + fmt::format(" with head{} {}", others > 1 ? "s" : "", names);
 }
 
 std::string head_sentence(const HeadData& data) {

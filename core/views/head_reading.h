@@ -27,8 +27,8 @@ std::vector<HeadMeasure> head_measures(const HeadData&);
 /// "1.72 nats", "NaN"
 std::string measure_text(const HeadMeasure&, double value);
 
-/// "reads KV head 2 of layer 0 with head 4"
-std::string sharing_text(const HeadData&);
+/// "reads KV head 2 of layer 0 with head 4", or "... with 1 other" when the others are not `named`.
+std::string sharing_text(const HeadData&, bool named);
 
 /// How the head differs most from even attention, in a sentence.
 std::string head_sentence(const HeadData&);

@@ -40,7 +40,8 @@ KvState kv_state(const Json&);
 
 /// KV cache bytes over tokens, stacked by owning layer, prompt and generated tokens parted by a line, with the
 /// equation for this model. The last step is as measured; earlier ones follow from bytes per token, and the
-/// figure says so if the two disagree. Regions "kv/layer/<layer>". Throws Error when the data contradicts itself.
+/// figure says so if the two disagree. Below 200 px of height it is a strip: no heading, words left, chart right.
+/// Regions "kv/layer/<layer>", and in the strip "kv/equation". Throws Error when the data contradicts itself.
 Figure kv(const KvData&, const KvState&, const Selection&, const Layout&);
 
 }  // namespace headscope

@@ -92,7 +92,23 @@ struct Gallery {
     add("kv-5-1280", 1280, 480, Theme::dark, shown({}));
     add("kv-5-1280-light", 1280, 480, Theme::light, shown({}));
     add("kv-5-640", 640, 400, Theme::dark, shown({}));
-    add("kv-5-strip", 1276, 140, Theme::dark, shown({}));
+    add("kv-strip-5", 1000, 140, Theme::dark, shown({}));
+    add("kv-strip-5-light", 1000, 140, Theme::light, shown({}));
+    add("kv-strip-600", 600, 100, Theme::dark, shown({}));
+    add("kv-strip-1276x180", 1276, 180, Theme::dark, shown({}));
+    add("kv-strip-long", 1000, 140, Theme::dark, shown({32, 32, 8, 20000, 1}));
+    add("kv-strip-1", 800, 120, Theme::dark, shown({1, 1, 1, 1, 1}));
+    add("kv-strip-400", 400, 140, Theme::dark, shown({}));
+    add("kv-strip-empty", 1000, 140, Theme::dark, [](const Layout& l) { return kv({}, {}, {}, l); });
+    add("kv-strip-odd", 700, 120, Theme::dark, [](const Layout& l) {
+      KvData data = sample::kv_data({5, 8, 4, 900, 1});
+      data.facts.slot = ModelSlot::b;
+      for (uint64_t t = 0; t < 900; ++t) data.allocated_history.push_back((t / 200 + 1) * 200 * 1280);
+      data.layers[2].window = 240;
+      data.layers[2].used = 240 * 256;
+      data.layers[1].used += 90000;
+      return kv(data, {}, {}, l);
+    });
     add("kv-32-1280", 1280, 800, Theme::dark, shown({32, 32, 8, 2048, 1}));
     add("kv-1", 640, 400, Theme::dark, shown({1, 1, 1, 1, 1}));
     add("kv-history", 1000, 480, Theme::dark, [](const Layout& l) {

@@ -135,9 +135,10 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
       space = 0;
     }
   }
-  double y = std::max(padding, (layout.height - height) / 2);
+  const bool tight = height > layout.height - 2 * padding;
+  double y = tight ? padding / 2 : (layout.height - height) / 2;
   for (const Row& row : rows) {
-    y += row.space;
+    y += tight ? row.space / 3 : row.space;
     add_fitted(figure, {layout.width / 2, y + 16}, row.text, row.part->role, {row.part->colour}, Anchor::middle, inner,
                layout);
     y += line_height;
