@@ -9,9 +9,6 @@
 namespace headscope {
 namespace {
 
-/// Products of queries and keys after which a tile in work shows what it has.
-constexpr int64_t band_products = int64_t{1} << 22;
-
 struct Range {
   int64_t begin = 0, end = 0;
 };

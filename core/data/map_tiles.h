@@ -16,6 +16,8 @@
 namespace headscope {
 
 inline constexpr int64_t tile_cells = 256;
+/// Queries times keys after which a tile in work shows what it has: about a frame on two cores.
+inline constexpr int64_t band_products = int64_t{1} << 24;
 
 /// Tile (row, column) of a level covers query tokens [row, row + 1) * tile_cells * bin, and keys likewise.
 struct TileKey {
@@ -50,7 +52,7 @@ bool sees_nothing(const TileKey&, int64_t window);
 /// run is, where no cell is cut by the end of the shorter.
 bool covers(const TileKey&, const MapTile* tile, int64_t tokens);
 
-/// `known` (may be null) with more rows, at most as many as take a few milliseconds; its cells are kept, but for the
+/// `known` (may be null) with more rows, about `band_products` at most; its cells are kept, but for the
 /// last row when it was cut. Throws Cancelled when `stop` is requested.
 MapTilePtr extend_tile(const RunSnapshot&, const TileKey&, const MapTile* known, const ParallelFor&, std::stop_token);
 

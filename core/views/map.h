@@ -6,6 +6,7 @@
 #include "core/io/json.h"
 #include "core/views/figure.h"
 #include "core/views/plot/heading.h"
+#include "core/views/plot/token_axis.h"
 #include "core/views/selection.h"
 #include "kernels/attention.h"
 
@@ -24,7 +25,7 @@ struct MapData {
   int64_t bin = 1;                     ///< tokens a cell, both ways
   Pooling pooling = Pooling::max;
   Grid cells;                           ///< [ceil(rows / bin), ceil(keys / bin)]; empty: no run, or not kept
-  std::vector<std::string> pieces;      ///< text of each token of the run, by position
+  TokenTexts pieces;                    ///< text of each token of the run, by position
   std::vector<float> row_entropy_nats;  ///< of tokens [row_begin, row_end), or empty
 };
 

@@ -155,7 +155,7 @@ std::string map_sentence(const MapData& data, const ShownMap& window, const std:
 Table map_table(const MapData& data, const ShownMap& shown) {
   struct Source {
     ShownMap window;
-    std::vector<std::string> pieces;
+    TokenTexts pieces;
 
     int64_t row(size_t i) const { return static_cast<int64_t>(i) / window.cells.cols; }
     int64_t col(size_t i) const { return static_cast<int64_t>(i) % window.cells.cols; }

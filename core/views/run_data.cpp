@@ -1,34 +1,50 @@
 #include "core/views/run_data.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
+#include <stdexcept>
 
 namespace headscope {
 namespace {
 
-/// Mean of a statistic over the rows of the run but the first, which can only see itself; of a single row, its value.
-double mean(const LayerRows& rows, Statistic which, int64_t head, int64_t q_heads) {
-  const int64_t first = rows.statistics.rows > 1 ? 1 : 0;
-  double sum = 0;
-  for (int64_t token = first; token < rows.statistics.rows; ++token) sum += rows.statistic(which, token, head, q_heads);
-  return sum / static_cast<double>(rows.statistics.rows - first);
-}
-
 /// The part of the head's thumbnail that the run has reached.
-Grid thumbnail(const ThumbnailGrid& grid, int64_t head, int64_t tokens) {
-  const int64_t used = std::min(grid.cells, (tokens + grid.bin - 1) / grid.bin);
-  std::vector<float> values(static_cast<size_t>(used * used));
-  const float* from = grid.max.data() + head * grid.cells * grid.cells;
-  for (int64_t row = 0; row < used; ++row) {
-    std::copy_n(from + row * grid.cells, used, values.begin() + row * used);
-  }
-  return Grid::of(used, used, std::move(values));
+Grid thumbnail(const std::shared_ptr<const ThumbnailGrid>& grid, int64_t head, int64_t tokens) {
+  const int64_t used = std::min(grid->cells, (tokens + grid->bin - 1) / grid->bin);
+  return {used, used, std::shared_ptr<const std::vector<float>>(grid, &grid->max), head * grid->cells * grid->cells,
+          grid->cells};
 }
 
-AtlasHead atlas_head(const LayerRows& rows, int64_t head, int64_t q_heads, int64_t tokens) {
-  return {thumbnail(*rows.thumbnails, head, tokens), mean(rows, Statistic::entropy, head, q_heads),
-          mean(rows, Statistic::distance, head, q_heads), mean(rows, Statistic::sink, head, q_heads),
-          mean(rows, Statistic::max, head, q_heads)};
+/// The window in the fewest tokens a cell with which it has at most `cells` cells a side.
+MapRegion region_of(const MapWindow& window, int64_t tokens, int64_t cells) {
+  MapRegion region{window.layer, window.head, window.row_begin, window.row_end, window.key_begin, window.key_end};
+  if (region.row_end == 0) region.row_end = tokens;
+  if (region.key_end == 0) region.key_end = tokens;
+  const int64_t side = std::max(region.row_end - region.row_begin, region.key_end - region.key_begin);
+  region.bin = ThumbnailGrid::smallest_bin(side, std::max<int64_t>(1, cells));
+  return region;
+}
+
+/// All of the map's data but its cells and texts.
+MapData map_of(const RunSnapshot& run, const MapRegion& region) {
+  const Layer& settings = run.architecture->layers[static_cast<size_t>(region.layer)];
+  MapData data;
+  data.facts = run_facts(run);
+  data.layer = region.layer;
+  data.head = region.head;
+  data.group_size = settings.q_heads / run.architecture->store_of(region.layer).kv_heads;
+  data.kv_head = region.head / data.group_size;
+  data.kv_owner = settings.kv_owner;
+  data.row_begin = region.row_begin;
+  data.row_end = region.row_end;
+  data.key_begin = region.key_begin;
+  data.key_end = region.key_end;
+  data.bin = region.bin;
+  const LayerRows& rows = run.layers[static_cast<size_t>(region.layer)];
+  data.row_entropy_nats.reserve(static_cast<size_t>(region.row_end - region.row_begin));
+  for (int64_t row = region.row_begin; row < region.row_end; ++row) {
+    data.row_entropy_nats.push_back(rows.statistic(Statistic::entropy, row, region.head, settings.q_heads));
+  }
+  return data;
 }
 
 /// Bytes of the same layers if each stored K and V of `kv_heads` heads; 0 heads: as many as query heads.
@@ -54,20 +70,60 @@ RunFacts run_facts(const RunSnapshot& run) {
   return facts;
 }
 
-AtlasData atlas_data(const RunSnapshot& run) {
+void AtlasSums::add(const RunSnapshot& run) {
+  if (run.tokens() < rows_) throw std::logic_error("AtlasSums: a snapshot from before the one added last");
+  sums_.resize(run.layers.size());
+  for (size_t index = 0; index < sums_.size(); ++index) {
+    const int64_t heads = run.architecture->layers[index].q_heads;
+    std::vector<HeadSums>& sums = sums_[index];
+    sums.resize(static_cast<size_t>(heads));
+    for (int64_t token = std::max<int64_t>(rows_, 1); token < run.tokens(); ++token) {
+      const auto row = [&](Statistic which) {
+        return run.layers[index].statistics.row(token) + static_cast<int64_t>(which) * heads;
+      };
+      const float *entropy = row(Statistic::entropy), *distance = row(Statistic::distance);
+      const float *sink = row(Statistic::sink), *max = row(Statistic::max);
+      for (HeadSums& head : sums) {
+        head.entropy += double{*entropy++};
+        head.distance += double{*distance++};
+        head.sink += double{*sink++};
+        head.max += double{*max++};
+      }
+    }
+  }
+  rows_ = run.tokens();
+}
+
+AtlasData AtlasSums::data(const RunSnapshot& run) const {
+  if (run.tokens() != rows_) throw std::logic_error("AtlasSums: not the snapshot that was added last");
   AtlasData data;
   data.facts = run_facts(run);
   data.bin = run.layers.front().thumbnails->bin;
-  for (int64_t index = 0; index < run.architecture->layer_count(); ++index) {
-    const Layer& settings = run.architecture->layers[static_cast<size_t>(index)];
-    const LayerRows& rows = run.layers[static_cast<size_t>(index)];
-    AtlasLayer layer{settings.q_heads, run.architecture->store_of(index).kv_heads, settings.kv_owner, {}};
+  for (size_t index = 0; index < sums_.size(); ++index) {
+    const Layer& settings = run.architecture->layers[index];
+    const LayerRows& rows = run.layers[index];
+    AtlasLayer layer{
+        settings.q_heads, run.architecture->store_of(static_cast<int64_t>(index)).kv_heads, settings.kv_owner, {}};
     for (int64_t head = 0; head < settings.q_heads; ++head) {
-      layer.heads.push_back(atlas_head(rows, head, settings.q_heads, run.tokens()));
+      // Of the rows but the first, which can only see itself; of a single row, its value.
+      const auto mean = [&](double sum, Statistic which) {
+        if (rows_ == 1) return double{rows.statistic(which, 0, head, settings.q_heads)};
+        return sum / static_cast<double>(std::max<int64_t>(0, rows_ - 1));
+      };
+      const HeadSums& sums = sums_[index][static_cast<size_t>(head)];
+      layer.heads.push_back({thumbnail(rows.thumbnails, head, run.tokens()), mean(sums.entropy, Statistic::entropy),
+                             mean(sums.distance, Statistic::distance), mean(sums.sink, Statistic::sink),
+                             mean(sums.max, Statistic::max)});
     }
     data.layers.push_back(std::move(layer));
   }
   return data;
+}
+
+AtlasData atlas_data(const RunSnapshot& run) {
+  AtlasSums sums;
+  sums.add(run);
+  return sums.data(run);
 }
 
 KvData kv_data(const RunSnapshot& run) {
@@ -89,33 +145,39 @@ KvData kv_data(const RunSnapshot& run) {
 
 MapData map_data(const RunSnapshot& run, const MapWindow& window, int64_t cells, const ParallelFor& workers,
                  std::stop_token stop) {
-  TileQuery query{window.layer, window.head, window.row_begin, window.row_end, window.key_begin, window.key_end};
-  if (query.row_end == 0) query.row_end = run.tokens();
-  if (query.key_end == 0) query.key_end = run.tokens();
-  query.bin =
-      ThumbnailGrid::smallest_bin(std::max(query.row_end - query.row_begin, query.key_end - query.key_begin), cells);
+  const MapRegion region = region_of(window, run.tokens(), cells);
+  const TileQuery query{region.layer,     region.head,    region.row_begin, region.row_end,
+                        region.key_begin, region.key_end, region.bin};
   Tile tile = compute_tile(run, query, workers, stop);  // checks the ranges
-
-  const Layer& settings = run.architecture->layers[static_cast<size_t>(query.layer)];
-  MapData data;
-  data.facts = run_facts(run);
-  data.layer = query.layer;
-  data.head = query.head;
-  data.group_size = settings.q_heads / run.architecture->store_of(query.layer).kv_heads;
-  data.kv_head = query.head / data.group_size;
-  data.kv_owner = settings.kv_owner;
-  data.row_begin = query.row_begin;
-  data.row_end = query.row_end;
-  data.key_begin = query.key_begin;
-  data.key_end = query.key_end;
-  data.bin = query.bin;
-  data.pooling = query.pooling;
+  MapData data = map_of(run, region);
   data.cells = Grid::of(tile.rows, tile.columns, std::move(tile.cells));
   data.pieces = run.pieces;
-  const LayerRows& rows = run.layers[static_cast<size_t>(query.layer)];
-  for (int64_t row = query.row_begin; row < query.row_end; ++row) {
-    data.row_entropy_nats.push_back(rows.statistic(Statistic::entropy, row, query.head, settings.q_heads));
-  }
+  return data;
+}
+
+MapRegion map_region(const MapWindow& window, int64_t tokens, int64_t cells) {
+  MapWindow inside = window;
+  const auto cut = [tokens](int64_t& begin, int64_t& end) {
+    begin = std::clamp<int64_t>(end == 0 ? 0 : begin, 0, tokens - 1);
+    end = end == 0 ? tokens : std::clamp(end, begin + 1, tokens);
+  };
+  cut(inside.row_begin, inside.row_end);
+  cut(inside.key_begin, inside.key_end);
+  MapRegion region = region_of(inside, tokens, cells);
+  region.bin = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(region.bin)));
+  const auto outwards = [&](int64_t& begin, int64_t& end) {
+    begin -= begin % region.bin;
+    end = std::min(tokens, (end + region.bin - 1) / region.bin * region.bin);
+  };
+  outwards(region.row_begin, region.row_end);
+  outwards(region.key_begin, region.key_end);
+  return region;
+}
+
+MapData map_data(const std::shared_ptr<const RunSnapshot>& run, const MapRegion& region, const ComposedMap& composed) {
+  MapData data = map_of(*run, region);
+  data.cells = {composed.rows, composed.columns, composed.cells, 0, composed.columns};
+  data.pieces = TokenTexts(std::shared_ptr<const std::vector<std::string>>(run, &run->pieces));
   return data;
 }
 

@@ -209,7 +209,7 @@ class StoppingFor final : public ParallelFor {
 };
 
 TEST(TileStoreTest, WorkOnATileIsCutIntoStepsThatStop) {
-  constexpr int64_t tokens = 6000, bin = 16;  // one tile of 4,096 x 4,096 tokens
+  constexpr int64_t tokens = 9000, bin = 32;  // a tile of 8,192 x 8,192 tokens
   GrowingRun growing({.q_heads = 1, .key_dim = 4, .expected_tokens = tokens});
   growing.append(tokens);
   const auto run = growing.snapshot();
@@ -219,11 +219,11 @@ TEST(TileStoreTest, WorkOnATileIsCutIntoStepsThatStop) {
   while (!covers(key, tile.get(), tokens)) {
     const int64_t before = tile ? tile->length : 0;
     tile = extend_tile(*run, key, tile.get(), SerialFor(), {});
-    EXPECT_LE((tile->length - before) * tile->length, 3 * (int64_t{1} << 22)) << "products in a step";
+    EXPECT_LE((tile->length - before) * tile->length, band_products) << "products in a step";
     ++steps;
   }
   EXPECT_GT(steps, 2);
-  EXPECT_TRUE(same(tile->cells, expected(*run, {0, 0, 0, 4096, 0, 4096, bin})));
+  EXPECT_TRUE(same(tile->cells, expected(*run, {0, 0, 0, 8192, 0, 8192, bin})));
 
   std::stop_source source;
   const StoppingFor workers(source, 2);

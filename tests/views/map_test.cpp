@@ -69,7 +69,7 @@ TEST(Map, SentenceSaysOnlyWhatTheDataSupport) {
   EXPECT_EQ(map(part, {}, {}, layout(800, 600)).sentence,
             "The largest weight shown: \u201Cdog\u201D looks at \u201CLily\u201D with 0.800.");
   MapData unnamed = small_map();
-  unnamed.pieces.clear();
+  unnamed.pieces = {};
   EXPECT_THAT(map(unnamed, {}, {}, layout(800, 600)).sentence, HasSubstr("token 3 looks at token 1 with 0.800"));
 }
 
@@ -108,7 +108,7 @@ TEST(Map, CutLastCellsKeepTheirPlace) {
   MapData data = small_map();  // 5 tokens in cells of 2: the last cell is half as wide
   data.facts.tokens = data.row_end = data.key_end = 5;
   data.bin = 2;
-  data.pieces.push_back("!");
+  data.pieces = std::vector<std::string>{"<s>", " Lily", " saw", " dog", "!"};
   data.cells = Grid::of(3, 3, {0.02f, 0, 0, 0.02f, 0.02f, 0, 0.02f, 0.9f, 0.02f});
   const Figure figure = map(data, {}, {}, layout(800, 600));
   const Raster raster = rasterise(figure, Theme::dark);

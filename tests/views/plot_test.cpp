@@ -139,7 +139,7 @@ TEST(TokenAxis, BelowThatNumbersRoundPositionsAndTheSelected) {
 
 TEST(TokenAxis, ShortensLongTokens) {
   const TextMeasurer measurer;
-  const TokenAxis axis({0, 1, 20}, {std::string(500, 'w')}, {}, 60, measurer);
+  const TokenAxis axis({0, 1, 20}, std::vector<std::string>{std::string(500, 'w')}, {}, 60, measurer);
   EXPECT_LE(axis.room(), 60 + 6);
 }
 

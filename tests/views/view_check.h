@@ -83,7 +83,7 @@ inline MapData small_map() {
   data.group_size = 2;
   data.kv_owner = 2;
   data.row_end = data.key_end = 4;
-  data.pieces = {"<s>", " Lily", " saw", " dog"};
+  data.pieces = std::vector<std::string>{"<s>", " Lily", " saw", " dog"};
   data.cells = Grid::of(4, 4, {1, 0, 0, 0, 0.5f, 0.5f, 0, 0, 0.6f, 0.3f, 0.1f, 0, 0.05f, 0.8f, 0.1f, 0.05f});
   return data;
 }

@@ -20,8 +20,8 @@ double line_height() { return TextMeasurer::rise(label_role) + TextMeasurer::dro
 
 }  // namespace
 
-TokenAxis::TokenAxis(Range range, const std::vector<std::string>& pieces, std::optional<int64_t> selected,
-                     double longest, const TextMeasurer& measurer)
+TokenAxis::TokenAxis(Range range, const TokenTexts& pieces, std::optional<int64_t> selected, double longest,
+                     const TextMeasurer& measurer)
     : range_(range) {
   if (range.end <= range.begin || !(range.pitch > 0)) return;
   if (selected && (*selected < range.begin || *selected >= range.end)) selected.reset();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -7,6 +8,22 @@
 #include "core/views/figure.h"
 
 namespace headscope {
+
+/// The texts of a run's tokens by position, shared and never changed: copies cost nothing.
+class TokenTexts {
+ public:
+  TokenTexts() : TokenTexts(std::vector<std::string>()) {}
+  TokenTexts(std::vector<std::string> texts)
+      : TokenTexts(std::make_shared<const std::vector<std::string>>(std::move(texts))) {}
+  /// Not null.
+  explicit TokenTexts(std::shared_ptr<const std::vector<std::string>> texts) : texts_(std::move(texts)) {}
+
+  size_t size() const { return texts_->size(); }
+  const std::string& operator[](size_t token) const { return (*texts_)[token]; }
+
+ private:
+  std::shared_ptr<const std::vector<std::string>> texts_;
+};
 
 /// Names tokens along one side of a map. From 11 px a token every token has its text; below that, round
 /// positions do, each with its number: "20 \u00B7girl". Labels never overlap and never exceed their room.
@@ -19,7 +36,7 @@ class TokenAxis {
 
   /// `pieces` are the tokens' texts by absolute position and may be fewer than `range.end`. `selected` is always
   /// labelled, brighter. Labels longer than `longest` px are shortened.
-  TokenAxis(Range range, const std::vector<std::string>& pieces, std::optional<int64_t> selected, double longest,
+  TokenAxis(Range range, const TokenTexts& pieces, std::optional<int64_t> selected, double longest,
             const TextMeasurer& measurer);
 
   /// Px that the longest label takes, with the gap to the map.
