@@ -134,8 +134,8 @@ class KvStrip {
     ColourRole colour;
   };
 
-  /// What there is to say in at most `room` lines. The comparisons give way first, then the title: the place of the
-  /// strip says what it shows.
+  /// What there is to say in at most `room` lines. The title gives way first: the place of the strip says what it
+  /// shows. Then the comparisons.
   std::vector<Line> lines(double width, size_t room) const {
     std::vector<Line> out{
         {fmt::format("{} used of {} allocated", format_bytes(total_used(data_)), format_bytes(total_allocated(data_))),
@@ -149,12 +149,12 @@ class KvStrip {
       }
     }
     if (!remark.empty()) out.push_back({remark, TextRole::caption, ColourRole::warning});
-    if (out.size() < room) out.insert(out.begin(), {std::string(kv_title), TextRole::label, ColourRole::text});
     const std::string mha = comparison("MHA", data_.as_mha_bytes), mqa = comparison("MQA", data_.as_mqa_bytes);
     const std::string both = mha + (mha.empty() || mqa.empty() ? "" : "   ") + mqa;
     if (out.size() < room && state_.comparisons && !both.empty()) {
       out.push_back({both, TextRole::number_small, ColourRole::dim});
     }
+    if (out.size() < room) out.insert(out.begin(), {std::string(kv_title), TextRole::label, ColourRole::text});
     return out;
   }
 

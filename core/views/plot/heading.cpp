@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/text.h"
 
@@ -136,9 +137,12 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
     }
   }
   const bool tight = height > layout.height - 2 * padding;
-  double y = tight ? padding / 2 : (layout.height - height) / 2;
+  if (tight) {
+    for (Row& row : rows) height -= std::exchange(row.space, row.space / 3) * 2 / 3;
+  }
+  double y = std::max(padding / 2, (layout.height - height) / 2);
   for (const Row& row : rows) {
-    y += tight ? row.space / 3 : row.space;
+    y += row.space;
     add_fitted(figure, {layout.width / 2, y + 16}, row.text, row.part->role, {row.part->colour}, Anchor::middle, inner,
                layout);
     y += line_height;
