@@ -1,5 +1,7 @@
 #include "app/gui/paint/shapes.h"
 
+#include <imgui_internal.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -41,14 +43,18 @@ size_t stretches(double begin, double end, std::array<Stretch, 3>& out) {
 
 bool is_level(const Point& a, const Point& b) { return a.x == b.x || a.y == b.y; }
 
-bool is_rectilinear(std::span<const Point> points) {
+/// The steepest edge, vertical ones aside, in pixels down or up a pixel along; 0 when all are level or vertical.
+double steepest(std::span<const Point> points) {
+  double most = 0;
   for (size_t i = 0; i < points.size(); ++i) {
-    if (!is_level(points[i], points[(i + 1) % points.size()])) return false;
+    const Point a = points[i], b = points[(i + 1) % points.size()];
+    if (a.x != b.x) most = std::max(most, std::abs((b.y - a.y) / (b.x - a.x)));
   }
-  return true;
+  return most;
 }
 
-/// Fills outlines of horizontal and vertical edges slab by slab, between one x of a corner and the next.
+/// Fills outlines slab by slab, between one x of a corner and the next. Inner slabs begin on whole pixels, so that no
+/// seam shows.
 class SlabFill {
  public:
   SlabFill(ImDrawList& list, ImU32 colour) : list_(list), colour_(colour) {}
@@ -61,53 +67,73 @@ class SlabFill {
     std::vector<std::vector<Edge>> slabs(xs.size());
     const auto slab_of = [&](double x) { return static_cast<size_t>(std::ranges::lower_bound(xs, x) - xs.begin()); };
     for (size_t i = 0; i < points.size(); ++i) {
-      const Point a = points[i], b = points[(i + 1) % points.size()];
-      const size_t from = slab_of(std::min(a.x, b.x)), to = slab_of(std::max(a.x, b.x));
-      for (size_t s = from; s < to; ++s) slabs[s].push_back({a.y, b.x > a.x ? 1 : -1});
+      Point a = points[i], b = points[(i + 1) % points.size()];
+      const int turn = b.x > a.x ? 1 : -1;
+      if (turn < 0) std::swap(a, b);
+      const auto y = [&](double x) { return x == b.x ? b.y : a.y + (b.y - a.y) * (x - a.x) / (b.x - a.x); };
+      for (size_t s = slab_of(a.x); s < slab_of(b.x); ++s) slabs[s].push_back({y(xs[s]), y(xs[s + 1]), turn});
     }
-    for (size_t s = 0; s + 1 < xs.size(); ++s) add_slab(xs[s], xs[s + 1], slabs[s]);
-    flush();
+    for (size_t s = 0; s + 1 < xs.size(); ++s) {
+      const double left = s == 0 ? xs[s] : std::round(xs[s]);
+      const double right = s + 2 == xs.size() ? xs[s + 1] : std::round(xs[s + 1]);
+      if (right > left) fill_slab(left, right, slabs[s]);
+    }
   }
 
  private:
   struct Edge {
-    double y;
+    double left, right;  ///< its y at both ends of the slab
     int turn;
+    bool is_level() const { return left == right; }
   };
 
-  void add_slab(double left, double right, std::vector<Edge>& edges) {
-    // Long curves of many narrow steps would be very many boxes: half pixels let neighbours be one box.
-    if (right - left < 3) {
-      for (Edge& e : edges) e.y = std::round(e.y * 2) / 2;
-    }
-    std::ranges::sort(edges, {}, &Edge::y);
-    std::vector<Box> boxes;
+  void fill_slab(double left, double right, std::vector<Edge>& edges) {
+    std::ranges::sort(edges, {}, [](const Edge& e) { return e.left + e.right; });
     int winding = 0;
     for (size_t i = 0; i < edges.size(); ++i) {
-      if (winding != 0 && edges[i].y > edges[i - 1].y) {
-        boxes.push_back({left, edges[i - 1].y, right - left, edges[i].y - edges[i - 1].y});
+      if (winding != 0) {
+        const Edge &top = edges[i - 1], &bottom = edges[i];
+        if (top.is_level() && bottom.is_level()) {
+          fill_box(list_, {left, top.left, right - left, bottom.left - top.left}, colour_);
+        } else {
+          add_pieces(left, right, top, bottom);
+        }
       }
       winding += edges[i].turn;
     }
-    const auto continues = [](const Box& a, const Box& b) {
-      return a.y == b.y && a.height == b.height && a.right() == b.x;
-    };
-    if (std::ranges::equal(open_, boxes, continues)) {
-      for (size_t i = 0; i < boxes.size(); ++i) open_[i].width = boxes[i].right() - open_[i].x;
-    } else {
-      flush();
-      open_ = std::move(boxes);
-    }
   }
 
-  void flush() {
-    for (const Box& box : open_) fill_box(list_, box, colour_);
-    open_.clear();
+  /// Strips where the height is at least a pixel and where it is less, which is drawn as less opaque.
+  void add_pieces(double left, double right, const Edge& above, const Edge& below) {
+    const double from = below.left - above.left, to = below.right - above.right;
+    if ((from < 1) == (to < 1)) return add_piece(left, right, above, below);
+    const double part = (1 - from) / (to - from), x = std::lerp(left, right, part);
+    const double top = std::lerp(above.left, above.right, part), bottom = std::lerp(below.left, below.right, part);
+    add_piece(left, x, {above.left, top, 0}, {below.left, bottom, 0});
+    add_piece(x, right, {top, above.right, 0}, {bottom, below.right, 0});
+  }
+
+  /// A strip that fades in and out over one pixel: at the centre of a pixel that is the part of it that is covered.
+  void add_piece(double left, double right, const Edge& above, const Edge& below) {
+    list_.PrimReserve(18, 8);
+    const auto corner = list_._VtxCurrentIdx;
+    const auto add_side = [&](double x, double top, double bottom) {
+      const double most = std::clamp(bottom - top, 0.0, 1.0);
+      const ImU32 full = faded(colour_, most), none = faded(colour_, 0);
+      const auto add = [&](double y, ImU32 colour) {
+        list_.PrimWriteVtx(vec({x, y}), list_._Data->TexUvWhitePixel, colour);
+      };
+      add(top - 0.5, none), add(top - 0.5 + most, full), add(bottom + 0.5 - most, full), add(bottom + 0.5, none);
+    };
+    add_side(left, above.left, below.left);
+    add_side(right, above.right, below.right);
+    for (unsigned int i = 0; i < 3; ++i) {
+      for (const unsigned int c : {i, i + 4, i + 5, i, i + 5, i + 1}) list_.PrimWriteIdx(corner + c);
+    }
   }
 
   ImDrawList& list_;
   ImU32 colour_;
-  std::vector<Box> open_;
 };
 
 /// Without corners that are the same as the one before.
@@ -186,7 +212,7 @@ void stroke_line(ImDrawList& list, std::span<const Point> points, double width, 
 
 void fill_polygon(ImDrawList& list, std::span<const Point> points, ImU32 colour) {
   if (points.size() < 3) return;
-  if (is_rectilinear(points)) return SlabFill(list, colour).fill(points);
+  if (steepest(points) <= 1) return SlabFill(list, colour).fill(points);  // ImGui smooths thin shapes too wide
   std::vector<ImVec2> path = distinct(points, true);
   if (path.size() < 3) return;
   double area = 0;

@@ -21,7 +21,8 @@ void fill_rounded(ImDrawList&, const Box&, double corner, ImU32 colour);
 /// Square caps.
 void stroke_line(ImDrawList&, std::span<const Point>, double width, ImU32 colour);
 
-/// Outlines of horizontal and vertical edges may cross themselves (non-zero winding), others may not.
+/// Charts, whose edges are vertical or no steeper than one in one, are covered as exactly as boxes, and their outlines
+/// may wind around a place more than once; other outlines must not cross themselves.
 void fill_polygon(ImDrawList&, std::span<const Point>, ImU32 colour);
 
 }  // namespace headscope::gui
