@@ -39,6 +39,7 @@ headscope_forbid(headscope_tokenizer torch headscope_kernels ${core_above_io})
 headscope_forbid(headscope_arch torch hdf5::hdf5 headscope_data headscope_model headscope_run headscope_views)
 headscope_forbid(headscope_data torch headscope_model headscope_run headscope_views)
 headscope_forbid(headscope_views torch headscope_model headscope_run)
+headscope_forbid(headscope_paint torch headscope_model headscope_run)
 
 # headscope_allow_includes(folder prefix ...): each #include "core/...", "kernels/..." or "app/..." in the sources below
 # `folder` must begin with one of the prefixes, which are folders (with a slash) or headers. Contents are read whenever
@@ -78,3 +79,6 @@ headscope_allow_includes(core/views core/base/ core/arch/ core/data/ core/io/jso
 headscope_allow_includes(core/model ${core_all})
 headscope_allow_includes(core/run ${core_all})
 headscope_allow_includes(app/cli ${core_all} core/views/ app/cli/)
+headscope_allow_includes(app/gui ${core_all} core/views/ app/gui/)
+headscope_allow_includes(app/gui/paint core/base/ core/views/ app/gui/paint/)
+headscope_allow_includes(app/gui/platform core/base/ core/views/ app/gui/platform/)

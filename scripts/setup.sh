@@ -15,6 +15,7 @@ cd "$root"
 what=${1:-program}
 deps=${HEADSCOPE_DEPS:-$root/.deps}
 venv=$deps/venv
+. scripts/imgui.sh
 jobs=${HEADSCOPE_JOBS:-$(nproc)}
 [ "$jobs" -gt 2 ] && [ "$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)" -lt $((jobs * 2)) ] && jobs=2
 
@@ -76,18 +77,17 @@ install_python() {
 
 # Dear ImGui's source, for the window: a folder of a pinned source archive. HEADSCOPE_IMGUI_DIR is your own checkout.
 fetch_imgui() {
-  local version=1.93.0 sum=10ad1dab8258a6787b4f07bb926b08d0efc648a7906242568c8dd778c5e719bf
-  local target=$deps/imgui-$version download
-  if [ -n "${HEADSCOPE_IMGUI_DIR:-}" ] || [ -e "$target/imgui.cpp" ]; then return; fi
+  local download
+  if [ -n "${HEADSCOPE_IMGUI_DIR:-}" ] || [ -e "$imgui/imgui.cpp" ]; then return; fi
   make_venv
   say "Fetching Dear ImGui's source"
   download=$(mktemp -d)
   "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary imgui-bundle \
-    --dest "$download" "imgui-bundle==$version" >/dev/null
-  echo "$sum  $download/imgui_bundle-$version.tar.gz" | sha256sum --check --quiet
-  tar xzf "$download/imgui_bundle-$version.tar.gz" -C "$download" "imgui_bundle-$version/external/imgui/imgui"
-  rm -rf "$target"
-  mv "$download/imgui_bundle-$version/external/imgui/imgui" "$target"
+    --dest "$download" "imgui-bundle==$imgui_version" >/dev/null
+  echo "$imgui_sum  $download/imgui_bundle-$imgui_version.tar.gz" | sha256sum --check --quiet
+  tar xzf "$download/imgui_bundle-$imgui_version.tar.gz" -C "$download" "imgui_bundle-$imgui_version/external/imgui/imgui"
+  rm -rf "$imgui"
+  mv "$download/imgui_bundle-$imgui_version/external/imgui/imgui" "$imgui"
   rm -rf "$download"
 }
 
@@ -115,11 +115,11 @@ build() {
     python=$venv/bin/python
   fi
   local key
-  key="$torch|$python|$tests|$(sha256sum <CMakePresets.json)"
+  key="$torch|$imgui|$python|$tests|$(sha256sum <CMakePresets.json)"
   if [ ! -e build/release/build.ninja ] || [ "$(cat build/release/configured 2>/dev/null)" != "$key" ]; then
     say "Configuring"
-    cmake --preset release -DHEADSCOPE_TORCH="$torch" -DHEADSCOPE_PYTHON="$python" -DHEADSCOPE_TESTS=$tests \
-      >build/release/configure.log 2>&1 || { cat build/release/configure.log >&2; exit 1; }
+    cmake --preset release -DHEADSCOPE_TORCH="$torch" -DHEADSCOPE_IMGUI="$imgui" -DHEADSCOPE_PYTHON="$python" \
+      -DHEADSCOPE_TESTS=$tests >build/release/configure.log 2>&1 || { cat build/release/configure.log >&2; exit 1; }
     printf '%s' "$key" >build/release/configured
   fi
   if [[ "$(ninja -C build/release -n $target 2>/dev/null)" != *"no work to do"* ]]; then
