@@ -88,7 +88,7 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
 
 std::shared_ptr<const Model> load_model(const std::string& path, const Context& context) {
   check_dtype(context.global);
-  if (context.global.threads > 0) at::set_num_threads(context.global.threads);
+  use_threads(context.global.threads);
   const auto checkpoint = open_checkpoint(path);
   auto model = Model::load(*checkpoint, context.progress());
   print_notes(context, model->notes());

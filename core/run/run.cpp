@@ -228,6 +228,12 @@ Run::Run(std::shared_ptr<const Model> model, RunOptions options) {
 
 Run::~Run() = default;
 
+void use_threads(int threads) {
+  if (threads > 0) at::set_num_threads(threads);
+}
+
+void Run::check(std::span<const int32_t> new_ids) const { state_->check_ids(new_ids); }
+
 void Run::extend(std::span<const int32_t> new_ids, const Progress& progress) {
   const c10::InferenceMode no_gradients;
   State& state = *state_;

@@ -46,6 +46,8 @@ class Run {
   Run(std::shared_ptr<const Model>, RunOptions);
   ~Run();
 
+  /// Throws Error unless `ids` fit behind what is there: context and vocabulary.
+  void check(std::span<const int32_t> ids) const;
   /// Forwards `ids` after what is there. Throws Error when the context or the vocabulary is exceeded, before
   /// anything is computed, and std::bad_alloc when memory runs out. A failure or a stop leaves the run at the last
   /// finished chunk.
@@ -68,5 +70,8 @@ class Run {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// Threads that LibTorch takes on the calling thread from now on; 0: as many as the machine has.
+void use_threads(int threads);
 
 }  // namespace headscope

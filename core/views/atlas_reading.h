@@ -8,10 +8,7 @@
 
 namespace headscope {
 
-/// What the numbers of an atlas say in words. Internal to the atlas.
-struct HeadId {
-  int64_t layer = 0, head = 0;
-};
+/// What the numbers of an atlas say.
 
 double metric_value(const AtlasHead&, HeadMetric);
 /// "nats", "tokens" or empty for shares.

@@ -1,11 +1,14 @@
 #include "core/views/state_json.h"
 
+#include <cmath>
+
 #include "core/base/error.h"
 
 namespace headscope {
 
-StateReader::StateReader(const Json& json, std::string_view view) : json_(json), view_(view) {
-  if (!json.is_object()) fail("the state of view '{}' must be a JSON object, found {}.", view, json.type_name());
+StateReader::StateReader(const Json& json, std::string_view name, std::string_view kind)
+    : json_(json), what_(fmt::format("{} '{}'", kind, name)) {
+  if (!json.is_object()) fail("{} must be a JSON object, found {}.", what_, json.type_name());
 }
 
 const Json* StateReader::find(std::string_view key) {
@@ -14,12 +17,34 @@ const Json* StateReader::find(std::string_view key) {
   return found == json_.end() ? nullptr : &*found;
 }
 
+void StateReader::refuse(std::string_view key, std::string_view wanted, const Json& found) const {
+  std::string text = found.type_name();
+  if (found.is_number()) text = found.dump();
+  if (found.is_string()) text = quoted(found.get_ref<const std::string&>());
+  fail("key '{}' in {} must be {}, found {}.", key, what_, wanted, text);
+}
+
 void StateReader::read(std::string_view key, bool& value) {
   const Json* json = find(key);
   if (json == nullptr) return;
-  if (!json->is_boolean())
-    fail("key '{}' in the state of view '{}' must be true or false, found {}.", key, view_, json->type_name());
+  if (!json->is_boolean()) refuse(key, "true or false", *json);
   value = json->get<bool>();
+}
+
+void StateReader::read(std::string_view key, std::string& value) {
+  const Json* json = find(key);
+  if (json == nullptr) return;
+  if (!json->is_string()) refuse(key, "text", *json);
+  value = json->get<std::string>();
+}
+
+void StateReader::read(std::string_view key, double& value, double least, double most) {
+  const Json* json = find(key);
+  if (json == nullptr) return;
+  if (!json->is_number() || !(json->get<double>() >= least && json->get<double>() <= most)) {
+    refuse(key, fmt::format("a number from {} to {}", least, most), *json);
+  }
+  value = json->get<double>();
 }
 
 void StateReader::read(std::string_view key, int64_t& value, int64_t least) {
@@ -27,8 +52,7 @@ void StateReader::read(std::string_view key, int64_t& value, int64_t least) {
   if (json == nullptr) return;
   const bool fits = json->is_number_integer() && !(json->is_number_unsigned() && json->get<uint64_t>() > INT64_MAX);
   if (!fits || json->get<int64_t>() < least) {
-    fail("key '{}' in the state of view '{}' must be a whole number of at least {}, found {}.", key, view_, least,
-         json->is_number() ? json->dump() : json->type_name());
+    refuse(key, fmt::format("a whole number of at least {}", least), *json);
   }
   value = json->get<int64_t>();
 }
@@ -44,15 +68,12 @@ void StateReader::read(std::string_view key, size_t& index, std::span<const std:
       }
     }
   }
-  fail("key '{}' in the state of view '{}' must be one of {}, found {}.", key, view_, listed(names),
-       json->is_string() ? quoted(json->get_ref<const std::string&>()) : json->type_name());
+  refuse(key, fmt::format("one of {}", listed(names)), *json);
 }
 
 void StateReader::finish() const {
   for (const auto& [key, value] : json_.items()) {
-    if (known_.find(key) == known_.end()) {
-      fail("the state of view '{}' has no key {}; it has {}.", view_, quoted(key), listed(known_));
-    }
+    if (known_.find(key) == known_.end()) fail("{} has no key {}; it has {}.", what_, quoted(key), listed(known_));
   }
 }
 

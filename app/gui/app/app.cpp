@@ -1,0 +1,253 @@
+#include "app/gui/app/app.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "core/base/text.h"
+#include "core/views/atlas_reading.h"
+
+namespace headscope::gui {
+namespace {
+
+constexpr size_t tile_budget_bytes = size_t{256} << 20;
+constexpr size_t prompt_limit = 1 << 20;
+
+int tile_workers(int threads) {
+  const int there = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(there, 1, 8);
+}
+
+std::vector<Intervention> interventions_of(const SlotState& slot) {
+  std::vector<Intervention> all;
+  for (const HeadId& head : slot.switched_off) all.push_back({Intervention::Kind::zero_head, head.layer, head.head});
+  return all;
+}
+
+}  // namespace
+
+bool has_head(const Architecture& architecture, const Selection& selection) {
+  return selection.layer && selection.head && *selection.layer < architecture.layer_count() &&
+         *selection.head < architecture.layers[static_cast<size_t>(*selection.layer)].q_heads;
+}
+
+App::App(Options options)
+    : options_(std::move(options)),
+      tiles_(tile_workers(options_.threads), tile_budget_bytes, options_.wake),
+      engine_(options_.threads, options_.wake) {}
+
+App::~App() = default;
+
+bool App::idle() const { return engine_.idle() && tiles_.idle(); }
+
+bool App::update() {
+  auto events = engine_.take_events();
+  for (EngineEvent& event : events) {
+    std::visit([&](auto&& what) { take(event.slot, std::move(what)); }, std::move(event.what));
+  }
+  return !events.empty();
+}
+
+void App::take(ModelSlot slot, ModelOpened&& opened) {
+  SlotData& data = mutable_data(slot);
+  SlotState& saved = state.slots[index_of(slot)];
+  if (data.run) tiles_.forget(data.run->id);
+  const bool same = saved.path == opened.path;
+  data.model = std::move(opened.model);
+  data.run.reset();
+  data.preview.reset();
+  data.opening.clear();
+  std::erase_if(data.plates, [](const Plate& plate) { return plate.error; });
+  saved.path = opened.path;
+  if (!same) {
+    saved.switched_off.clear();
+    saved.cut = 0;
+  }
+  clamp_selection(slot);
+  remember(saved.path);
+  log.info(fmt::format("opened {} in slot {}: {}, {} parameters", quoted_path(saved.path), slot_name(slot),
+                       variant_name(*data.model->architecture()),
+                       format_count(static_cast<uint64_t>(data.model->parameters()))));
+  for (const std::string& note : data.model->notes()) {
+    log.add(Log::Level::warning, note);
+    data.plates.push_back({"About this checkpoint", note, false, {}, {}});
+  }
+  state.active = slot;
+  if (!data.model->has_tokenizer()) return;
+  if (options_.run_on_open) {
+    run(slot);
+  } else {
+    encode_prompt(slot);
+  }
+}
+
+void App::take(ModelSlot slot, RunGrew&& grew) {
+  SlotData& data = mutable_data(slot);
+  const bool first = !data.run || data.run->id != grew.run->id;
+  if (data.run && first) tiles_.forget(data.run->id);
+  data.run = std::move(grew.run);
+  if (data.preview && data.preview->text == data.run->prompt) data.preview.reset();
+  if (!first) return;
+  std::erase_if(data.plates, [](const Plate& plate) { return plate.error; });
+  clamp_selection(slot);
+  // The head that the atlas names in its sentence, so that map and card have something to show from the start.
+  Selection& selection = state.slots[index_of(slot)].selection;
+  if (selection.layer && selection.head) return;
+  if (const auto furthest = largest_head(*data.run->atlas, HeadMetric::distance)) {
+    selection.layer = furthest->layer;
+    selection.head = furthest->head;
+  }
+}
+
+void App::take(ModelSlot slot, JobEnded&& ended) {
+  if (ended.note.empty()) return;
+  log.info(ended.note);
+  show(slot, {"Generation", ended.note, false, {}, {}});
+}
+
+void App::take(ModelSlot slot, JobCancelled&& cancelled) {
+  mutable_data(slot).opening.clear();
+  log.info(fmt::format("{} was cancelled in slot {}", cancelled.what, slot_name(slot)));
+}
+
+void App::take(ModelSlot slot, JobFailed&& failed) {
+  SlotData& data = mutable_data(slot);
+  data.opening.clear();
+  log.error(failed.what + ": " + failed.sentence);
+  Plate plate{failed.what, failed.sentence, true, {}, {}};
+  if (data.model && data.preview) {
+    const int64_t context = data.model->architecture()->context;
+    if (static_cast<int64_t>(data.preview->ids.size()) > context) {
+      plate.action = fmt::format("run cut={}", context);
+      plate.action_title = fmt::format("Run the first {} tokens", format_count(static_cast<uint64_t>(context)));
+    }
+  }
+  std::erase_if(data.plates, [&](const Plate& old) { return old.title == plate.title; });
+  data.plates.push_back(std::move(plate));
+}
+
+void App::take(ModelSlot slot, PromptEncoded&& encoded) {
+  if (encoded.text == state.slots[index_of(slot)].prompt) mutable_data(slot).preview = std::move(encoded);
+}
+
+void App::remember(const std::string& path) {
+  std::erase(state.recent, path);
+  state.recent.insert(state.recent.begin(), path);
+  if (state.recent.size() > most_recent) state.recent.resize(most_recent);
+}
+
+void App::clamp_selection(ModelSlot slot) {
+  Selection& selection = state.slots[index_of(slot)].selection;
+  const SlotData& data = this->data(slot);
+  if (data.model && !has_head(*data.model->architecture(), selection)) selection.layer = selection.head = {};
+  if (data.run) {
+    if (selection.query && *selection.query >= data.tokens()) selection.query.reset();
+    if (selection.key && *selection.key >= data.tokens()) selection.key.reset();
+  }
+}
+
+void App::open(ModelSlot slot, const std::string& path) {
+  if (path.empty()) fail("open needs the path of a model folder or .h5 file.");
+  const std::string whole = std::filesystem::absolute(path).lexically_normal().string();
+  mutable_data(slot).opening = whole;
+  state.active = slot;
+  engine_.open(slot, whole);
+}
+
+void App::close(ModelSlot slot) {
+  SlotData& data = mutable_data(slot);
+  if (!data.model && data.opening.empty()) fail("There is no model in slot {}.", slot_name(slot));
+  if (data.run) tiles_.forget(data.run->id);
+  engine_.close(slot);
+  data = {};
+  state.slots[index_of(slot)] = {};
+  const ModelSlot other = slot == ModelSlot::a ? ModelSlot::b : ModelSlot::a;
+  if (this->data(other).model) state.active = other;
+}
+
+void App::run(ModelSlot slot) {
+  const SlotData& data = this->data(slot);
+  const SlotState& saved = state.slots[index_of(slot)];
+  if (!data.model) fail("There is no model in slot {}: open one first.", slot_name(slot));
+  encode_prompt(slot);
+  engine_.run(slot, {saved.prompt, saved.cut, interventions_of(saved)});
+}
+
+void App::generate(ModelSlot slot, int64_t count) {
+  if (!data(slot).model) fail("There is no model in slot {}: open one first.", slot_name(slot));
+  const GenerationState& wanted = state.generation;
+  engine_.generate(slot, {count,
+                          {wanted.temperature, wanted.top_k, wanted.top_p, wanted.seed},
+                          wanted.ignore_eos});
+}
+
+void App::cancel() { engine_.cancel(); }
+
+void App::encode_prompt(ModelSlot slot) {
+  SlotData& data = mutable_data(slot);
+  const std::string& prompt = state.slots[index_of(slot)].prompt;
+  if (!data.model || !data.model->has_tokenizer()) return;
+  if (data.run && data.run->prompt == prompt) {
+    data.preview.reset();
+  } else if (!data.preview || data.preview->text != prompt) {
+    engine_.encode(slot, data.model, prompt);
+  }
+}
+
+void App::set_prompt(ModelSlot slot, std::string text) {
+  if (text.size() > prompt_limit) fail("The prompt is longer than 1 MB; give a shorter one.");
+  if (valid_utf8_prefix(text) != text.size()) fail("The prompt is not UTF-8 text.");
+  SlotState& saved = state.slots[index_of(slot)];
+  saved.prompt = std::move(text);
+  saved.cut = 0;
+  encode_prompt(slot);
+}
+
+void App::select(ModelSlot slot, const Selection& selection) {
+  const SlotData& data = this->data(slot);
+  if (!data.model) fail("There is no model in slot {}: open one first.", slot_name(slot));
+  const Architecture& architecture = *data.model->architecture();
+  if (selection.layer && *selection.layer >= architecture.layer_count()) {
+    fail("There is no layer {}: the model has layers 0 to {}.", *selection.layer, architecture.layer_count() - 1);
+  }
+  if (selection.head && !selection.layer) fail("select head={} needs a layer, too.", *selection.head);
+  if (selection.head && !has_head(architecture, selection)) {
+    fail("There is no head {} in layer {}: it has heads 0 to {}.", *selection.head, *selection.layer,
+         architecture.layers[static_cast<size_t>(*selection.layer)].q_heads - 1);
+  }
+  for (const auto& token : {selection.query, selection.key}) {
+    if (token && *token >= std::max<int64_t>(1, data.tokens())) {
+      fail("There is no token {}: the run has {} tokens, counted from 0.", *token, data.tokens());
+    }
+  }
+  state.slots[index_of(slot)].selection = selection;
+}
+
+void App::switch_head(ModelSlot slot, HeadId head) {
+  select(slot, {head.layer, head.head, state.slots[index_of(slot)].selection.query,
+                state.slots[index_of(slot)].selection.key});
+  auto& off = state.slots[index_of(slot)].switched_off;
+  const auto place = std::lower_bound(off.begin(), off.end(), head);
+  if (place != off.end() && *place == head) {
+    off.erase(place);
+  } else {
+    off.insert(place, head);
+  }
+  run(slot);
+}
+
+void App::dismiss(ModelSlot slot, size_t plate) {
+  auto& plates = mutable_data(slot).plates;
+  if (plate < plates.size()) plates.erase(plates.begin() + static_cast<std::ptrdiff_t>(plate));
+}
+
+/// The first goes to the active slot, or to B when A holds a model and B does not; a second one to the other.
+void App::drop(const std::vector<std::string>& paths) {
+  if (paths.empty()) return;
+  const bool second = data(ModelSlot::a).model && !data(ModelSlot::b).model;
+  const ModelSlot first = paths.size() > 1 ? ModelSlot::a : second ? ModelSlot::b : state.active;
+  open(first, paths[0]);
+  if (paths.size() > 1) open(ModelSlot::b, paths[1]);
+}
+
+}  // namespace headscope::gui

@@ -1,0 +1,230 @@
+#include "app/gui/app/engine.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <new>
+
+#include "core/base/text.h"
+#include "core/io/checkpoint.h"
+#include "core/views/run_data.h"
+
+namespace headscope::gui {
+namespace {
+
+/// Tokens that go through the layers at once: few enough that a stop is noticed soon also in a long context, and that
+/// the views fill while a long prompt runs.
+constexpr int64_t chunk_tokens = 512;
+constexpr int64_t shown_candidates = 8;
+
+/// The window's thread comes first on a machine with few cores.
+void lower_priority() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 10); }
+
+std::string key_of(ModelSlot slot, const std::string& verb) { return verb + (slot == ModelSlot::a ? "/A" : "/B"); }
+
+std::string shortage_of_memory(const std::string& what) {
+  return "There is not enough memory for " + what +
+         ". What was there before is kept; close other programs, or use a shorter prompt or a smaller model.";
+}
+
+}  // namespace
+
+/// Keeps what views need of a growing run up to date.
+class ViewMaker {
+ public:
+  RunView make(const Run& run, uint64_t id, ModelSlot slot, const std::string& prompt) {
+    RunView view;
+    view.id = id;
+    view.prompt = prompt;
+    auto snapshot = std::make_shared<RunSnapshot>(run.snapshot());
+    sums_.add(*snapshot);
+    auto atlas = std::make_shared<AtlasData>(sums_.data(*snapshot));
+    auto kv = std::make_shared<KvData>(kv_data(*snapshot));
+    atlas->facts.slot = kv->facts.slot = slot;
+    for (const Candidate& candidate : top_candidates(run.last_logits(), shown_candidates)) {
+      view.next.push_back({piece_of(run.model(), candidate.id), candidate.probability});
+    }
+    view.snapshot = std::move(snapshot);
+    view.atlas = std::move(atlas);
+    view.kv = std::move(kv);
+    return view;
+  }
+
+ private:
+  static std::string piece_of(const Model& model, int32_t id) {
+    if (!model.has_tokenizer()) return fmt::format("<id {}>", id);
+    return model.tokenizer().pieces(std::span(&id, 1)).front();
+  }
+
+  AtlasSums sums_;
+};
+
+Engine::Engine(int threads, std::function<void()> wake)
+    : wake_(std::move(wake)),
+      text_lane_("text"),
+      lane_("run", [threads] {
+        lower_priority();
+        use_threads(threads);
+      }) {}
+
+Engine::~Engine() {
+  cancel();
+  lane_.drain();  // jobs use the members below them
+  text_lane_.cancel_all();
+  text_lane_.drain();
+}
+
+bool Engine::has_events() const {
+  const std::lock_guard lock(mutex_);
+  return !events_.empty();
+}
+
+void Engine::post(ModelSlot slot, decltype(EngineEvent::what) what) {
+  {
+    const std::lock_guard lock(mutex_);
+    // A run that has grown again before anybody looked: only the newest state counts.
+    const bool stale = std::holds_alternative<RunGrew>(what) && !events_.empty() && events_.back().slot == slot &&
+                       std::holds_alternative<RunGrew>(events_.back().what);
+    if (stale) events_.pop_back();
+    events_.push_back({slot, std::move(what)});
+  }
+  wake_();
+}
+
+std::vector<EngineEvent> Engine::take_events() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(events_, {});
+}
+
+Engine::Status Engine::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+void Engine::set_status(ModelSlot slot, std::string_view stage, double fraction) {
+  {
+    const std::lock_guard lock(mutex_);
+    status_ = {!stage.empty(), std::string(stage), fraction, slot};
+  }
+  wake_();
+}
+
+/// Queues a job whose end, stop or failure becomes an event. `failure` is what the user reads first.
+void Engine::submit(ModelSlot slot, const std::string& verb, const std::string& failure,
+                    std::function<void(const Progress&)> work) {
+  lane_.submit(key_of(slot, verb), [this, slot, verb, failure, work = std::move(work)](std::stop_token stop) {
+    const Progress progress{stop, [this, slot](std::string_view stage, double fraction) {
+                              set_status(slot, stage, fraction);
+                            }};
+    set_status(slot, verb, 0);
+    try {
+      work(progress);
+      post(slot, JobEnded{});
+    } catch (const Cancelled&) {
+      post(slot, JobCancelled{verb});
+    } catch (const std::bad_alloc&) {
+      post(slot, JobFailed{failure, shortage_of_memory("this")});
+    } catch (const std::exception& error) {
+      post(slot, JobFailed{failure, error.what()});
+    }
+    set_status(slot, "", 0);
+  });
+}
+
+void Engine::open(ModelSlot slot, std::string path) {
+  lane_.cancel_all(key_of(slot, "opening"));
+  submit(slot, "opening", "The model could not be opened", [this, slot, path](const Progress& progress) {
+    const auto checkpoint = open_checkpoint(path);
+    auto model = Model::load(*checkpoint, progress);
+    Slot& here = slots_[static_cast<size_t>(slot)];
+    here.run.reset();
+    here.model = model;
+    post(slot, ModelOpened{std::move(model), path});
+  });
+}
+
+void Engine::close(ModelSlot slot) {
+  for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
+  submit(slot, "closing", "The model could not be closed", [this, slot](const Progress&) {
+    slots_[static_cast<size_t>(slot)] = {};
+  });
+}
+
+void Engine::run(ModelSlot slot, RunRequest request) {
+  lane_.cancel(key_of(slot, "generating"));
+  lane_.cancel(key_of(slot, "running"));
+  submit(slot, "running", "The prompt could not be run",
+         [this, slot, request = std::move(request)](const Progress& progress) { do_run(slot, request, progress); });
+}
+
+void Engine::generate(ModelSlot slot, GenerateRequest request) {
+  submit(slot, "generating", "No token could be generated",
+         [this, slot, request](const Progress& progress) { do_generate(slot, request, progress); });
+}
+
+void Engine::encode(ModelSlot slot, std::shared_ptr<const Model> model, std::string text) {
+  text_lane_.submit(key_of(slot, "encoding"), [this, slot, model = std::move(model), text](std::stop_token) {
+    try {
+      auto ids = model->tokenizer().encode(text);
+      auto pieces = model->tokenizer().pieces(ids);
+      post(slot, PromptEncoded{text, std::move(ids), std::move(pieces)});
+    } catch (const std::exception& error) {
+      post(slot, JobFailed{"The prompt could not be tokenized", error.what()});
+    }
+  });
+}
+
+void Engine::cancel() { lane_.cancel_all(); }
+
+void Engine::publish(ModelSlot slot) {
+  Slot& here = slots_[static_cast<size_t>(slot)];
+  post(slot, RunGrew{std::make_shared<RunView>(here.views->make(*here.run, here.run_id, slot, here.prompt))});
+}
+
+void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& progress) {
+  Slot& here = slots_[static_cast<size_t>(slot)];
+  if (!here.model) fail("No model is open here; open one first.");
+  auto ids = here.model->tokenizer().encode(request.prompt);
+  if (ids.empty()) fail("The prompt is empty: type some text first.");
+  if (request.cut > 0 && static_cast<int64_t>(ids.size()) > request.cut) ids.resize(static_cast<size_t>(request.cut));
+  RunOptions options;
+  options.interventions = request.interventions;
+  options.expected_tokens = static_cast<int64_t>(ids.size());
+  options.chunk = chunk_tokens;
+  auto run = std::make_unique<Run>(here.model, options);
+  run->check(ids);
+  here.run = std::move(run);
+  here.run_id = ++runs_made_;
+  here.prompt = request.prompt;
+  here.views = std::make_unique<ViewMaker>();
+  const auto total = static_cast<double>(ids.size());
+  for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
+    const auto part = std::span(ids).subspan(begin, std::min<size_t>(chunk_tokens, ids.size() - begin));
+    const Progress inner{progress.stop, [&](std::string_view stage, double fraction) {
+                           progress.report(stage, (static_cast<double>(begin) +
+                                                   fraction * static_cast<double>(part.size())) / total);
+                         }};
+    here.run->extend(part, inner);
+    if (begin + part.size() == ids.size()) here.run->end_prompt();
+    publish(slot);
+  }
+}
+
+void Engine::do_generate(ModelSlot slot, const GenerateRequest& request, const Progress& progress) {
+  Slot& here = slots_[static_cast<size_t>(slot)];
+  if (!here.run || here.run->tokens() == 0) fail("Nothing has been run yet; run a prompt first.");
+  Sampler sampler(request.sampling);
+  const int64_t before = here.run->tokens();
+  headscope::generate(*here.run, sampler, request.count, request.ignore_eos, progress,
+                      [this, slot](int32_t) { publish(slot); });
+  const int64_t made = here.run->tokens() - before, context = here.model->architecture()->context;
+  if (made < request.count && here.run->tokens() == context) {
+    post(slot, JobEnded{fmt::format("Generation stopped where the context of {} tokens was full.",
+                                    format_count(static_cast<uint64_t>(context)))});
+  } else if (made < request.count) {
+    post(slot, JobEnded{"Generation stopped at the model's end-of-text token."});
+  }
+}
+
+}  // namespace headscope::gui

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/data/lane.h"
+#include "core/model/model.h"
+#include "core/run/generate.h"
+#include "core/views/atlas.h"
+#include "core/views/head.h"
+#include "core/views/kv.h"
+#include "core/views/plot/heading.h"
+
+namespace headscope::gui {
+
+/// One run at one moment, and what views draw of it; made on the run lane, never changed.
+struct RunView {
+  uint64_t id = 0;  ///< differs between runs
+  std::shared_ptr<const RunSnapshot> snapshot;
+  std::shared_ptr<const AtlasData> atlas;
+  std::shared_ptr<const KvData> kv;
+  std::vector<NextToken> next;  ///< likeliest tokens after the newest one
+  std::string prompt;           ///< the text that was run
+};
+
+struct RunRequest {
+  std::string prompt;
+  int64_t cut = 0;  ///< run the first `cut` tokens; 0: all
+  std::vector<Intervention> interventions;
+};
+
+struct GenerateRequest {
+  int64_t count = 1;
+  SamplingOptions sampling;
+  bool ignore_eos = false;
+};
+
+/// What the lanes report; taken by the UI thread.
+struct ModelOpened {
+  std::shared_ptr<const Model> model;
+  std::string path;
+};
+struct RunGrew {
+  std::shared_ptr<const RunView> run;
+};
+struct JobEnded {
+  std::string note;  ///< what the user should know, or empty
+};
+struct JobCancelled {
+  std::string what;  ///< "opening", "running", "generating"
+};
+struct JobFailed {
+  std::string what;      ///< "The model could not be opened"
+  std::string sentence;  ///< why, and what to do
+};
+struct PromptEncoded {
+  std::string text;
+  std::vector<int32_t> ids;
+  std::vector<std::string> pieces;
+};
+struct EngineEvent {
+  ModelSlot slot = ModelSlot::a;
+  std::variant<ModelOpened, RunGrew, JobEnded, JobCancelled, JobFailed, PromptEncoded> what;
+};
+
+/// Everything that takes time and needs LibTorch, on one thread of its own with lowered priority (the run lane), and
+/// tokenizing on another. The UI thread calls the functions, none of which waits, and takes the events. Models and runs
+/// live here; what leaves is immutable.
+class Engine {
+ public:
+  /// `wake` is called on a lane when there is news. `threads` of LibTorch; 0: as many as the machine has.
+  Engine(int threads, std::function<void()> wake);
+  ~Engine();
+
+  void open(ModelSlot, std::string path);
+  /// Frees the slot's run and model.
+  void close(ModelSlot);
+  /// Runs a prompt; what else this slot was doing with a run stops.
+  void run(ModelSlot, RunRequest);
+  /// Appends to the slot's run.
+  void generate(ModelSlot, GenerateRequest);
+  /// Text to token ids, for the display.
+  void encode(ModelSlot, std::shared_ptr<const Model>, std::string text);
+  void cancel();
+
+  std::vector<EngineEvent> take_events();
+  bool idle() const { return lane_.idle() && text_lane_.idle() && !has_events(); }
+
+  struct Status {
+    bool busy = false;
+    std::string stage;  ///< "running", "generating", "loading"
+    double fraction = 0;
+    ModelSlot slot = ModelSlot::a;
+  };
+  Status status() const;
+
+ private:
+  struct Slot {
+    std::shared_ptr<const Model> model;
+    std::unique_ptr<Run> run;
+    uint64_t run_id = 0;
+    std::string prompt;
+    std::unique_ptr<class ViewMaker> views;
+  };
+
+  bool has_events() const;
+  void post(ModelSlot, decltype(EngineEvent::what) what);
+  void submit(ModelSlot, const std::string& verb, const std::string& failure, std::function<void(const Progress&)>);
+  void set_status(ModelSlot, std::string_view stage, double fraction);
+  void publish(ModelSlot);
+  void do_run(ModelSlot, const RunRequest&, const Progress&);
+  void do_generate(ModelSlot, const GenerateRequest&, const Progress&);
+
+  std::function<void()> wake_;
+  mutable std::mutex mutex_;  ///< guards events_ and status_
+  std::vector<EngineEvent> events_;
+  Status status_;
+  std::array<Slot, 2> slots_;  ///< touched by the run lane only
+  uint64_t runs_made_ = 0;     ///< likewise
+  Lane text_lane_;
+  Lane lane_;
+};
+
+}  // namespace headscope::gui

@@ -1,0 +1,80 @@
+#include "app/gui/app/app.h"
+
+namespace headscope::gui {
+namespace {
+
+Json number(const std::optional<int64_t>& value) { return value ? Json(*value) : Json(nullptr); }
+
+std::string status_of(const App& app, ModelSlot slot) {
+  const Engine::Status job = app.status();
+  const SlotData& data = app.data(slot);
+  if (job.busy && job.slot == slot) return job.stage;
+  if (!data.opening.empty()) return "opening";
+  for (const Plate& plate : data.plates) {
+    if (plate.error) return "failed";
+  }
+  if (!data.model) return "empty";
+  return data.run ? "ready" : "open";
+}
+
+Json slot_summary(const App& app, ModelSlot slot) {
+  const SlotData& data = app.data(slot);
+  Json json;
+  json["model"] = data.model ? data.model->name() : "";
+  json["variant"] = data.model ? variant_name(*data.model->architecture()) : "";
+  json["tokens"] = data.tokens();
+  json["prompt_tokens"] = data.run ? data.run->snapshot->prompt_tokens : 0;
+  json["status"] = status_of(app, slot);
+  json["kv"]["used_bytes"] = data.run ? data.run->snapshot->kv_used_bytes() : 0;
+  json["kv"]["allocated_bytes"] = data.run ? data.run->snapshot->kv_allocated_bytes() : 0;
+  json["ids"] = data.run ? Json(data.run->snapshot->ids) : Json::array();
+  json["preview_ids"] = data.preview ? Json(data.preview->ids) : Json::array();
+  json["prompt"] = app.state.slots[index_of(slot)].prompt;
+  json["next"] = data.run && !data.run->next.empty() ? Json(data.run->next.front().piece) : Json(nullptr);
+  json["plates"] = data.plates.size();
+  json["error"] = "";
+  for (const Plate& plate : data.plates) {
+    if (plate.error) json["error"] = plate.title + ": " + plate.sentence;
+  }
+  return json;
+}
+
+Json selection_summary(const App& app, ModelSlot slot) {
+  const Selection& selection = app.state.slots[index_of(slot)].selection;
+  Json json{{"layer", number(selection.layer)},
+            {"head", number(selection.head)},
+            {"query", number(selection.query)},
+            {"key", number(selection.key)},
+            {"weight", nullptr},
+            {"score", nullptr}};
+  const SlotData& data = app.data(slot);
+  if (data.run && selection.layer && selection.head && selection.query && selection.key) {
+    const ScoredWeight cell = score_and_weight(*data.run->snapshot, *selection.layer, *selection.head,
+                                               *selection.query, *selection.key);
+    json["weight"] = cell.weight;
+    json["score"] = cell.score;
+  }
+  return json;
+}
+
+}  // namespace
+
+Json summary(const App& app) {
+  Json json;
+  for (const ModelSlot slot : model_slots) {
+    const std::string name(slot_name(slot));
+    json["slots"][name] = slot_summary(app, slot);
+    json["selection"][name] = selection_summary(app, slot);
+  }
+  json["active"] = slot_name(app.state.active);
+  json["view"] = app.state.view;
+  json["theme"] = app.state.theme == Theme::dark ? "dark" : "light";
+  json["font_scale"] = app.state.font_scale;
+  json["map"] = to_json(app.state.map);
+  json["atlas"] = to_json(app.state.atlas);
+  json["recent"] = app.state.recent;
+  json["log_open"] = app.state.log_open;
+  return json;
+}
+
+}  // namespace headscope::gui

@@ -1,0 +1,41 @@
+#include "app/gui/app/workspace.h"
+
+#include <cstdlib>
+
+#include "core/base/atomic_file.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+namespace headscope::gui {
+
+namespace fs = std::filesystem;
+
+fs::path usual_workspace() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state != '\0') return fs::path(state) / "headscope/workspace.json";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && *home != '\0' ? fs::path(home) / ".local/state/headscope/workspace.json" : fs::path();
+}
+
+LoadedWorkspace load_workspace(const fs::path& path) {
+  std::error_code ignored;
+  if (path.empty() || !fs::exists(path, ignored)) return {};
+  try {
+    constexpr uint64_t limit = 16 << 20;  // prompts are in it
+    return {app_state(parse_json(read_small_file(path, limit), quoted_path(path))), {}};
+  } catch (const Error& error) {
+    fs::path aside = path;
+    aside += ".damaged";
+    fs::rename(path, aside, ignored);
+    return {{}, fmt::format("{} The file is now {}; the window starts afresh.", error.what(), quoted_path(aside))};
+  }
+}
+
+void save_workspace(const fs::path& path, const AppState& state) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  if (error) fail("the folder of {} could not be made: {}", quoted_path(path), error.message());
+  write_file_atomically(path, to_json(state).dump(1) + "\n");
+}
+
+}  // namespace headscope::gui

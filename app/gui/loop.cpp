@@ -1,0 +1,134 @@
+#include "app/gui/loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "app/gui/app/workspace.h"
+#include "core/base/atomic_file.h"
+#include "core/base/error.h"
+
+namespace headscope::gui {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double autosave_s = 30;
+constexpr double shortest_frame_s = 1.0 / 60;
+constexpr double headless_step_s = 1.0 / 60;  ///< of ImGui's clock
+constexpr int frames_after_event = 3;         ///< ImGui settles hover, layout and focus within three
+
+double seconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+class Loop {
+ public:
+  Loop(App& app, Window& window, Platform& platform, const LoopOptions& options)
+      : app_(app), window_(window), platform_(platform), options_(options) {
+    if (!options.script.empty()) {
+      script_.emplace(std::filesystem::path(options.script));
+    } else if (!options.shot.empty()) {
+      script_.emplace(std::string_view("wait idle"), "shot");
+    }
+  }
+
+  void run(const std::atomic<bool>& stop) {
+    while (!stop && !finished()) {
+      if (script_ && !script_->done()) due_ = std::max(due_, 1);
+      wait();
+      if (app_.update()) due_ = frames_after_event;
+      autosave();
+      if (due_ <= 0 && Clock::now() < wake_at_) continue;
+      draw();
+    }
+    if (!options_.shot.empty()) write_file_atomically(options_.shot, png_bytes(platform_.screenshot()));
+    if (!options_.frame_times.empty()) write_file_atomically(options_.frame_times, times_.json().dump(2) + "\n");
+    if (!options_.workspace.empty()) save_workspace(options_.workspace, app_.state);
+  }
+
+ private:
+  /// A window stays open behind its script; off-screen nothing can happen any more.
+  bool finished() const {
+    if (app_.quit_requested || platform_.close_requested()) return true;
+    const bool played = !script_ || script_->done();
+    return played && due_ <= 0 && (options_.headless || !options_.shot.empty());
+  }
+
+  void wait() {
+    if (due_ > 0) {
+      // No faster than a screen; what runs on the other lanes can use the time. A script off-screen need not wait for
+      // nothing.
+      const double left = shortest_frame_s - seconds(last_frame_, Clock::now());
+      if (left > 0 && (!options_.headless || !app_.idle())) std::this_thread::sleep_for(std::chrono::duration<double>(left));
+      if (platform_.wait(0)) due_ = frames_after_event;
+      return;
+    }
+    const double now_to_wake = wake_at_ == Clock::time_point::max() ? autosave_s : seconds(Clock::now(), wake_at_);
+    if (platform_.wait(std::clamp(now_to_wake, 0.0, autosave_s))) due_ = frames_after_event;
+  }
+
+  void draw() {
+    const auto begin = Clock::now();
+    try {
+      if (script_ && !script_->done()) script_->step(app_, window_, platform_, times_);
+    } catch (...) {
+      if (!options_.shot.empty()) write_file_atomically(options_.shot, png_bytes(platform_.screenshot()));
+      throw;
+    }
+    platform_.begin_frame(headless_step_s);
+    const auto building = Clock::now();
+    window_.frame();
+    const auto built = Clock::now();
+    platform_.end_frame(window_.background());
+    const auto end = Clock::now();
+    times_.add(1000 * seconds(building, built), 1000 * seconds(begin, end), seconds(start_, end));
+    if (script_) script_->after_frame(platform_);
+    platform_.set_title(title());
+    last_frame_ = begin;
+    --due_;
+    const double next = window_.next_wake();
+    wake_at_ = std::isinf(next) ? Clock::time_point::max()
+                                : end + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(next));
+  }
+
+  std::string title() const {
+    const auto& model = app_.data().model;
+    return model ? model->name() + " - HeadScope" : "HeadScope";
+  }
+
+  void autosave() {
+    if (options_.workspace.empty() || seconds(saved_, Clock::now()) < autosave_s) return;
+    saved_ = Clock::now();
+    const std::string now = to_json(app_.state).dump();
+    if (now == saved_state_) return;
+    try {
+      save_workspace(options_.workspace, app_.state);
+      saved_state_ = now;
+    } catch (const Error& error) {
+      app_.log.error(error.what());
+    }
+  }
+
+  App& app_;
+  Window& window_;
+  Platform& platform_;
+  const LoopOptions& options_;
+  std::optional<Script> script_;
+  FrameTimes times_;
+  int due_ = frames_after_event;
+  Clock::time_point start_ = Clock::now(), last_frame_ = start_, saved_ = start_;
+  Clock::time_point wake_at_ = Clock::time_point::max();
+  std::string saved_state_;
+};
+
+}  // namespace
+
+void run_loop(App& app, Window& window, Platform& platform, const LoopOptions& options, const std::atomic<bool>& stop) {
+  Loop(app, window, platform, options).run(stop);
+}
+
+}  // namespace headscope::gui

@@ -1,0 +1,61 @@
+#include "app/gui/panels/panels.h"
+#include "core/views/head.h"
+
+namespace headscope::gui {
+namespace {
+
+HeadData card_data(const App& app) {
+  const SlotData& data = app.data();
+  const Selection& selection = app.state.slot().selection;
+  HeadData card;
+  if (data.run && has_head(*data.model->architecture(), selection)) {
+    card = head_data(*data.run->atlas, *data.model->architecture(), *selection.layer, *selection.head);
+    card.next = data.run->next;
+  } else {
+    card.facts.slot = app.state.active;
+    if (data.model) {
+      card.facts.model = data.model->name();
+      card.facts.variant = variant_name(*data.model->architecture());
+    }
+    if (data.run) card.facts = data.run->atlas->facts;
+  }
+  return card;
+}
+
+bool is_switched_off(const SlotState& slot) {
+  const Selection& selection = slot.selection;
+  for (const HeadId& head : slot.switched_off) {
+    if (selection.layer == head.layer && selection.head == head.head) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void draw_head_panel(Ui& ui) {
+  const ImVec2 room = ImGui::GetContentRegionAvail();
+  const double width = room.x / ui.scale, height = std::max(60.0, room.y / ui.scale - 44);
+  const SlotData& data = ui.app.data();
+  const Selection& selection = ui.app.state.slot().selection;
+  const std::string key =
+      fmt::format("{} {} {} {} {} {} {} {} {}", static_cast<const void*>(data.run.get()),
+                  static_cast<const void*>(data.model.get()), selection.layer.value_or(-1), selection.head.value_or(-1),
+                  selection.query.value_or(-1), selection.key.value_or(-1), width, height,
+                  ui.app.state.map.log_colour);
+  const CachedFigure& cached = ui.figure("head", key, [&] {
+    HeadState state;
+    state.log_colour = ui.app.state.map.log_colour;
+    return head(card_data(ui.app), state, selection, Layout{width, height, ui.scale, ui.text});
+  });
+  const FigureInput input = show_figure(ui, cached, "head");
+  if (input.hit) {
+    tooltip(ui, input.hit->tooltip);
+    ui.under_cursor = input.hit->tooltip;
+    if (input.clicked && input.hit->id == "head/map") ui.send("view_map");
+  }
+  const bool off = is_switched_off(ui.app.state.slot());
+  command_button(ui, off ? "Switch head on" : "Switch head off", "switch_off", width,
+                 off ? ButtonKind::toggle_on : ButtonKind::plain);
+}
+
+}  // namespace headscope::gui

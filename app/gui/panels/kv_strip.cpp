@@ -1,0 +1,34 @@
+#include "app/gui/panels/panels.h"
+
+namespace headscope::gui {
+
+/// The KV figure in this many px: the strip at the bottom and the view in the middle.
+static const CachedFigure& kv_figure(Ui& ui, const std::string& place, double width, double height) {
+  const SlotData& data = ui.app.data();
+  const Selection& selection = ui.app.state.slot().selection;
+  const std::string key = fmt::format("{} {} {} {} {} {}", static_cast<const void*>(data.run.get()),
+                                      static_cast<const void*>(data.model.get()), width, height,
+                                      selection.layer.value_or(-1), index_of(ui.app.state.active));
+  return ui.figure(place, key, [&] {
+    KvData nothing;
+    nothing.facts.slot = ui.app.state.active;
+    if (data.model) {
+      nothing.facts.model = data.model->name();
+      nothing.facts.variant = variant_name(*data.model->architecture());
+    }
+    return kv(data.run ? *data.run->kv : nothing, ui.app.state.kv, selection, Layout{width, height, ui.scale, ui.text});
+  });
+}
+
+void draw_kv_view(Ui& ui, const char* place, double width, double height) {
+  const FigureInput input = show_figure(ui, kv_figure(ui, place, width, height), place);
+  if (!input.hit) return;
+  tooltip(ui, input.hit->tooltip, true);
+  ui.under_cursor = input.hit->tooltip;
+  long layer = 0;
+  if (input.clicked && std::sscanf(input.hit->id.c_str(), "kv/layer/%ld", &layer) == 1) {
+    ui.send(fmt::format("select layer={} head={}", layer, ui.app.state.slot().selection.head.value_or(0)));
+  }
+}
+
+}  // namespace headscope::gui

@@ -1,0 +1,124 @@
+#include "app/gui/panels/panels.h"
+#include "core/base/text.h"
+#include "core/views/sharing.h"
+
+namespace headscope::gui {
+namespace {
+
+struct Fact {
+  const char* name;
+  std::string value;
+  const char* meaning;
+};
+
+/// "8" where all layers agree, else "4 to 8".
+template <class Count>
+std::string over_layers(const Architecture& architecture, const Count& count) {
+  int64_t least = INT64_MAX, most = 0;
+  for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) {
+    least = std::min(least, count(layer));
+    most = std::max(most, count(layer));
+  }
+  return least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most);
+}
+
+std::vector<Fact> facts_of(const Model& model) {
+  const Architecture& a = *model.architecture();
+  const auto count = [](int64_t value) { return format_count(static_cast<uint64_t>(value)); };
+  return {
+      {"family", a.family, "What the config calls the model."},
+      {"variant", variant_name(a), "How query heads and layers share keys and values."},
+      {"layers", count(a.layer_count()), "Transformer layers."},
+      {"query heads", over_layers(a, [&](int64_t l) { return a.layers[static_cast<size_t>(l)].q_heads; }),
+       "Attention maps in each layer."},
+      {"KV heads", over_layers(a, [&](int64_t l) { return a.store_of(l).kv_heads; }),
+       "Keys and values that are stored; query heads share them."},
+      {"key width", over_layers(a, [&](int64_t l) { return a.store_of(l).key_dim; }), "Numbers in one key."},
+      {"context", count(a.context), "Tokens that fit."},
+      {"parameters", count(model.parameters()), "Numbers in all tensors."},
+      {"KV per token", format_bytes(static_cast<uint64_t>(kv_bytes_per_token(a, sizeof(float)))),
+       "Bytes of KV cache that one more token costs, in f32."},
+  };
+}
+
+void draw_fact(Ui& ui, const Fact& fact, double width) {
+  const ImVec2 at = ImGui::GetCursorScreenPos();
+  ImGui::Dummy(ImVec2(ui.px(width), ui.px(22)));
+  ImDrawList& list = *ImGui::GetWindowDrawList();
+  const float name = ui.fonts.size(TextRole::text, ui.scale), number = ui.fonts.size(TextRole::number, ui.scale);
+  list.AddText(ui.fonts.font(TextRole::text), name, ImVec2(at.x, at.y + (ui.px(22) - name) / 2),
+               ui.colour(ColourRole::dim), fact.name);
+  const double room = width - ui.text.width(fact.name, TextRole::text) - 12;
+  const std::string value = ui.text.fitted(fact.value, TextRole::number, room);
+  list.AddText(ui.fonts.font(TextRole::number), number,
+               ImVec2(at.x + ui.px(width - ui.text.width(value, TextRole::number)), at.y + (ui.px(22) - number) / 2),
+               ui.colour(ColourRole::text), value.c_str());
+  if (ImGui::IsItemHovered()) {
+    tooltip(ui, value == fact.value ? std::string(fact.meaning) : fact.value + '\n' + fact.meaning);
+    ui.under_cursor = fmt::format("{}: {}", fact.name, fact.value);
+  }
+}
+
+void draw_title(Ui& ui, const std::string& text, TextRole role) {
+  const auto font = ui.font(role);
+  ImGui::TextUnformatted(text.c_str());
+}
+
+void draw_sharing(Ui& ui, double width) {
+  const SlotData& data = ui.app.data();
+  const SharingData sharing_data{data.model->architecture(), ui.app.state.active};
+  const Selection& selection = ui.app.state.slot().selection;
+  const double height = sharing_height(sharing_data, width, 240);
+  const std::string key =
+      fmt::format("{} {} {} {} {}", static_cast<const void*>(data.model.get()), selection.layer.value_or(-1),
+                  selection.head.value_or(-1), width, index_of(ui.app.state.active));
+  const CachedFigure& cached = ui.figure("sharing", key, [&] {
+    return sharing(sharing_data, selection, Layout{width, height, ui.scale, ui.text});
+  });
+  const FigureInput input = show_figure(ui, cached, "sharing");
+  if (!input.hit) return;
+  tooltip(ui, input.hit->tooltip);
+  ui.under_cursor = input.hit->tooltip;
+  int64_t layer = 0, head = 0;
+  if (input.clicked && std::sscanf(input.hit->id.c_str(), "sharing/%ld/%ld", &layer, &head) == 2) {
+    ui.send(fmt::format("select layer={} head={}", layer, head));
+  }
+}
+
+}  // namespace
+
+void draw_model_panel(Ui& ui) {
+  const double width = ImGui::GetContentRegionAvail().x / ui.scale;
+  const SlotData& data = ui.app.data();
+  draw_title(ui, fmt::format("Model {}", slot_name(ui.app.state.active)), TextRole::title);
+  ImGui::Dummy(ImVec2(0, ui.px(2)));
+  if (!data.model) {
+    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
+    ImGui::TextWrapped("%s", data.opening.empty()
+                                 ? "No model is open. Open a Hugging Face folder (config.json, *.safetensors, "
+                                   "tokenizer.json) or a HeadScope .h5 file, or drop one on the window."
+                                 : ("Opening " + data.opening).c_str());
+    ImGui::PopStyleColor();
+    ImGui::Dummy(ImVec2(0, ui.px(4)));
+    if (data.opening.empty()) {
+      command_button(ui, "Open model...", "open", width, ButtonKind::primary);
+      for (const std::string& path : ui.app.state.recent) {
+        const std::string name = ui.text.fitted(printable(std::filesystem::path(path).filename().string(), ui.text),
+                                                TextRole::text, width - 24);
+        ImGui::PushID(path.c_str());
+        if (ImGui::Button(name.c_str(), ImVec2(ui.px(width), ui.px(26)))) ui.send("open " + quoted_word(path));
+        ImGui::PopID();
+        explain(ui, path);
+      }
+    }
+    return;
+  }
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, 0));
+  for (const Fact& fact : facts_of(*data.model)) draw_fact(ui, fact, width);
+  ImGui::PopStyleVar();
+  ImGui::Dummy(ImVec2(0, ui.px(4)));
+  draw_title(ui, "Sharing", TextRole::label);
+  draw_sharing(ui, width);
+}
+
+}  // namespace headscope::gui

@@ -1,0 +1,231 @@
+#include <misc/cpp/imgui_stdlib.h>
+
+#include <cmath>
+
+#include "app/gui/panels/panels.h"
+#include "core/base/text.h"
+#include "core/data/tiles.h"
+#include "core/views/tokens.h"
+
+namespace headscope::gui {
+namespace {
+
+/// What the chips show: the run, or the prompt as it is typed while that differs.
+struct Shown {
+  const std::vector<int32_t>* ids = nullptr;
+  const std::vector<std::string>* pieces = nullptr;
+  int64_t prompt_tokens = 0;
+  uint64_t source = 0;  ///< differs when the tokens are not those of before with some appended
+  bool preview = false;
+};
+
+Shown shown_tokens(const SlotData& data) {
+  Shown shown;
+  if (data.preview) {
+    shown = {&data.preview->ids, &data.preview->pieces, static_cast<int64_t>(data.preview->ids.size()),
+             std::hash<std::string>()(data.preview->text) | 1, true};
+  } else if (data.run) {
+    const RunSnapshot& run = *data.run->snapshot;
+    shown = {&run.ids, &run.pieces, run.prompt_tokens, data.run->id << 1, false};
+  }
+  return shown;
+}
+
+/// Brings the flow up to date with what is shown.
+TokenFlow& flow_of(Ui& ui, PromptPanel& panel, const Shown& shown, double width) {
+  const auto count = static_cast<int64_t>(shown.ids->size());
+  const uint64_t key = shown.source * 2 + index_of(ui.app.state.active);
+  if (!panel.flow) panel.flow = std::make_shared<TokenFlow>(width);
+  if (panel.flow_key != key || panel.flow->size() > count) panel.flow->clear();
+  panel.flow_key = key;
+  panel.flow->set_width(width);
+  const Tokenizer* tokenizer = ui.app.data().model->has_tokenizer() ? &ui.app.data().model->tokenizer() : nullptr;
+  for (int64_t i = panel.flow->size(); i < count; ++i) {
+    const int32_t id = (*shown.ids)[static_cast<size_t>(i)];
+    panel.flow->append({id, (*shown.pieces)[static_cast<size_t>(i)], tokenizer && tokenizer->is_special(id)}, ui.text);
+  }
+  return *panel.flow;
+}
+
+/// The selected query's weights over the keys, exact.
+std::vector<float> query_weights(const RunSnapshot& run, const Selection& selection) {
+  const bool known = selection.layer && selection.head && selection.query && *selection.query < run.tokens() &&
+                     has_head(*run.architecture, selection);
+  if (!known) return {};
+  return compute_tile(run,
+                      {*selection.layer, *selection.head, *selection.query, *selection.query + 1, 0,
+                       *selection.query + 1, 1, Pooling::max},
+                      SerialFor())
+      .cells;
+}
+
+void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
+  const SlotData& data = ui.app.data();
+  const Shown shown = shown_tokens(data);
+  const double bar = 10;  // room for the scrollbar
+  const TokenFlow& flow = flow_of(ui, panel, shown, width - bar - 2 * tokens_margin);
+  const int64_t visible = std::max<int64_t>(1, tokens_lines(height));
+  const int64_t last = std::max<int64_t>(0, flow.lines() - visible);
+  const Selection& selection = ui.app.state.slot().selection;
+  const std::string place =
+      fmt::format("{} {} {} {} {}", panel.flow_key, shown.preview, selection.query.value_or(-1),
+                  selection.layer.value_or(-1), selection.head.value_or(-1));
+  // What was appended comes into sight, and so does a token selected elsewhere.
+  if (panel.seen_tokens != flow.size()) panel.first_line = flow.size() > shown.prompt_tokens ? last : 0;
+  if (panel.seen_place != place && selection.query && *selection.query < flow.size() && !shown.preview) {
+    const int64_t line = flow.line_of(*selection.query);
+    if (line < panel.first_line || line >= panel.first_line + visible) panel.first_line = line - visible / 2;
+  }
+  panel.seen_tokens = flow.size();
+  panel.seen_place = place;
+  panel.first_line = std::clamp<int64_t>(panel.first_line, 0, last);
+  const std::string key = fmt::format("{} {} {} {} {} {} {}", place, flow.size(), panel.first_line, width, height,
+                                      shown.prompt_tokens, selection.key.value_or(-1));
+  const CachedFigure& cached = ui.figure("tokens", key, [&] {
+    TokensData tokens_data;
+    tokens_data.flow = panel.flow;
+    tokens_data.prompt_tokens = shown.prompt_tokens;
+    tokens_data.facts.slot = ui.app.state.active;
+    tokens_data.facts.tokens = data.tokens();
+    if (!shown.preview && data.run) tokens_data.weights = query_weights(*data.run->snapshot, selection);
+    return tokens(tokens_data, TokensState{panel.first_line}, shown.preview ? Selection{} : selection,
+                  Layout{width - bar, height, ui.scale, ui.text});
+  });
+  const ImVec2 at = ImGui::GetCursorScreenPos();
+  const FigureInput input = show_figure(ui, cached, "tokens");
+  if (input.hovered && ImGui::GetIO().MouseWheel != 0) {
+    panel.first_line -= static_cast<int64_t>(std::lround(ImGui::GetIO().MouseWheel * 3));
+  }
+  if (input.hit) {
+    tooltip(ui, input.hit->tooltip, true);
+    ui.under_cursor = input.hit->tooltip;
+    long token = 0;
+    if (input.clicked && !shown.preview && std::sscanf(input.hit->id.c_str(), "tokens/%ld", &token) == 1) {
+      const bool as_key = ImGui::GetIO().KeyShift;
+      ui.send(fmt::format("select {}={}", as_key ? "key" : "query", token));
+    }
+  } else if (input.hovered) {
+    tooltip(ui, "Click a token to select its row, Shift-click to select it as key.\nClick beside them, or Ctrl+P, to "
+                "edit the prompt.");
+  }
+  if (input.clicked && !input.hit) ui.send("prompt");
+  if (last > 0) {
+    // A plain thumb: the chips scroll by whole lines.
+    ImDrawList& list = *ImGui::GetWindowDrawList();
+    const double total = static_cast<double>(flow.lines());
+    const double top = height * static_cast<double>(panel.first_line) / total;
+    const double thumb = std::max(16.0, height * static_cast<double>(visible) / total);
+    list.AddRectFilled(ImVec2(at.x + ui.px(width - 6), at.y + ui.px(std::min(top, height - thumb))),
+                       ImVec2(at.x + ui.px(width), at.y + ui.px(std::min(top + thumb, height))),
+                       ui.colour(ColourRole::line), ui.px(3));
+  }
+}
+
+void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {
+  if (panel.focus) ImGui::SetKeyboardFocusHere();
+  panel.focus = false;
+  const auto font = ui.font(TextRole::number);
+  ImGui::InputTextMultiline("##prompt", &panel.draft, ImVec2(ui.px(width), ui.px(height)),
+                            ImGuiInputTextFlags_WordWrap);
+  ui.regions.add_last_item("prompt/editor");
+  if (ImGui::IsItemActive()) panel.was_active = true;
+  if (ImGui::IsItemEdited()) ui.send("prompt " + quoted_word(panel.draft.empty() ? " " : panel.draft));
+  if (ImGui::IsItemDeactivated() && panel.was_active) panel.editing = panel.was_active = false;
+}
+
+void draw_settings(Ui& ui, double width) {
+  GenerationState wanted = ui.app.state.generation;
+  ImGui::SetNextItemWidth(ui.px(width * 0.5));
+  int count = static_cast<int>(wanted.count);
+  if (ImGui::InputInt("tokens", &count)) ui.send(fmt::format("sampling count={}", std::clamp(count, 1, 100000)));
+  ImGui::SetNextItemWidth(ui.px(width * 0.5));
+  auto temperature = static_cast<float>(wanted.temperature);
+  if (ImGui::SliderFloat("temperature", &temperature, 0, 2, "%.2f")) {
+    ui.send(fmt::format("sampling temperature={:.2f}", temperature));
+  }
+  explain(ui, "0 is greedy: always the likeliest token.");
+  ImGui::SetNextItemWidth(ui.px(width * 0.5));
+  int top_k = static_cast<int>(wanted.top_k);
+  if (ImGui::InputInt("top-k", &top_k)) ui.send(fmt::format("sampling top_k={}", std::max(0, top_k)));
+  explain(ui, "Draws from the k likeliest tokens; 0 is all.");
+  ImGui::SetNextItemWidth(ui.px(width * 0.5));
+  auto top_p = static_cast<float>(wanted.top_p);
+  if (ImGui::SliderFloat("top-p", &top_p, 0.05f, 1, "%.2f")) ui.send(fmt::format("sampling top_p={:.2f}", top_p));
+  explain(ui, "Draws from the smallest set of tokens that has this probability.");
+  ImGui::SetNextItemWidth(ui.px(width * 0.5));
+  int seed = static_cast<int>(wanted.seed);
+  if (ImGui::InputInt("seed", &seed)) ui.send(fmt::format("sampling seed={}", std::max(0, seed)));
+}
+
+std::string sampling_text(const GenerationState& wanted) {
+  std::string text = fmt::format("{} tokens, ", wanted.count);
+  if (wanted.temperature == 0) return text + "greedy";
+  text += fmt::format("temperature {:.2g}", wanted.temperature);
+  if (wanted.top_k > 0) text += fmt::format(", top-k {}", wanted.top_k);
+  if (wanted.top_p < 1) text += fmt::format(", top-p {:.2g}", wanted.top_p);
+  return text;
+}
+
+void draw_heading(Ui& ui, const Shown& shown, double width) {
+  {
+    const auto font = ui.font(TextRole::label);
+    ImGui::TextUnformatted("Prompt");
+  }
+  if (!shown.ids) return;
+  std::string count = fmt::format("{} tokens", format_count(shown.ids->size()));
+  if (shown.preview) count += ", not run yet";
+  const auto font = ui.font(TextRole::caption);
+  ImGui::SameLine(ui.px(width - ui.text.width(count, TextRole::caption)) + ImGui::GetStyle().WindowPadding.x);
+  ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(shown.preview ? ColourRole::warning : ColourRole::dim));
+  ImGui::TextUnformatted(count.c_str());
+  ImGui::PopStyleColor();
+}
+
+void draw_buttons(Ui& ui, PromptPanel& panel, double width) {
+  const double half = (width - 8) / 2;
+  const bool busy = ui.app.status().busy;
+  command_button(ui, "Run", "run", half, ButtonKind::primary);
+  ImGui::SameLine(0, ui.px(8));
+  command_button(ui, "Next token", "next", half);
+  command_button(ui, "Generate", "generate", half);
+  ImGui::SameLine(0, ui.px(8));
+  command_button(ui, busy ? "Cancel" : "Cancel##idle", "cancel", half);
+  const auto font = ui.font(TextRole::caption);
+  const std::string text = sampling_text(ui.app.state.generation);
+  if (ImGui::Selectable(text.c_str(), panel.settings)) panel.settings = !panel.settings;
+  ui.regions.add_last_item("sampling");
+  explain(ui, "How Generate chooses tokens; click to change it.");
+}
+
+}  // namespace
+
+void draw_prompt_panel(Ui& ui, PromptPanel& panel) {
+  const double width = ImGui::GetContentRegionAvail().x / ui.scale;
+  const SlotData& data = ui.app.data();
+  if (!data.model) return;
+  ImGui::Dummy(ImVec2(0, ui.px(4)));
+  const Shown shown = shown_tokens(data);
+  draw_heading(ui, shown, width);
+  const double settings = panel.settings ? 156 : 0;
+  const double room = ImGui::GetContentRegionAvail().y / ui.scale - 32 * 2 - 8 * 3 - 26 - settings;
+  const double height = std::max(72.0, std::floor(room));
+  if (panel.editing) {
+    draw_editor(ui, panel, width, height);
+  } else if (shown.ids && !shown.ids->empty()) {
+    draw_chips(ui, panel, width, height);
+  } else {
+    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
+    const ImVec2 at = ImGui::GetCursorPos();
+    ImGui::TextWrapped("%s", data.model->has_tokenizer()
+                                 ? "Click here to type a prompt, then Ctrl+Enter to run it."
+                                 : "This model has no tokenizer that HeadScope can use, so no text can be run.");
+    ImGui::PopStyleColor();
+    ImGui::SetCursorPos(at);
+    if (ImGui::InvisibleButton("prompt/edit", ImVec2(ui.px(width), ui.px(height)))) ui.send("prompt");
+    ui.regions.add_last_item("prompt/edit");
+  }
+  draw_buttons(ui, panel, width);
+  if (panel.settings) draw_settings(ui, width);
+}
+
+}  // namespace headscope::gui

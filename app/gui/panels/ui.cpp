@@ -1,0 +1,107 @@
+#include "app/gui/panels/ui.h"
+
+namespace headscope::gui {
+
+const CachedFigure& Ui::figure(const std::string& place, std::string key, const std::function<Figure()>& make) {
+  CachedFigure& cached = figures[place];
+  if (cached.version == 0 || cached.key != key) {
+    cached.figure = make();
+    cached.key = std::move(key);
+    ++cached.version;
+  }
+  return cached;
+}
+
+FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
+  const Figure& figure = cached.figure;
+  FigureInput input;
+  input.origin = ImGui::GetCursorScreenPos();
+  const ImVec2 size(std::max(1.0f, ui.px(figure.width)), std::max(1.0f, ui.px(figure.height)));
+  ImGui::SetNextItemAllowOverlap();
+  ImGui::InvisibleButton(place, size);
+  const bool active = ImGui::IsItemActive();
+  input.hovered = ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenBlockedByActiveItem) &&
+                  (active || !ImGui::IsAnyItemActive());
+  input.held = active;
+  const ImVec2 mouse = ImGui::GetMousePos();
+  input.mouse = {(mouse.x - input.origin.x) / ui.scale, (mouse.y - input.origin.y) / ui.scale};
+  if (input.hovered) input.hit = hit_at(figure, input.mouse, ui.text);
+  const ImVec2 dragged = ImGui::GetIO().MouseDragMaxDistanceAbs[0];
+  const float threshold = ImGui::GetIO().MouseDragThreshold;
+  input.clicked = ImGui::IsItemDeactivated() && input.hovered && dragged.x < threshold && dragged.y < threshold;
+  input.double_clicked = input.hovered && ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left);
+  ui.painter.paint(figure, place, cached.version, *ImGui::GetWindowDrawList(), input.origin, ui.scale, ui.theme);
+  ui.regions.add_figure(figure, input.origin, ui.scale);
+  return input;
+}
+
+/// The first line is the brightest.
+static void draw_lines(Ui& ui, std::string_view lines, bool numbers) {
+  const auto font = ui.font(numbers ? TextRole::number : TextRole::caption);
+  double opacity = 1;
+  ImGui::PushTextWrapPos(ui.px(420));
+  while (!lines.empty()) {
+    const size_t end = lines.find('\n');
+    const std::string_view line = lines.substr(0, end);
+    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::plate_text, opacity));
+    ImGui::TextUnformatted(line.data(), line.data() + line.size());
+    ImGui::PopStyleColor();
+    opacity = 0.78;
+    lines = end == std::string_view::npos ? std::string_view() : lines.substr(end + 1);
+  }
+  ImGui::PopTextWrapPos();
+}
+
+void tooltip(Ui& ui, std::string_view lines, bool numbers) {
+  if (lines.empty()) return;
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(10), ui.px(8)));
+  ImGui::PushStyleColor(ImGuiCol_PopupBg, ui.colour(ColourRole::plate, 0.96));
+  if (ImGui::BeginTooltip()) {
+    draw_lines(ui, lines, numbers);
+    ImGui::EndTooltip();
+  }
+  ImGui::PopStyleColor();
+  ImGui::PopStyleVar();
+}
+
+void explain(Ui& ui, std::string_view what, std::string_view shortcut) {
+  if (!ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenDisabled | ImGuiHoveredFlags_DelayShort)) return;
+  tooltip(ui, shortcut.empty() ? std::string(what) : fmt::format("{}\n{}", what, shortcut));
+}
+
+bool command_button(Ui& ui, const char* label, const std::string& line, double width, ButtonKind kind) {
+  const Command& command = find_command(parse_call(line).id);
+  const std::string reason = command.disabled(ui.app);
+  const ColourRole accented = accent(ui.app.state.active);
+  int colours = 0;
+  const auto push = [&](ImGuiCol target, ImU32 colour) {
+    ImGui::PushStyleColor(target, colour);
+    ++colours;
+  };
+  if (kind == ButtonKind::primary) {
+    push(ImGuiCol_Button, ui.colour(accented));
+    push(ImGuiCol_ButtonHovered, ui.colour(accented, 0.88));
+    push(ImGuiCol_ButtonActive, ui.colour(accented, 0.76));
+    push(ImGuiCol_Text, ui.colour(ColourRole::panel));
+  } else if (kind == ButtonKind::toggle_on) {
+    push(ImGuiCol_Button, ui.colour(accented, 0.22));
+    push(ImGuiCol_ButtonHovered, ui.colour(accented, 0.3));
+    push(ImGuiCol_Border, ui.colour(accented));
+  }
+  ImGui::BeginDisabled(!reason.empty());
+  const bool pressed = ImGui::Button(label, ImVec2(ui.px(width), ui.px(32)));
+  ImGui::EndDisabled();
+  ImGui::PopStyleColor(colours);
+  ui.regions.add_last_item(parse_call(line).id);
+  explain(ui, reason.empty() ? command.help : std::string_view(reason), command.shortcut);
+  if (pressed) ui.send(line);
+  return pressed;
+}
+
+void panel_background(Ui& ui) {
+  const ImVec2 min = ImGui::GetWindowPos(), size = ImGui::GetWindowSize();
+  ImGui::GetWindowDrawList()->AddRectFilled(min, ImVec2(min.x + size.x, min.y + size.y), ui.colour(ColourRole::panel),
+                                            ui.px(5));
+}
+
+}  // namespace headscope::gui

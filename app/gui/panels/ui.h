@@ -1,0 +1,79 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <imgui.h>
+
+#include "app/gui/app/app.h"
+#include "app/gui/app/commands.h"
+#include "app/gui/paint/fonts.h"
+#include "app/gui/paint/painter.h"
+#include "app/gui/panels/regions.h"
+
+namespace headscope::gui {
+
+/// A figure that is made again only when what it shows has changed.
+struct CachedFigure {
+  std::string key;
+  Figure figure;
+  uint64_t version = 0;
+};
+
+/// What every panel gets for one frame. Panels read the app, paint, and send command lines, which run after the frame;
+/// they change nothing but the view state that is theirs.
+struct Ui {
+  App& app;
+  const Fonts& fonts;
+  FigurePainter& painter;
+  const TextMeasurer& text;
+  Regions& regions;
+  std::map<std::string, CachedFigure, std::less<>>& figures;
+  std::vector<std::string>& sent;  ///< command lines, in order
+  double scale = 1;                ///< ImGui pixels a px
+  Theme theme = Theme::dark;
+  std::string under_cursor;  ///< text of what the mouse is over, for Ctrl+C
+  bool typing = false;       ///< a text field has the keyboard
+
+  void send(std::string line) { sent.push_back(std::move(line)); }
+  float px(double value) const { return static_cast<float>(value * scale); }
+  ImU32 colour(ColourRole role, double opacity = 1) const { return to_u32(Paint{role, opacity}, theme); }
+  ImVec4 vec(ColourRole role) const { return to_vec4(Paint{role}, theme); }
+  PushFont font(TextRole role) const { return PushFont(fonts, role, scale); }
+
+  /// The figure of `place`, made by `make` when `key` has changed.
+  const CachedFigure& figure(const std::string& place, std::string key, const std::function<Figure()>& make);
+};
+
+/// Mouse over a painted figure, in px of the figure.
+struct FigureInput {
+  ImVec2 origin;                   ///< of the figure, ImGui pixels
+  bool hovered = false;            ///< the mouse is over it and nothing lies above
+  Point mouse;                     ///< meaningful while hovered or held
+  const HitRegion* hit = nullptr;  ///< under the mouse
+  bool clicked = false;            ///< pressed and released here without a drag
+  bool double_clicked = false;
+  bool held = false;  ///< the button went down here and is still down
+};
+
+/// Paints a cached figure at ImGui's cursor, makes it an item that takes the mouse, registers its regions.
+FigureInput show_figure(Ui&, const CachedFigure&, const char* place);
+
+/// A tooltip like all others: lines parted by '\n', the first one brighter, in the monospace face when `numbers`.
+void tooltip(Ui&, std::string_view lines, bool numbers = false);
+
+/// A tooltip for the item drawn last: what it does and its shortcut.
+void explain(Ui&, std::string_view what, std::string_view shortcut = {});
+
+enum class ButtonKind { plain, primary, toggle_on };
+/// A button of the standard height that sends a command line; greyed with the reason as tooltip when it cannot be done.
+/// `width` in px, 0: as wide as the text.
+bool command_button(Ui&, const char* label, const std::string& line, double width = 0,
+                    ButtonKind kind = ButtonKind::plain);
+
+/// A rounded card in the panel's colour under the whole current window.
+void panel_background(Ui&);
+
+}  // namespace headscope::gui

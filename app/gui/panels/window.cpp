@@ -1,0 +1,311 @@
+#include "app/gui/panels/window.h"
+
+#include <imgui_internal.h>
+
+#include <cmath>
+#include <limits>
+
+#include "app/gui/paint/imgui_misuse.h"
+#include "core/base/text.h"
+#include "core/views/write.h"
+#include "kernels/kernels.h"
+
+namespace headscope::gui {
+namespace {
+
+constexpr double bar_height = 44, gap = 12;
+constexpr double left_width = 288, right_width = 304, bottom_height = 140;
+constexpr double narrow = 1400;  ///< px of width below which the head's panel lies over the middle
+
+constexpr ImGuiWindowFlags panel_flags = ImGuiWindowFlags_NoTitleBar | ImGuiWindowFlags_NoCollapse |
+                                         ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse |
+                                         ImGuiWindowFlags_NoMove;
+
+/// A docked panel as a card. `draw` is called inside.
+template <class Draw>
+void panel(Ui& ui, const char* name, double padding, const Draw& draw) {
+  ImGuiWindowClass calm;
+  calm.DockNodeFlagsOverrideSet = ImGuiDockNodeFlags{ImGuiDockNodeFlags_NoTabBar} | ImGuiDockNodeFlags_NoUndocking;
+  ImGui::SetNextWindowClass(&calm);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(padding), ui.px(padding)));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, IM_COL32(0, 0, 0, 0));
+  if (ImGui::Begin(name, nullptr, panel_flags)) {
+    panel_background(ui);
+    draw();
+  }
+  ImGui::End();
+  ImGui::PopStyleColor();
+  ImGui::PopStyleVar();
+}
+
+}  // namespace
+
+Window::Window(App& app, Platform& platform) : app_(app), platform_(platform), painter_(fonts_) {
+  platform_.on_drop = [this](const std::vector<std::string>& paths) {
+    try {
+      app_.drop(paths);
+    } catch (const Error& error) {
+      app_.show(app_.state.active, {"What was dropped could not be opened", error.what(), true, {}, {}});
+    }
+  };
+  if (!app_.state.docking.empty()) {
+    ImGui::LoadIniSettingsFromMemory(app_.state.docking.c_str(), app_.state.docking.size());
+  }
+}
+
+Window::~Window() { platform_.on_drop = {}; }
+
+double Window::scale() const { return platform_.content_scale() * app_.state.font_scale; }
+
+Rgb Window::background() const { return colour(ColourRole::window, app_.state.theme); }
+
+Ui Window::make_ui() {
+  return Ui{app_, fonts_, painter_, text_, regions_, figures_, sent_, scale(), app_.state.theme, {}, typing_};
+}
+
+/// The panels as the style has them; sizes come from the workspace when it has some.
+void Window::lay_out(ImGuiID dock) {
+  const bool known = ImGui::DockBuilderGetNode(dock) != nullptr && !relayout_;
+  relayout_ = false;
+  if (known) return;
+  const double s = scale();
+  const ImVec2 size(ImGui::GetMainViewport()->Size.x - static_cast<float>(2 * gap * s),
+                    ImGui::GetMainViewport()->Size.y - static_cast<float>((bar_height + 2 * gap) * s));
+  ImGui::DockBuilderRemoveNode(dock);
+  ImGui::DockBuilderAddNode(dock, ImGuiDockNodeFlags_DockSpace);
+  ImGui::DockBuilderSetNodeSize(dock, size);
+  const auto share = [](double part, float whole) { return std::clamp(static_cast<float>(part) / whole, 0.05f, 0.6f); };
+  ImGuiID rest = dock, left = 0, bottom = 0, right = 0;
+  left = ImGui::DockBuilderSplitNode(rest, ImGuiDir_Left, share(left_width * s, size.x), nullptr, &rest);
+  bottom = ImGui::DockBuilderSplitNode(rest, ImGuiDir_Down, share(bottom_height * s, size.y), nullptr, &rest);
+  right = ImGui::DockBuilderSplitNode(rest, ImGuiDir_Right,
+                                      share(right_width * s, size.x - static_cast<float>(left_width * s)), nullptr, &rest);
+  ImGui::DockBuilderDockWindow("Model", left);
+  ImGui::DockBuilderDockWindow("KV", bottom);
+  ImGui::DockBuilderDockWindow("Head", right);
+  ImGui::DockBuilderDockWindow("Centre", rest);
+  ImGui::DockBuilderFinish(dock);
+}
+
+void Window::draw_panels(Ui& ui) {
+  const ImVec2 screen = ImGui::GetMainViewport()->Size;
+  ImGui::SetNextWindowPos(ImVec2(0, 0));
+  ImGui::SetNextWindowSize(ImVec2(screen.x, ui.px(bar_height)));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), 0));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowMinSize, ImVec2(1, 1));
+  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding,
+                      ImVec2(ui.px(6), (ui.px(bar_height) - ImGui::GetFontSize()) / 2));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
+  ImGui::PushStyleColor(ImGuiCol_MenuBarBg, ui.colour(ColourRole::panel));
+  ImGui::Begin("##bar", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_MenuBar | ImGuiWindowFlags_NoMove |
+                   ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking |
+                   ImGuiWindowFlags_NoBringToFrontOnFocus);
+  draw_top_bar(ui);
+  ImGui::End();
+  ImGui::PopStyleColor(2);
+  ImGui::PopStyleVar(3);
+
+  ImGui::SetNextWindowPos(ImVec2(ui.px(gap), ui.px(bar_height + gap)));
+  ImGui::SetNextWindowSize(ImVec2(screen.x - ui.px(2 * gap), screen.y - ui.px(bar_height + 2 * gap)));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
+  ImGui::Begin("##ground", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoBackground |
+                   ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoNavFocus);
+  const ImGuiID dock = ImGui::GetID("dock");
+  lay_out(dock);
+  ImGui::PushStyleColor(ImGuiCol_Separator, ui.colour(ColourRole::window));
+  ImGui::DockSpace(dock, ImVec2(0, 0),
+                   ImGuiDockNodeFlags{ImGuiDockNodeFlags_PassthruCentralNode} | ImGuiDockNodeFlags_NoTabBar);
+  ImGui::PopStyleColor();
+  ImGui::End();
+  ImGui::PopStyleVar();
+
+  panel(ui, "Model", 16, [&] {
+    draw_model_panel(ui);
+    draw_prompt_panel(ui, prompt_);
+  });
+  panel(ui, "Centre", 0, [&] { draw_centre_panel(ui, centre_); });
+  panel(ui, "KV", 0, [&] {
+    const ImVec2 room = ImGui::GetContentRegionAvail();
+    draw_kv_view(ui, "strip", room.x / ui.scale, room.y / ui.scale);
+  });
+  const bool wide = screen.x >= ui.px(narrow) / static_cast<float>(app_.state.font_scale);
+  if (wide && app_.state.head_open) panel(ui, "Head", 16, [&] { draw_head_panel(ui); });
+  if (!wide) draw_head_overlay(ui);
+}
+
+void Window::draw_head_overlay(Ui& ui) {
+  if (!overlay_ || !app_.data().run || !app_.state.head_open) return;
+  const ImVec2 screen = ImGui::GetMainViewport()->Size;
+  const float width = ui.px(right_width), top = ui.px(bar_height + gap + 44);
+  const float height = std::min(ui.px(640), screen.y - top - ui.px(gap));
+  ImGui::SetNextWindowPos(ImVec2(screen.x - width - ui.px(2 * gap), top));
+  ImGui::SetNextWindowSize(ImVec2(width, height));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), ui.px(16)));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
+  ImGui::PushStyleColor(ImGuiCol_Border, ui.colour(ColourRole::line));
+  ImGui::Begin("##head", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoFocusOnAppearing);
+  draw_head_panel(ui);
+  ImGui::SetCursorPos(ImVec2(width - ui.px(34), ui.px(8)));
+  if (ImGui::Button("x", ImVec2(ui.px(26), ui.px(26)))) overlay_ = false;
+  ui.regions.add_last_item("head/close");
+  explain(ui, "Closes this panel.", "Esc");
+  ImGui::End();
+  ImGui::PopStyleColor(2);
+  ImGui::PopStyleVar();
+}
+
+void Window::draw_log(Ui& ui) {
+  if (!app_.state.log_open) return;
+  const ImVec2 screen = ImGui::GetMainViewport()->Size;
+  ImGui::SetNextWindowSize(ImVec2(ui.px(680), ui.px(280)), ImGuiCond_FirstUseEver);
+  ImGui::SetNextWindowPos(ImVec2(screen.x - ui.px(700), screen.y - ui.px(300)), ImGuiCond_FirstUseEver);
+  ImGui::Begin("Log", &app_.state.log_open, ImGuiWindowFlags_NoDocking);
+  std::string facts = fmt::format("HeadScope {}; {}; kernel {}", HEADSCOPE_VERSION, platform_.renderer(),
+                                  attention_kernels().back().name);
+  draw_log_panel(ui, facts);
+  ImGui::End();
+}
+
+void Window::draw_about(Ui& ui) {
+  if (!about_) return;
+  const ImVec2 screen = ImGui::GetMainViewport()->Size;
+  ImGui::SetNextWindowPos(ImVec2(screen.x / 2, screen.y / 3), ImGuiCond_Always, ImVec2(0.5f, 0.5f));
+  ImGui::Begin("About HeadScope", &about_,
+               ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_AlwaysAutoResize | ImGuiWindowFlags_NoDocking |
+                   ImGuiWindowFlags_NoSavedSettings);
+  ImGui::Text("HeadScope %s", HEADSCOPE_VERSION);
+  ImGui::Text("Kernel %s", std::string(attention_kernels().back().name).c_str());
+  ImGui::TextUnformatted(platform_.renderer().c_str());
+  ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
+  ImGui::TextUnformatted("It keeps queries, keys and one log-sum-exp a row, and recomputes any part\n"
+                         "of any attention map when it is looked at.");
+  ImGui::PopStyleColor();
+  ImGui::End();
+}
+
+/// What belongs to the other model is not shown beside this one.
+void Window::follow_slot() {
+  if (shown_slot_ == app_.state.active) return;
+  shown_slot_ = app_.state.active;
+  prompt_.editing = false;
+}
+
+void Window::frame() {
+  follow_slot();
+  const ColourRole own = accent(app_.state.active);
+  if (!styled_ || *styled_ != std::pair(app_.state.theme, scale()) || styled_accent_ != own) {
+    styled_ = {app_.state.theme, scale()};
+    styled_accent_ = own;
+    apply_style(app_.state.theme, scale(), own);
+    figures_.clear();
+  }
+  regions_.clear();
+  Ui ui = make_ui();
+  {
+    const auto font = ui.font(TextRole::text);
+    draw_panels(ui);
+    draw_log(ui);
+    draw_palette(ui, palette_);
+    draw_browser(ui, browser_);
+    draw_export_field(ui, export_);
+    draw_about(ui);
+  }
+  under_cursor_ = ui.under_cursor;
+  typing_ = ImGui::GetIO().WantTextInput;
+  take_shortcuts(ui);
+  if (ImGui::GetIO().WantSaveIniSettings) {
+    app_.state.docking = ImGui::SaveIniSettingsToMemory();
+    ImGui::GetIO().WantSaveIniSettings = false;
+  }
+  for (const std::string& line : std::exchange(sent_, {})) run(line);
+}
+
+void Window::run(const std::string& line) {
+  try {
+    const Selection before = app_.state.slot().selection;
+    run_command(app_, *this, line);
+    const Selection& now = app_.state.slot().selection;
+    if (before.layer != now.layer || before.head != now.head) overlay_ = true;
+  } catch (const Error& error) {
+    app_.log.error(line.substr(0, 200) + ": " + error.what());
+    app_.show(app_.state.active, {"This could not be done", error.what(), true, {}, {}});
+  }
+}
+
+std::optional<ImVec2> Window::find(std::string_view id) const {
+  long query = 0, key = 0;
+  if (std::sscanf(std::string(id).c_str(), "map/cell/%ld/%ld", &query, &key) == 2) {
+    return centre_.place_of(query, key);
+  }
+  return regions_.find(id, text_);
+}
+
+double Window::next_wake() const {
+  if (app_.status().busy) return 0.1;             // progress
+  if (ImGui::GetIO().WantTextInput) return 0.4;   // caret
+  if (GImGui->HoveredIdTimer > 0 && GImGui->HoveredIdTimer < 0.5f) return 0.1;  // a tooltip that waits
+  return std::numeric_limits<double>::infinity();
+}
+
+Json Window::summary() const {
+  Json json = gui::summary(app_);
+  json["palette"] = palette_.open;
+  json["browser"] = browser_.open;
+  json["editing"] = prompt_.editing;
+  json["overlay"] = overlay_;
+  const auto figure = figures_.find(app_.state.view);
+  json["sentence"] = figure == figures_.end() ? "" : figure->second.figure.sentence;
+  json["title"] = figure == figures_.end() ? "" : figure->second.figure.title;
+  json["under_cursor"] = under_cursor_;
+  json["imgui_misuse"] = imgui_misuse().first;
+  json["texture_bytes"] = painter_.texture_bytes();
+  json["tile_bytes"] = app_.tiles().bytes();
+  return json;
+}
+
+void Window::show_palette() {
+  palette_ = {};
+  palette_.open = palette_.opened_now = true;
+}
+
+void Window::show_browser(ModelSlot slot) { open_browser(browser_, slot, app_.state.folder); }
+
+void Window::edit_prompt() {
+  prompt_.editing = prompt_.focus = true;
+  prompt_.was_active = false;
+  prompt_.draft = app_.state.slot().prompt;
+}
+
+void Window::reset_layout() { relayout_ = true; }
+
+bool Window::step_back() {
+  for (bool* open : {&palette_.open, &browser_.open, &export_.open, &about_, &prompt_.editing, &overlay_}) {
+    if (std::exchange(*open, false)) return true;
+  }
+  return false;
+}
+
+void Window::copy(const std::string& text) {
+  if (!text.empty()) ImGui::SetClipboardText(text.c_str());
+}
+
+void Window::export_view(const std::string& path) {
+  const auto found = figures_.find(app_.state.view);
+  if (found == figures_.end()) fail("There is no view to export yet.");
+  write_figure(found->second.figure, path, app_.state.theme, std::clamp(scale(), 1.0, 4.0));
+  app_.log.info("wrote " + path);
+  app_.show(app_.state.active, {"Exported", path, false, {}, {}});
+}
+
+void Window::ask_export() {
+  export_ = {};
+  export_.open = export_.opened_now = true;
+  export_.path = fmt::format("headscope-{}.svg", app_.state.view);
+}
+
+}  // namespace headscope::gui

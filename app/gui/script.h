@@ -1,0 +1,96 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "app/gui/panels/window.h"
+#include "app/gui/platform/platform.h"
+
+namespace headscope::gui {
+
+/// Times of frames by section, for docs/measurements.
+class FrameTimes {
+ public:
+  /// Frames from now on belong to `name`.
+  void section(std::string name) { section_ = std::move(name); }
+  /// Milliseconds of building and of the whole frame; `at` in seconds since the start.
+  void add(double build_ms, double frame_ms, double at);
+  /// Something that is timed apart from frames ("first tile").
+  void note(const std::string& name, double value) { notes_[name] = value; }
+  Json json() const;
+
+ private:
+  struct Times {
+    std::vector<double> build, frame, at;
+  };
+  std::string section_ = "start";
+  std::map<std::string, Times> sections_;
+  std::map<std::string, double> notes_;
+};
+
+/// Plays a script, one line after the other, a step a frame. A line is a command, `# comment`, or one of:
+///   wait idle | wait FRAMES      until no job runs and nothing is queued; for so many frames
+///   until KEY OP VALUE           like expect, but waits (at most 60 s)
+///   expect KEY OP VALUE          on the state as JSON: slots.A.tokens == 60, error ~ words, OP of == != < <= > >= ~
+///   click ID | double_click ID | hover ID | drag ID dx dy | shift_drag ID dx dy | wheel ID NOTCHES
+///   key CHORD | type TEXT | paste TEXT | drop FILE... | resize WxH | shot FILE | pixel ID DX DY NAME
+///   measure NAME                 frames from here on are counted under this name
+///   time NAME COMMAND            runs a command and notes the milliseconds until `until` lines below it hold
+/// A failed line ends the script with a sentence that names it.
+class Script {
+ public:
+  /// Throws Error when the file cannot be read. Paths in it count from the current folder.
+  explicit Script(const std::filesystem::path&);
+  explicit Script(std::string_view text, std::string name = "script");
+
+  bool done() const { return next_ >= lines_.size() && inputs_.empty(); }
+  /// Feeds input and runs lines before a frame is built. Throws Error for a line that fails.
+  void step(App&, Window&, Platform&, FrameTimes&);
+  /// Must be called when a frame is done, so that shots show it.
+  void after_frame(Platform&);
+
+ private:
+  struct Line {
+    int number = 0;
+    std::string text;
+  };
+  /// What is fed to ImGui one frame after the other.
+  struct Input {
+    enum class Kind { move, press, release, wheel, key_down, key_up, text } kind;
+    ImVec2 at{};
+    float amount = 0;
+    ImGuiKeyChord chord = 0;
+    std::string text;
+  };
+
+  void parse(std::string_view text);
+  bool perform(const std::string& text, App&, Window&, Platform&, FrameTimes&);
+  bool perform_input(const CommandCall&, Window&);
+  void feed(const Input&);
+  ImVec2 place(Window&, const std::string& id) const;
+  void push_key(std::string_view chord);
+
+  std::string name_;
+  std::vector<Line> lines_;
+  size_t next_ = 0;
+  std::deque<Input> inputs_;
+  int64_t wait_frames_ = 0;
+  int settled_ = 0;  ///< frames in a row that were idle
+  std::optional<std::chrono::steady_clock::time_point> since_;  ///< when the waiting line began
+  std::optional<std::pair<std::string, std::chrono::steady_clock::time_point>> timed_;
+  std::string shot_;  ///< file to write after this frame
+};
+
+/// Whether `value` OP `wanted`; numbers compare as numbers, ~ looks for text.
+bool holds(const Json& value, std::string_view op, const std::string& wanted);
+/// The value at "slots.A.kv.used_bytes"; throws Error naming the part that is not there.
+const Json& value_at(const Json&, std::string_view key);
+
+}  // namespace headscope::gui
