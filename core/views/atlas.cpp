@@ -9,7 +9,6 @@
 #include "core/views/atlas_plan.h"
 #include "core/views/atlas_reading.h"
 #include "core/views/plot/legend.h"
-#include "core/views/plot/pool.h"
 #include "core/views/plot/ticks.h"
 #include "core/views/state_json.h"
 
@@ -24,8 +23,10 @@ constexpr double lane_width = 8;
 
 class AtlasPainter {
  public:
-  AtlasPainter(const AtlasData& data, const AtlasState& state, const Selection& selection, const Layout& layout)
+  AtlasPainter(const AtlasData& data, const AtlasState& state, const Selection& selection, const Layout& layout,
+               PooledGrids& grids)
       : data_(data),
+        grids_(grids),
         metric_(state.metric),
         selection_(selection),
         layout_(layout),
@@ -36,6 +37,8 @@ class AtlasPainter {
   Figure paint() {
     if (plan_.first_layer() < plan_.end_layer() && plan_.end_head(plan_.first_layer()) > plan_.first_head()) {
       find_scale();
+      figure_.primitives.reserve(256 +
+                                 4 * data_.layers.size() * static_cast<size_t>(plan_.end_head(plan_.first_layer())));
       const double bottom = paint_grid();
       paint_margin(bottom);
       paint_legend({body_.x, bottom + 16});
@@ -141,16 +144,18 @@ class AtlasPainter {
     } else if (head.map.empty()) {
       figure_.add(RectMark{box, Paint{ColourRole::raised}, {}}, std::move(hit));
     } else {
-      const int64_t factor = pool_factor(std::max(head.map.rows, head.map.cols), plan_.cell() * layout_.scale);
-      const int64_t tokens = data_.facts.tokens;
-      figure_.add(ImageMark{box, pooled(head.map, factor, Pooling::max, tokens, tokens, data_.bin), scale_},
-                  std::move(hit));
+      figure_.add(ImageMark{box, cells_of(head).grid, scale_}, std::move(hit));
     }
     if (!plan_.has_captions()) return;
     const std::string number = metric_number(value, metric_), full = fmt::format("{} {}", number, metric_unit(metric_));
     const bool fits = !metric_unit(metric_).empty() && layout_.text.width(full, TextRole::number_small) <= box.width;
     text({box.right(), box.bottom() + 13}, fits ? full : number, TextRole::number_small, {ColourRole::dim}, Anchor::end,
          box.width);
+  }
+
+  /// The head's map with no more cells than pixels.
+  const PooledGrids::Entry& cells_of(const AtlasHead& head) const {
+    return grids_.max(head.map, pool_factor(std::max(head.map.rows, head.map.cols), plan_.cell() * layout_.scale));
   }
 
   /// A line from each owner down to its readers, an arrow into the owner's row.
@@ -243,7 +248,11 @@ class AtlasPainter {
       for (const AtlasHead& head : l.heads) {
         const double value = metric_value(head, metric_);
         if (std::isfinite(value)) lo = std::min(lo, value), hi = std::max(hi, value);
-        invalid_ += plan_.shows_maps() ? count_invalid(head.map) : !std::isfinite(value);
+        if (!plan_.shows_maps()) {
+          invalid_ += !std::isfinite(value);
+        } else if (!head.map.empty()) {
+          invalid_ += cells_of(head).invalid;
+        }
       }
     }
     if (!(lo < hi)) lo = 0, hi = std::isfinite(hi) && hi > 0 ? hi : 1;
@@ -268,6 +277,7 @@ class AtlasPainter {
   }
 
   const AtlasData& data_;
+  PooledGrids& grids_;
   const HeadMetric metric_;
   const Selection& selection_;
   const Layout& layout_;
@@ -298,14 +308,19 @@ AtlasState atlas_state(const Json& json) {
   return state;
 }
 
-Figure atlas(const AtlasData& data, const AtlasState& state, const Selection& selection, const Layout& layout) {
+Figure atlas(const AtlasData& data, const AtlasState& state, const Selection& selection, const Layout& layout,
+             PooledGrids* kept) {
   if (data.layers.empty() || data.facts.tokens <= 0) {
     return empty_figure(std::string(atlas_title),
                         "Shows every head's attention map at once, grouped by the KV head it reads.", data.facts,
                         layout);
   }
   check_atlas(data);
-  return AtlasPainter(data, state, selection, layout).paint();
+  PooledGrids once;
+  PooledGrids& grids = kept != nullptr ? *kept : once;
+  Figure figure = AtlasPainter(data, state, selection, layout, grids).paint();
+  grids.sweep();
+  return figure;
 }
 
 }  // namespace headscope

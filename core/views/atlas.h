@@ -7,6 +7,7 @@
 #include "core/io/json.h"
 #include "core/views/figure.h"
 #include "core/views/plot/heading.h"
+#include "core/views/plot/pool.h"
 #include "core/views/selection.h"
 
 namespace headscope {
@@ -50,7 +51,8 @@ AtlasState atlas_state(const Json&);
 /// All heads: a row for each layer, query heads side by side above the KV head they read. Cells are 16 to 96 px, as
 /// large as fits; when not all fit at 16 px, as many whole layers and heads as do are shown from the state's position,
 /// and the figure says which. Below 24 px a cell is the metric's colour. Regions "atlas/<layer>/<head>".
+/// Whoever draws the same maps again and again keeps their pooled forms in `kept`, which is swept.
 /// Throws Error when the data contradicts itself.
-Figure atlas(const AtlasData&, const AtlasState&, const Selection&, const Layout&);
+Figure atlas(const AtlasData&, const AtlasState&, const Selection&, const Layout&, PooledGrids* kept = nullptr);
 
 }  // namespace headscope

@@ -97,14 +97,21 @@ void AtlasPlan::set_cell(double cell) {
   gap_ = cell < 32 ? 2 : 6;
   group_gap_ = cell < 32 ? 6 : 14;
   row_pitch_ = cell + (has_captions() ? 24 : gap_);
-  label_width_ = 0;
-  for (int64_t l = 0; l < layer_count(); ++l) {
-    label_width_ = std::max(label_width_, layout_.text.width(layer_label(l), TextRole::caption));
+  label_width_ = widest_label();
+  gutter_ = std::ceil((label_width_ + 12 + lane_width * static_cast<double>(lane_places_)) / 4) * 4;
+}
+
+/// Measured once for each form that the labels have.
+double AtlasPlan::widest_label() {
+  double& widest = widest_labels_[one_line_labels()];
+  for (int64_t l = 0; l < layer_count() && !labels_measured_[one_line_labels()]; ++l) {
+    widest = std::max(widest, layout_.text.width(layer_label(l), TextRole::caption));
     if (!one_line_labels() && reads_other(l)) {
-      label_width_ = std::max(label_width_, layout_.text.width(owner_label(l), TextRole::caption));
+      widest = std::max(widest, layout_.text.width(owner_label(l), TextRole::caption));
     }
   }
-  gutter_ = std::ceil((label_width_ + 12 + lane_width * static_cast<double>(lane_places_)) / 4) * 4;
+  labels_measured_[one_line_labels()] = true;
+  return widest;
 }
 
 std::string AtlasPlan::layer_label(int64_t layer) const {

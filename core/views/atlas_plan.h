@@ -63,6 +63,7 @@ class AtlasPlan {
   double grid_width(int64_t heads) const;
   double grid_height(int64_t layers) const;
   void find_lanes();
+  double widest_label();
   void set_cell(double cell);
   void settle_cell(double cell);
   void show_part(const AtlasState&, double width, double height);
@@ -73,6 +74,8 @@ class AtlasPlan {
   double cell_ = smallest_cell;
   double gap_ = 2, group_gap_ = 2, row_pitch_ = 0;
   double gutter_ = 0, label_width_ = 0;
+  double widest_labels_[2] = {0, 0};  ///< on two lines, on one
+  bool labels_measured_[2] = {false, false};
   int64_t first_layer_ = 0, layers_ = 0, first_head_ = 0, heads_ = 0;
   std::vector<Lane> lanes_;
   size_t lane_places_ = 0;

@@ -40,6 +40,7 @@ struct Grid {
 
   /// Takes rows * cols values. Throws Error when the count differs.
   static Grid of(int64_t rows, int64_t cols, std::vector<float> values);
+  const float* row_data(int64_t index) const { return values->data() + offset + index * row_stride; }
   float at(int64_t row, int64_t col) const { return (*values)[static_cast<size_t>(offset + row * row_stride + col)]; }
   bool empty() const { return rows <= 0 || cols <= 0 || !values; }
   /// The part of `rows` x `cols` cells from (row, col), sharing the values.

@@ -30,8 +30,12 @@ class FontFaces {
   FT_Library library() const { return library_; }
 
  private:
+  Glyph find_glyph(Font font, char32_t code_point) const;
+
   FT_Library library_ = nullptr;
   std::array<FT_Face, 4> faces_{};
+  mutable std::array<std::array<Glyph, 128>, 4>
+      ascii_{};  ///< found ones; most text is ASCII, and a look-up is too slow
   mutable std::map<std::pair<Font, char32_t>, Glyph> glyphs_;
 };
 

@@ -74,8 +74,17 @@ FontFaces::FontFaces() {
 FontFaces::~FontFaces() { FT_Done_FreeType(library_); }
 
 FontFaces::Glyph FontFaces::glyph(Font font, char32_t code_point) const {
+  if (code_point < 128) {
+    Glyph& known = ascii_[static_cast<size_t>(font)][code_point];
+    if (known.face == nullptr) known = find_glyph(font, code_point);
+    return known;
+  }
   const auto [entry, is_new] = glyphs_.try_emplace({font, code_point});
-  if (!is_new) return entry->second;
+  if (is_new) entry->second = find_glyph(font, code_point);
+  return entry->second;
+}
+
+FontFaces::Glyph FontFaces::find_glyph(Font font, char32_t code_point) const {
   FT_Face face = faces_[static_cast<size_t>(font)];
   FT_UInt index = FT_Get_Char_Index(face, code_point);
   if (index == 0) {
@@ -87,7 +96,7 @@ FontFaces::Glyph FontFaces::glyph(Font font, char32_t code_point) const {
   if (FT_Load_Glyph(face, index, FT_LOAD_NO_SCALE) == 0) {
     advance = static_cast<double>(face->glyph->advance.x) / face->units_per_EM;
   }
-  return entry->second = {face, index, advance};
+  return {face, index, advance};
 }
 
 TextMeasurer::TextMeasurer() : faces_(std::make_unique<FontFaces>()) {}
