@@ -86,13 +86,16 @@ ShownMap shown_map(const MapData& data, const MapState& state) {
 std::vector<MapCell> largest_cells(const ShownMap& window, size_t count) {
   std::vector<MapCell> best;
   const auto larger = [](const MapCell& a, const MapCell& b) { return a.weight > b.weight; };
+  float least = 0;  // of those that would be listed; most of a million cells end at this comparison
   for (int64_t r = 0; r < window.cells.rows; ++r) {
+    const float* row = window.cells.row_data(r);
     for (int64_t c = 0; c < window.cells.cols; ++c) {
-      const MapCell cell{window.row_begin + r * window.bin, window.key_begin + c * window.bin, window.cells.at(r, c)};
-      const bool trivial = cell.query == 0 && cell.key == 0;
-      if (trivial || !(cell.weight > 0) || (best.size() == count && cell.weight <= best.back().weight)) continue;
+      if (!(row[c] > least)) continue;
+      const MapCell cell{window.row_begin + r * window.bin, window.key_begin + c * window.bin, row[c]};
+      if (cell.query == 0 && cell.key == 0) continue;
       best.insert(std::upper_bound(best.begin(), best.end(), cell, larger), cell);
       if (best.size() > count) best.pop_back();
+      if (best.size() == count) least = best.back().weight;
     }
   }
   return best;

@@ -69,7 +69,7 @@ TEST(ThreadPool, EndsWithoutEverRunning) {
   for (int i = 0; i < 50; ++i) std::make_unique<ThreadPool>(3);
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // its shadow memory does not fit into the limit
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their shadow memory does not fit into the limit
 /// In a process that has no room for so many stacks; the alarm ends one that hangs.
 [[noreturn]] void start_too_many_threads() {
   const rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};
