@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "app/gui/platform/input.h"
 #include "app/gui/platform/platform.h"
 #include "app/gui/platform/renderer.h"
 #include "core/base/error.h"
@@ -107,7 +108,7 @@ class Headless : public Platform {
     ImGuiIO& io = ImGui::GetIO();
     io.DisplaySize = {static_cast<float>(width_), static_cast<float>(height_)};
     io.DeltaTime = std::max(1e-6f, static_cast<float>(seconds));
-    ImGui::NewFrame();
+    new_imgui_frame();
   }
 
   void end_frame(Rgb background) override {

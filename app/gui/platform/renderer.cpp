@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <imgui.h>
 #include <imgui_impl_opengl3.h>
-#include <imgui_internal.h>
 
 #include <algorithm>
 
@@ -88,7 +87,5 @@ OffscreenBuffer::~OffscreenBuffer() {
 }
 
 void OffscreenBuffer::bind() const { glBindFramebuffer(GL_FRAMEBUFFER, frame_); }
-
-bool has_queued_input() { return ImGui::GetCurrentContext()->InputEventsQueue.Size > 0; }
 
 }  // namespace headscope::gui

@@ -40,7 +40,4 @@ class OffscreenBuffer {
   unsigned int frame_ = 0, colour_ = 0;
 };
 
-/// Whether input waits in ImGui's queue: it hands out one press or release of a key a frame.
-bool has_queued_input();
-
 }  // namespace headscope::gui

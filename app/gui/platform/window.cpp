@@ -8,6 +8,7 @@
 #include <cmath>
 #include <utility>
 
+#include "app/gui/platform/input.h"
 #include "app/gui/platform/platform.h"
 #include "app/gui/platform/renderer.h"
 #include "core/base/error.h"
@@ -92,7 +93,7 @@ class Window : public Platform {
   void begin_frame(double) override {
     renderer_.begin_frame();
     ImGui_ImplGlfw_NewFrame();
-    ImGui::NewFrame();
+    new_imgui_frame();
   }
 
   void end_frame(Rgb background) override {
