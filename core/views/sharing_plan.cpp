@@ -184,9 +184,12 @@ void SharingPlan::place_heads(double width) {
     pitch_ = std::min(roomy, dots_width_ / most_units(0.5));
     between_ = pitch_ / 2;
   }
-  for (const Row& row : rows_) cut_heads_ |= shown_kv_heads(row.first) < kv_heads(row.first);
-  if (cut_heads_)
-    note_ += fmt::format("{}KV heads 0-{} shown", note_.empty() ? "" : ", ", shown_kv_heads(rows_.front().first) - 1);
+  for (const Row& row : rows_) {
+    const int64_t shown = shown_kv_heads(row.first), all = kv_heads(row.first);
+    if (shown == all) continue;
+    note_ += fmt::format("{}KV heads 0-{} of {} shown", note_.empty() ? "" : ", ", shown - 1, all);
+    break;
+  }
 }
 
 /// KV heads get 3 px at least, or the last ones are left out.

@@ -84,7 +84,7 @@ class SharingPlan {
   std::vector<Row> rows_;
   std::vector<Lane> lanes_;
   size_t lane_places_ = 0;
-  bool long_labels_ = true, cut_heads_ = false;
+  bool long_labels_ = true;
   double height_ = 0, rows_y_ = 0, row_pitch_ = 0, label_right_ = 0, dots_x_ = 0;
   double pitch_ = 0, between_ = 0;  ///< px a query head, and more between groups
   double dots_width_ = 0;

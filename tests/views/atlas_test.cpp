@@ -198,5 +198,33 @@ TEST(Atlas, ContradictionsAreRefused) {
   EXPECT_THAT(message_of([&] { atlas(data, {}, {}, layout(800, 600)); }), HasSubstr("does not come before"));
 }
 
+TEST(Atlas, KeptMapsGiveTheSameFigureAndAreNotPooledAgain) {
+  AtlasData data = sample::atlas_data({4, 12, 12, 60, 1});
+  const Layout small = layout(500, 500);
+  PooledGrids kept;
+  const auto grids = [&](PooledGrids* pool) {
+    std::vector<const std::vector<float>*> out;
+    for (const Primitive& p : atlas(data, {}, {}, small, pool).primitives) {
+      const auto* image = std::get_if<ImageMark>(&p.shape);
+      if (image != nullptr && p.hit) out.push_back(image->grid.values.get());
+    }
+    return out;
+  };
+  const auto first = grids(&kept), plain = grids(nullptr);
+  ASSERT_EQ(first.size(), 48u);
+  EXPECT_NE(first, plain) << "the maps must be pooled at this size for the test to say something";
+  EXPECT_EQ(grids(&kept), first);
+  EXPECT_EQ(kept.size(), 48u);
+  EXPECT_EQ(png_bytes(rasterise(atlas(data, {}, {}, small, &kept), Theme::dark)),
+            png_bytes(rasterise(atlas(data, {}, {}, small), Theme::dark)));
+  // A new map is pooled, and the one it replaces forgotten at once.
+  std::vector<float> changed(*data.layers[1].heads[2].map.values);
+  changed[59 * 60] = NAN;
+  data.layers[1].heads[2].map = Grid::of(60, 60, changed);
+  EXPECT_NE(grids(&kept), first);
+  EXPECT_EQ(kept.size(), 48u);
+  EXPECT_TRUE(has_text(atlas(data, {}, {}, layout(700, 500), &kept), "1 value is not a number"));
+}
+
 }  // namespace
 }  // namespace headscope

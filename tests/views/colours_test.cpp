@@ -48,15 +48,33 @@ TEST(Colours, TextAndAccentsStandOutOnEveryGround) {
       }
     }
     EXPECT_GE(contrast(colour(ColourRole::plate_text, theme), colour(ColourRole::plate, theme)), 4.5);
-    EXPECT_GE(contrast(colour(ColourRole::selection, theme), colour(ColourRole::panel, theme)), 4.5);
+    for (const ColourRole ground : {ColourRole::window, ColourRole::panel, ColourRole::raised}) {
+      EXPECT_GE(contrast(colour(ColourRole::selection, theme), colour(ground, theme)), 4.5);
+    }
   }
 }
 
+/// The style table: role, dark, light.
 TEST(Colours, RolesHaveTheTableValues) {
-  EXPECT_EQ(colour(ColourRole::panel, Theme::dark), (Rgb{0x1B, 0x1E, 0x24}));
-  EXPECT_EQ(colour(ColourRole::model_a, Theme::dark), (Rgb{0x4F, 0xC1, 0xB0}));
-  EXPECT_EQ(colour(ColourRole::model_b, Theme::light), (Rgb{0x9C, 0x4F, 0x05}));
-  EXPECT_EQ(colour(ColourRole::category_6, Theme::light), (Rgb{0x7A, 0x5A, 0x3A}));
+  struct Row {
+    ColourRole role;
+    uint32_t dark, light;
+  };
+  constexpr Row table[] = {{ColourRole::window, 0x14161A, 0xF3F4F7},     {ColourRole::panel, 0x1B1E24, 0xFFFFFF},
+                           {ColourRole::raised, 0x252A32, 0xECEFF4},     {ColourRole::line, 0x323842, 0xD3D8E0},
+                           {ColourRole::text, 0xE7EAF0, 0x1B1F27},       {ColourRole::dim, 0x9BA5B5, 0x586070},
+                           {ColourRole::model_a, 0x4FC1B0, 0x07756A},    {ColourRole::model_b, 0xF2A65A, 0x9C4F05},
+                           {ColourRole::warning, 0xE5C07B, 0x7F6100},    {ColourRole::error, 0xF07A82, 0xB3261E},
+                           {ColourRole::category_1, 0x6EA0FF, 0x2B5FD9}, {ColourRole::category_2, 0xB98CFF, 0x7A3FD0},
+                           {ColourRole::category_3, 0xFF7F9F, 0xC2255C}, {ColourRole::category_4, 0xB5D35A, 0x5F7A00},
+                           {ColourRole::category_5, 0x6CCBFF, 0x1273B8}, {ColourRole::category_6, 0xD8C3A5, 0x7A5A3A}};
+  const auto rgb = [](uint32_t c) {
+    return Rgb{static_cast<uint8_t>(c >> 16), static_cast<uint8_t>(c >> 8), static_cast<uint8_t>(c)};
+  };
+  for (const Row& row : table) {
+    EXPECT_EQ(colour(row.role, Theme::dark), rgb(row.dark)) << static_cast<int>(row.role);
+    EXPECT_EQ(colour(row.role, Theme::light), rgb(row.light)) << static_cast<int>(row.role);
+  }
 }
 
 TEST(Ramp, MeetsItsStops) {

@@ -110,6 +110,83 @@ TEST(Kv, DisagreementWithTheFormulaIsSaid) {
   EXPECT_NEAR(hit_box(figure, "kv/layer/2").height, 6 * hit_box(figure, "kv/layer/0").height, 1e-9);
 }
 
+TEST(Kv, LowFiguresAreStrips) {
+  const Figure strip = kv(small_kv(), {}, {}, layout(1000, 140));
+  for (const char* part : {"KV memory", "4,000 B used of 8,000 B allocated", "400 B per token = ...", "as MHA 8,000 B",
+                           "as MQA 500 B", "prompt 6", "generated 4"}) {
+    EXPECT_TRUE(has_text(strip, part)) << part;
+  }
+  EXPECT_FALSE(has_text(strip, "tiny"));
+  EXPECT_GT(hit_box(strip, "kv/layer/0").x, 16 + 240);
+  EXPECT_GT(hit_box(strip, "kv/layer/0").width, 400);
+  EXPECT_EQ(strip.table.rows, 2u);
+  EXPECT_TRUE(has_text(kv(small_kv(), {}, {}, layout(1000, 200)), "tiny"));  // the full form has a heading
+}
+
+TEST(Kv, AStripKeepsTheEquationWholeAndTheTitleLast) {
+  KvData data = sample::kv_data({});
+  for (const double height : {100.0, 120.0, 140.0}) {
+    const Figure strip = kv(data, {}, {}, layout(600, height));
+    std::string all;
+    for (const Primitive& p : strip.primitives) {
+      if (const auto* text = std::get_if<TextMark>(&p.shape)) all += text->text + ' ';
+    }
+    EXPECT_THAT(all, HasSubstr(data.equation + " ")) << height;
+    EXPECT_THAT(all, HasSubstr("as MHA")) << height;
+    EXPECT_EQ(all.find("\u2026"), std::string::npos) << height;
+    EXPECT_EQ(has_text(strip, "KV memory"), height > 100) << height;
+  }
+  data.layers[1].used += 256;
+  EXPECT_TRUE(has_text(kv(data, {}, {}, layout(600, 100)), "the formula says"));
+  EXPECT_THAT(find_hit(kv(data, {}, {}, layout(600, 100)), "kv/equation")->hit->tooltip, HasSubstr(data.equation));
+}
+
+size_t corners(const Figure& figure) {
+  size_t count = 0;
+  for (const Primitive& p : figure.primitives) {
+    if (const auto* area = std::get_if<PolygonMark>(&p.shape)) count += area->points.size();
+    if (const auto* line = std::get_if<PolylineMark>(&p.shape)) count += line->points.size();
+  }
+  return count;
+}
+
+TEST(Kv, LongRunsHaveFewCorners) {
+  for (const double height : {140.0, 800.0}) {
+    KvData data = sample::kv_data({32, 32, 8, 20000, 1});
+    for (uint64_t t = 0; t < 20000; ++t) data.allocated_history.push_back((t + 1) * 16384);
+    const Figure figure = kv(data, {}, {}, layout(1000, height));
+    EXPECT_LE(figure.primitives.size(), 200u);
+    EXPECT_LE(corners(figure), 33u * 6 + 2 * 1000);  // bands with a corner where the slope changes; the line, 2 a pixel
+  }
+}
+
+TEST(Kv, AreasEndWhereBarsWould) {
+  KvData data = sample::kv_data({2, 8, 4, 2000, 1});
+  data.layers[1].window = 500;
+  data.layers[1].used = 500 * data.layers[1].bytes_per_token;
+  const Figure figure = kv(data, {}, {}, layout(1000, 500));
+  const Box lower = hit_box(figure, "kv/layer/0"), upper = hit_box(figure, "kv/layer/1");
+  std::vector<PolygonMark> areas;
+  for (const Primitive& p : figure.primitives) {
+    if (const auto* area = std::get_if<PolygonMark>(&p.shape)) areas.push_back(*area);
+  }
+  ASSERT_EQ(areas.size(), 3u);  // the ground and two layers
+  const auto height_at = [&](const PolygonMark& area, double share) {
+    double most = -1;
+    for (size_t i = 0; i + 1 < area.points.size() / 2; ++i) {
+      const Point a = area.points[i], b = area.points[i + 1];
+      const double x = lower.x + share * lower.width;
+      if (a.x <= x && x <= b.x) most = std::lerp(a.y, b.y, (x - a.x) / (b.x - a.x));
+    }
+    return lower.bottom() - most;
+  };
+  for (const double share : {0.1, 0.25, 0.5, 0.75, 0.999}) {
+    EXPECT_NEAR(height_at(areas[1], share), share * lower.height, 1e-6) << share;
+    const double window = std::min(1.0, share * 4) * upper.height;
+    EXPECT_NEAR(height_at(areas[2], share), share * lower.height + window, 1e-6) << share;
+  }
+}
+
 TEST(Kv, ContradictionsAreRefused) {
   KvData data = small_kv();
   data.prompt_tokens = 11;

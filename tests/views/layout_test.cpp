@@ -15,8 +15,9 @@ namespace {
 struct Size {
   double width, height, scale;
 };
-constexpr Size sizes[] = {{640, 400, 1}, {640, 400, 2}, {1280, 800, 1}, {1280, 800, 2}, {1920, 1080, 1}, {1276, 140, 1},
-                          {300, 700, 1}, {240, 160, 1}, {120, 90, 1},   {16, 16, 1},    {2000, 40, 1},   {60, 2000, 1}};
+constexpr Size sizes[] = {{640, 400, 1},  {640, 400, 2}, {1280, 800, 1}, {1280, 800, 2}, {1920, 1080, 1},
+                          {1276, 140, 1}, {300, 700, 1}, {272, 600, 1},  {600, 100, 1},  {240, 160, 1},
+                          {120, 90, 1},   {16, 16, 1},   {2000, 40, 1},  {60, 2000, 1}};
 
 const std::vector<sample::Shape>& shapes() {
   static const std::vector<sample::Shape> list = [] {
@@ -121,6 +122,7 @@ TEST_P(RoomyLayouts, MapsAlwaysHaveTheirLegend) {
   };
   for (const sample::Shape& shape : shapes())
     EXPECT_TRUE(legend(atlas(quick_atlas(shape), {}, {}, layout()))) << name(shape);
+  EXPECT_TRUE(legend(head(sample::head_data(quick_atlas({}), {}, 2, 5), {}, {}, layout())));
   for (const int64_t tokens : {2, 60, 2048}) {
     EXPECT_TRUE(legend(map(sample::map_data({5, 8, 4, tokens, 1}, 2, 5), {}, {}, layout()))) << tokens;
   }
@@ -171,6 +173,50 @@ TEST_P(Layouts, Kv) {
   }
 }
 
+TEST_P(Layouts, Head) {
+  for (const sample::Shape& shape : shapes()) {
+    const AtlasData from = quick_atlas(shape);
+    HeadData data = sample::head_data(from, shape, shape.layers - 1, shape.q_heads / 2);
+    expect_good(head(data, {}, {0, 0, 0, 0}, layout()), "head " + name(shape));
+    data.numbers = {NAN, INFINITY, 1, 0, 0.5};
+    data.facts.badges = {"head 0:0 zeroed", "renormalised without the first 4 keys"};
+    for (NextToken& next : data.next) next.piece = sample::hard_pieces(1).front();
+    expect_good(head(data, {false, false}, {0, 0, shape.tokens, -1}, layout()), "head with NaN " + name(shape));
+    data.map = {};
+    data.next.clear();
+    data.others.reset();
+    expect_good(head(data, {}, {}, layout()), "head, loading " + name(shape));
+    data.layer = -1;
+    data.next = {{" big", 0.5}, {" dog", 0.25}};
+    expect_good(head(data, {}, {}, layout()), "no head " + name(shape));
+  }
+}
+
+TEST_P(Layouts, Sharing) {
+  for (const sample::Shape& shape : shapes()) {
+    const SharingData data = sample::sharing_data(shape);
+    expect_good(sharing(data, {0, 0, {}, {}}, layout()), "sharing " + name(shape));
+    expect_good(sharing(data, {shape.layers - 1, shape.q_heads - 1, {}, {}}, layout()), "sharing, last " + name(shape));
+  }
+  for (const sample::Shape& shape : {sample::Shape{61, 128, 1, 1, 1}, sample::Shape{61, 128, 128, 1, 1},
+                                     sample::Shape{1024, 4, 2, 1, 3}, sample::Shape{3, 4096, 4096, 1, 1}}) {
+    expect_good(sharing(sample::sharing_data(shape), {2, 3, {}, {}}, layout()), "sharing " + name(shape));
+  }
+}
+
+TEST_P(Layouts, Tokens) {
+  for (const int64_t count : {1, 2, 60, 20000}) {
+    for (const bool hard : {false, true}) {
+      const auto pieces = hard ? sample::hard_pieces(count) : sample::story(count);
+      TokensData data = sample::tokens_data(pieces, size().width - 2 * tokens_margin, measurer_);
+      const std::string what = fmt::format("{} tokens{}", count, hard ? ", hard pieces" : "");
+      expect_good(tokens(data, {}, {2, 5, 0, 1}, layout()), what);
+      data.weights.assign(static_cast<size_t>(count), NAN);
+      expect_good(tokens(data, {count / 3}, {2, 5, count / 2, 0}, layout()), what + ", scrolled");
+    }
+  }
+}
+
 TEST_P(Layouts, Empty) {
   AtlasData opened;
   opened.facts.model = std::string(300, 'm');
@@ -178,6 +224,8 @@ TEST_P(Layouts, Empty) {
   expect_good(atlas(opened, {}, {}, layout()), "atlas without a run");
   expect_good(map({}, {}, {}, layout()), "empty map");
   expect_good(kv({}, {}, {}, layout()), "empty kv");
+  expect_good(head({}, {}, {}, layout()), "empty head");
+  expect_good(tokens({}, {}, {}, layout()), "empty tokens");
 }
 
 TEST_P(Layouts, AllAreDrawn) {
@@ -189,6 +237,9 @@ TEST_P(Layouts, AllAreDrawn) {
   draw(atlas(quick_atlas({5, 8, 4, 60, 1}), {}, {2, 5, {}, {}}, layout()));
   draw(map(sample::map_data({}, 2, 5), {}, {}, layout()));
   draw(kv(sample::kv_data({}), {}, {}, layout()));
+  draw(head(sample::head_data(quick_atlas({}), {}, 2, 5), {}, {}, layout()));
+  draw(sharing(sample::sharing_data({}), {2, 5, {}, {}}, layout()));
+  draw(tokens(sample::tokens_data(sample::story(60), size().width - 2 * tokens_margin, measurer_), {}, {}, layout()));
 }
 
 std::string size_name(const testing::TestParamInfo<size_t>& test) {
