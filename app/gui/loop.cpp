@@ -63,7 +63,8 @@ class Loop {
       // No faster than a screen; what runs on the other lanes can use the time. A script off-screen need not wait for
       // nothing.
       const double left = shortest_frame_s - seconds(last_frame_, Clock::now());
-      if (left > 0 && (!options_.headless || !app_.idle())) std::this_thread::sleep_for(std::chrono::duration<double>(left));
+      if (left > 0 && (!options_.headless || !app_.idle()))
+        std::this_thread::sleep_for(std::chrono::duration<double>(left));
       if (platform_.wait(0)) due_ = frames_after_event;
       return;
     }
@@ -91,8 +92,9 @@ class Loop {
     last_frame_ = begin;
     --due_;
     const double next = window_.next_wake();
-    wake_at_ = std::isinf(next) ? Clock::time_point::max()
-                                : end + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(next));
+    wake_at_ = std::isinf(next)
+                   ? Clock::time_point::max()
+                   : end + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(next));
   }
 
   std::string title() const {

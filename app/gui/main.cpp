@@ -78,8 +78,8 @@ std::pair<int, int> parse_size(const std::string& text) {
   int width = 0, height = 0, used = 0;
   if (std::sscanf(text.c_str(), "%dx%d%n", &width, &height, &used) != 2 || static_cast<size_t>(used) != text.size() ||
       width < 320 || height < 240 || width > 16384 || height > 16384) {
-    throw UsageError(fmt::format("--size {} must be WIDTHxHEIGHT from 320x240 to 16384x16384, as in 1280x800",
-                                 quoted(text)));
+    throw UsageError(
+        fmt::format("--size {} must be WIDTHxHEIGHT from 320x240 to 16384x16384, as in 1280x800", quoted(text)));
   }
   return {width, height};
 }
@@ -115,8 +115,8 @@ void open_window_and_run(Options& options, const SignalWatch& signals, SignalWat
   const LoadedWorkspace loaded = load_workspace(options.workspace);
 
   const ImguiContext imgui;
-  const auto platform = options.loop.headless ? open_headless(width, height, options.scale)
-                                              : open_window({"HeadScope", width, height});
+  const auto platform =
+      options.loop.headless ? open_headless(width, height, options.scale) : open_window({"HeadScope", width, height});
   watch.watch(platform.get());
   App app({options.threads, !options.no_run, [&platform] { platform->wake(); }});
   on_imgui_misuse([&app](const std::string& what) { app.log.error("window: " + what); });
@@ -155,7 +155,8 @@ void add_options(CLI::App& cli, Options& options) {
       ->excludes(options.prompt_option);
   cli.add_option("--cut", options.cut, "Run the first so many tokens of the prompt")->check(CLI::PositiveNumber);
   cli.add_flag("--no-run", options.no_run, "Open models without running the prompt");
-  cli.add_option("--threads", options.threads, "Threads; 0 takes as many as the machine has")->check(CLI::Range(0, 1024));
+  cli.add_option("--threads", options.threads, "Threads; 0 takes as many as the machine has")
+      ->check(CLI::Range(0, 1024));
   cli.add_option("--frame-times", options.loop.frame_times, "Write the times of frames as JSON at the end");
   cli.footer("Example: headscope-gui models/gpt2 --prompt \"The cat sat\"");
 }

@@ -283,13 +283,27 @@ void Script::feed(const Input& input) {
     if (plain != ImGuiKey_None) io.AddKeyEvent(plain, down);
   };
   switch (input.kind) {
-    case Input::Kind::move: io.AddMousePosEvent(input.at.x, input.at.y); break;
-    case Input::Kind::press: io.AddMouseButtonEvent(0, true); break;
-    case Input::Kind::release: io.AddMouseButtonEvent(0, false); break;
-    case Input::Kind::wheel: io.AddMouseWheelEvent(0, input.amount); break;
-    case Input::Kind::key_down: key(true); break;
-    case Input::Kind::key_up: key(false); break;
-    case Input::Kind::text: io.AddInputCharactersUTF8(input.text.c_str()); break;
+    case Input::Kind::move:
+      io.AddMousePosEvent(input.at.x, input.at.y);
+      break;
+    case Input::Kind::press:
+      io.AddMouseButtonEvent(0, true);
+      break;
+    case Input::Kind::release:
+      io.AddMouseButtonEvent(0, false);
+      break;
+    case Input::Kind::wheel:
+      io.AddMouseWheelEvent(0, input.amount);
+      break;
+    case Input::Kind::key_down:
+      key(true);
+      break;
+    case Input::Kind::key_up:
+      key(false);
+      break;
+    case Input::Kind::text:
+      io.AddInputCharactersUTF8(input.text.c_str());
+      break;
   }
 }
 

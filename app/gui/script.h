@@ -82,7 +82,7 @@ class Script {
   size_t next_ = 0;
   std::deque<Input> inputs_;
   int64_t wait_frames_ = 0;
-  int settled_ = 0;  ///< frames in a row that were idle
+  int settled_ = 0;                                             ///< frames in a row that were idle
   std::optional<std::chrono::steady_clock::time_point> since_;  ///< when the waiting line began
   std::optional<std::pair<std::string, std::chrono::steady_clock::time_point>> timed_;
   std::string shot_;  ///< file to write after this frame

@@ -176,9 +176,7 @@ void App::run(ModelSlot slot) {
 void App::generate(ModelSlot slot, int64_t count) {
   if (!data(slot).model) fail("There is no model in slot {}: open one first.", slot_name(slot));
   const GenerationState& wanted = state.generation;
-  engine_.generate(slot, {count,
-                          {wanted.temperature, wanted.top_k, wanted.top_p, wanted.seed},
-                          wanted.ignore_eos});
+  engine_.generate(slot, {count, {wanted.temperature, wanted.top_k, wanted.top_p, wanted.seed}, wanted.ignore_eos});
 }
 
 void App::cancel() { engine_.cancel(); }

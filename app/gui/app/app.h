@@ -25,8 +25,8 @@ struct Plate {
 
 /// What is there for one slot: the data that views are made from. Immutable parts, replaced as they arrive.
 struct SlotData {
-  std::shared_ptr<const Model> model;  ///< null: none is open
-  std::shared_ptr<const RunView> run;  ///< null: nothing has been run
+  std::shared_ptr<const Model> model;    ///< null: none is open
+  std::shared_ptr<const RunView> run;    ///< null: nothing has been run
   std::optional<PromptEncoded> preview;  ///< tokens of the prompt as it is typed, while it differs from what was run
   std::vector<Plate> plates;
   std::string opening;  ///< path of the model being opened, or empty

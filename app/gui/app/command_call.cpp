@@ -9,9 +9,12 @@ namespace {
 
 char unescaped(char c) {
   switch (c) {
-    case 'n': return '\n';
-    case 't': return '\t';
-    default: return c;
+    case 'n':
+      return '\n';
+    case 't':
+      return '\t';
+    default:
+      return c;
   }
 }
 

@@ -61,9 +61,7 @@ class ViewMaker {
 };
 
 Engine::Engine(int threads, std::function<void()> wake)
-    : wake_(std::move(wake)),
-      text_lane_("text"),
-      lane_("run", [threads] {
+    : wake_(std::move(wake)), text_lane_("text"), lane_("run", [threads] {
         lower_priority();
         use_threads(threads);
       }) {}
@@ -114,9 +112,8 @@ void Engine::set_status(ModelSlot slot, std::string_view stage, double fraction)
 void Engine::submit(ModelSlot slot, const std::string& verb, const std::string& failure,
                     std::function<void(const Progress&)> work) {
   lane_.submit(key_of(slot, verb), [this, slot, verb, failure, work = std::move(work)](std::stop_token stop) {
-    const Progress progress{stop, [this, slot](std::string_view stage, double fraction) {
-                              set_status(slot, stage, fraction);
-                            }};
+    const Progress progress{
+        stop, [this, slot](std::string_view stage, double fraction) { set_status(slot, stage, fraction); }};
     set_status(slot, verb, 0);
     try {
       work(progress);
@@ -146,9 +143,8 @@ void Engine::open(ModelSlot slot, std::string path) {
 
 void Engine::close(ModelSlot slot) {
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
-  submit(slot, "closing", "The model could not be closed", [this, slot](const Progress&) {
-    slots_[static_cast<size_t>(slot)] = {};
-  });
+  submit(slot, "closing", "The model could not be closed",
+         [this, slot](const Progress&) { slots_[static_cast<size_t>(slot)] = {}; });
 }
 
 void Engine::run(ModelSlot slot, RunRequest request) {
@@ -201,10 +197,10 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
   const auto total = static_cast<double>(ids.size());
   for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
     const auto part = std::span(ids).subspan(begin, std::min<size_t>(chunk_tokens, ids.size() - begin));
-    const Progress inner{progress.stop, [&](std::string_view stage, double fraction) {
-                           progress.report(stage, (static_cast<double>(begin) +
-                                                   fraction * static_cast<double>(part.size())) / total);
-                         }};
+    const Progress inner{
+        progress.stop, [&](std::string_view stage, double fraction) {
+          progress.report(stage, (static_cast<double>(begin) + fraction * static_cast<double>(part.size())) / total);
+        }};
     here.run->extend(part, inner);
     if (begin + part.size() == ids.size()) here.run->end_prompt();
     publish(slot);

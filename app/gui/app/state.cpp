@@ -78,8 +78,9 @@ SlotState slot_of(const Json& json) {
 }
 
 Json to_json(const GenerationState& generation) {
-  return {{"count", generation.count}, {"temperature", generation.temperature}, {"top_k", generation.top_k},
-          {"top_p", generation.top_p}, {"seed", generation.seed},               {"ignore_eos", generation.ignore_eos}};
+  return {{"count", generation.count}, {"temperature", generation.temperature},
+          {"top_k", generation.top_k}, {"top_p", generation.top_p},
+          {"seed", generation.seed},   {"ignore_eos", generation.ignore_eos}};
 }
 
 GenerationState generation_of(const Json& json) {

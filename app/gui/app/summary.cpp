@@ -49,8 +49,8 @@ Json selection_summary(const App& app, ModelSlot slot) {
             {"score", nullptr}};
   const SlotData& data = app.data(slot);
   if (data.run && selection.layer && selection.head && selection.query && selection.key) {
-    const ScoredWeight cell = score_and_weight(*data.run->snapshot, *selection.layer, *selection.head,
-                                               *selection.query, *selection.key);
+    const ScoredWeight cell =
+        score_and_weight(*data.run->snapshot, *selection.layer, *selection.head, *selection.query, *selection.key);
     json["weight"] = cell.weight;
     json["score"] = cell.score;
   }

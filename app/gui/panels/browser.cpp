@@ -76,8 +76,8 @@ void draw_entry(Ui& ui, Browser& browser, const Browser::Entry& entry, int index
   const float small = ui.fonts.size(TextRole::caption, ui.scale);
   const double mark = ui.text.width("model", TextRole::caption);
   list.AddText(ui.fonts.font(TextRole::caption), small,
-               ImVec2(at.x + width - ui.px(mark + 10), at.y + (ui.px(26) - small) / 2),
-               ui.colour(accent(browser.slot)), "model");
+               ImVec2(at.x + width - ui.px(mark + 10), at.y + (ui.px(26) - small) / 2), ui.colour(accent(browser.slot)),
+               "model");
 }
 
 void draw_path_field(Ui& ui, Browser& browser) {
@@ -108,51 +108,40 @@ void open_browser(Browser& browser, ModelSlot slot, const std::string& folder) {
   go_to(browser, start);
 }
 
-void draw_browser(Ui& ui, Browser& browser) {
-  if (!browser.open) return;
-  const ImVec2 screen = ImGui::GetMainViewport()->Size;
-  const ImVec2 size(std::min(ui.px(640), screen.x - ui.px(32)), std::min(ui.px(480), screen.y - ui.px(80)));
-  ImGui::SetNextWindowPos(ImVec2((screen.x - size.x) / 2, ui.px(64)));
-  ImGui::SetNextWindowSize(size);
-  if (browser.opened_now) ImGui::SetNextWindowFocus();
-  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
-  ImGui::Begin("##browser", nullptr,
-               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
-                   ImGuiWindowFlags_NoDocking);
+static void draw_inside(Ui& ui, Browser& browser) {
   {
     const auto font = ui.font(TextRole::label);
     ImGui::Text("Open a model in slot %s", std::string(slot_name(browser.slot)).c_str());
   }
   draw_path_field(ui, browser);
-  const float buttons = ui.px(32 + 12);
-  ImGui::BeginChild("##entries", ImVec2(0, -buttons));
+  ImGui::BeginChild("##entries", ImVec2(0, -ui.px(32 + 12)));
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, 0));
   if (!browser.problem.empty() || browser.entries.empty()) {
     ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(browser.problem.empty() ? ColourRole::dim : ColourRole::error));
-    ImGui::TextWrapped("%s", browser.problem.empty() ? "No folders and no .h5 files are here." : browser.problem.c_str());
+    ImGui::TextWrapped("%s",
+                       browser.problem.empty() ? "No folders and no .h5 files are here." : browser.problem.c_str());
     ImGui::PopStyleColor();
   }
   for (size_t i = 0; i < browser.entries.size(); ++i) {
-    const Browser::Entry entry = browser.entries[i];  // the list may change while it is drawn
+    const Browser::Entry entry = browser.entries[i];  // the list changes when a folder is entered
     draw_entry(ui, browser, entry, static_cast<int>(i));
-    if (i >= browser.entries.size()) break;
   }
+  ImGui::PopStyleVar();
   ImGui::EndChild();
   const bool has_choice = browser.chosen >= 0 && browser.chosen < static_cast<int>(browser.entries.size());
   ImGui::BeginDisabled(!has_choice);
   if (ImGui::Button("Open", ImVec2(ui.px(120), ui.px(32))) && has_choice) {
-    const auto& entry = browser.entries[static_cast<size_t>(browser.chosen)];
-    take(ui, browser, browser.folder / entry.name, true);
+    take(ui, browser, browser.folder / browser.entries[static_cast<size_t>(browser.chosen)].name, true);
   }
   ui.regions.add_last_item("browser/open");
   ImGui::EndDisabled();
   ImGui::SameLine();
   if (ImGui::Button("Cancel", ImVec2(ui.px(120), ui.px(32)))) browser.open = false;
   ui.regions.add_last_item("browser/cancel");
-  const bool away = !browser.opened_now && !ImGui::IsWindowFocused(ImGuiFocusedFlags_RootAndChildWindows);
-  ImGui::End();
-  ImGui::PopStyleColor();
-  if (away) browser.open = false;
-  browser.opened_now = false;
+}
+
+void draw_browser(Ui& ui, Browser& browser) {
+  floating_window(ui, "##browser", 640, 480, browser.open, browser.opened_now, [&] { draw_inside(ui, browser); });
 }
 
 }  // namespace headscope::gui

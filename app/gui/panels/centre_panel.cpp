@@ -63,7 +63,8 @@ void draw_metric_choice(Ui& ui, double right) {
     ImDrawList& list = *ImGui::GetWindowDrawList();
     const ImVec2 end(at.x + size.x, at.y + size.y);
     const ColourRole own = accent(ui.app.state.active);
-    list.AddRectFilled(at, end, chosen ? ui.colour(own, 0.2) : ui.colour(ColourRole::raised, ImGui::IsItemHovered() ? 1 : 0.6),
+    list.AddRectFilled(at, end,
+                       chosen ? ui.colour(own, 0.2) : ui.colour(ColourRole::raised, ImGui::IsItemHovered() ? 1 : 0.6),
                        ui.px(4));
     if (chosen) list.AddRect(at, end, ui.colour(own), ui.px(4), ui.px(1));
     const float height = ui.fonts.size(TextRole::caption, ui.scale);

@@ -5,17 +5,24 @@
 
 namespace headscope::gui {
 
-void draw_export_field(Ui& ui, ExportField& field) {
-  if (!field.open) return;
-  const ImVec2 screen = ImGui::GetMainViewport()->Size;
-  const float width = std::min(ui.px(520), screen.x - ui.px(32));
-  ImGui::SetNextWindowPos(ImVec2((screen.x - width) / 2, ui.px(96)));
-  ImGui::SetNextWindowSize(ImVec2(width, 0));
-  if (field.opened_now) ImGui::SetNextWindowFocus();
-  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
-  ImGui::Begin("##export", nullptr,
-               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
-                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_AlwaysAutoResize);
+/// Sends the export, or says what stands against it.
+static void try_export(Ui& ui, ExportField& field) {
+  std::error_code ignored;
+  try {
+    check_figure_path(field.path);
+    if (std::filesystem::exists(field.path, ignored) && !field.confirm) {
+      field.confirm = true;
+      field.problem = "This file is there already. Overwrite it?";
+      return;
+    }
+    ui.send("export " + quoted_word(field.path));
+    field.open = false;
+  } catch (const Error& error) {
+    field.problem = error.what();
+  }
+}
+
+static void draw_inside(Ui& ui, ExportField& field) {
   {
     const auto font = ui.font(TextRole::label);
     ImGui::TextUnformatted("Export this view");
@@ -36,27 +43,13 @@ void draw_export_field(Ui& ui, ExportField& field) {
   go |= ImGui::Button(field.confirm ? "Overwrite" : "Export", ImVec2(ui.px(120), ui.px(32)));
   ui.regions.add_last_item("export/go");
   ImGui::SameLine();
-  bool close = ImGui::Button("Cancel", ImVec2(ui.px(120), ui.px(32)));
-  const bool away = !field.opened_now && !ImGui::IsWindowFocused(ImGuiFocusedFlags_RootAndChildWindows);
-  ImGui::End();
-  ImGui::PopStyleColor();
-  field.opened_now = false;
-  if (go) {
-    std::error_code ignored;
-    try {
-      check_figure_path(field.path);
-      if (std::filesystem::exists(field.path, ignored) && !field.confirm) {
-        field.confirm = true;
-        field.problem = "This file is there already. Overwrite it?";
-      } else {
-        ui.send("export " + quoted_word(field.path));
-        close = true;
-      }
-    } catch (const Error& error) {
-      field.problem = error.what();
-    }
-  }
-  if (close || away) field.open = false;
+  if (ImGui::Button("Cancel", ImVec2(ui.px(120), ui.px(32)))) field.open = false;
+  if (go) try_export(ui, field);
+}
+
+void draw_export_field(Ui& ui, ExportField& field) {
+  floating_window(ui, "##export", 520, field.problem.empty() ? 164 : 208, field.open, field.opened_now,
+                  [&] { draw_inside(ui, field); });
 }
 
 }  // namespace headscope::gui

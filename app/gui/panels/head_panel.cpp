@@ -40,8 +40,7 @@ void draw_head_panel(Ui& ui) {
   const std::string key =
       fmt::format("{} {} {} {} {} {} {} {} {}", static_cast<const void*>(data.run.get()),
                   static_cast<const void*>(data.model.get()), selection.layer.value_or(-1), selection.head.value_or(-1),
-                  selection.query.value_or(-1), selection.key.value_or(-1), width, height,
-                  ui.app.state.map.log_colour);
+                  selection.query.value_or(-1), selection.key.value_or(-1), width, height, ui.app.state.map.log_colour);
   const CachedFigure& cached = ui.figure("head", key, [&] {
     HeadState state;
     state.log_colour = ui.app.state.map.log_colour;

@@ -48,9 +48,9 @@ std::string cell_text(const Ui& ui, const RunSnapshot& run, const Selection& hea
     return fmt::format("key {} comes after query {}\na causal model cannot look ahead", cell.key, cell.query);
   }
   const ScoredWeight exact = score_and_weight(run, *head.layer, *head.head, cell.query, cell.key);
-  std::string text = fmt::format("\u201C{}\u201D looks at \u201C{}\u201D\nweight {}   score {:.2f}\nquery {} of {}, key {}",
-                                 name(cell.query), name(cell.key), weight_text(exact.weight), exact.score, cell.query,
-                                 run.tokens(), cell.key);
+  std::string text = fmt::format(
+      "\u201C{}\u201D looks at \u201C{}\u201D\nweight {}   score {:.2f}\nquery {} of {}, key {}", name(cell.query),
+      name(cell.key), weight_text(exact.weight), exact.score, cell.query, run.tokens(), cell.key);
   if (cell.bin > 1) {
     text += fmt::format("\nthis cell: {} x {} tokens, largest weight {}", cell.bin, cell.bin,
                         weight_text(static_cast<double>(cell.largest)));
@@ -63,8 +63,8 @@ void zoom_at(MapState& state, const MapCellAt& at, double notches, int64_t token
   const auto zoom = [&](int64_t& begin, int64_t& end, double anchor) {
     const double length = static_cast<double>(end - begin);
     const double share = (anchor - static_cast<double>(begin)) / length;
-    double wanted = std::clamp(length * factor, static_cast<double>(std::min(fewest_tokens, tokens)),
-                               static_cast<double>(tokens));
+    double wanted =
+        std::clamp(length * factor, static_cast<double>(std::min(fewest_tokens, tokens)), static_cast<double>(tokens));
     if (std::lround(wanted) == end - begin && factor != 1) wanted = length + (factor < 1 ? -1 : 1);
     std::tie(begin, end) = within(anchor - share * wanted, wanted, tokens);
   };
@@ -96,16 +96,15 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
     });
   }
   const MapState state = whole_window(app.state.map, data.tokens());
-  const MapWindow window{*selection.layer, *selection.head, state.row_begin, state.row_end, state.key_begin,
-                         state.key_end};
+  const MapWindow window{*selection.layer, *selection.head, state.row_begin,
+                         state.row_end,    state.key_begin, state.key_end};
   const auto pixels = std::max<int64_t>(64, std::lround(std::min(width, height) * ui.scale));
   const MapRegion region = map_region(window, data.tokens(), pixels);
   const ComposedMap composed = app.tiles().region(data.run->snapshot, data.run->id, region);
-  const std::string key =
-      fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", data.run->id, data.tokens(), composed.version,
-                  *selection.layer, *selection.head, state.row_begin, state.row_end, state.key_begin, state.key_end,
-                  selection.query.value_or(-1), selection.key.value_or(-1), fmt::format("{}x{}", width, height),
-                  state.log_colour);
+  const std::string key = fmt::format(
+      "{} {} {} {} {} {} {} {} {} {} {} {} {}", data.run->id, data.tokens(), composed.version, *selection.layer,
+      *selection.head, state.row_begin, state.row_end, state.key_begin, state.key_end, selection.query.value_or(-1),
+      selection.key.value_or(-1), fmt::format("{}x{}", width, height), state.log_colour);
   const CachedFigure& cached = ui.figure("map", key, [&] {
     MapData map_data = headscope::map_data(data.run->snapshot, region, composed);
     map_data.facts.slot = app.state.active;
@@ -146,11 +145,9 @@ void use_mouse(Ui& ui, CentrePanel& panel, const FigureInput& input) {
            (panel.drag_from.x - input.mouse.x) / pitch, tokens);
   }
   if (panel.dragging && moved && panel.selecting) {
-    const auto screen = [&](Point p) {
-      return ImVec2(input.origin.x + ui.px(p.x), input.origin.y + ui.px(p.y));
-    };
-    ImGui::GetWindowDrawList()->AddRect(screen(panel.drag_from), screen(input.mouse),
-                                        ui.colour(ColourRole::selection), 0.0f, 1.0f);
+    const auto screen = [&](Point p) { return ImVec2(input.origin.x + ui.px(p.x), input.origin.y + ui.px(p.y)); };
+    ImGui::GetWindowDrawList()->AddRect(screen(panel.drag_from), screen(input.mouse), ui.colour(ColourRole::selection),
+                                        0.0f, 1.0f);
   }
   if (panel.dragging && !input.held) {
     panel.dragging = false;
@@ -205,8 +202,8 @@ std::optional<MapCellAt> MapPlace::clamped(Point mouse) const {
   MapCellAt cell;
   cell.query_exact = static_cast<double>(window.row_begin) + (mouse.y - box.y) / pitch();
   cell.key_exact = static_cast<double>(window.key_begin) + (mouse.x - box.x) / pitch();
-  cell.query = std::clamp<int64_t>(static_cast<int64_t>(std::floor(cell.query_exact)), window.row_begin,
-                                   window.row_end - 1);
+  cell.query =
+      std::clamp<int64_t>(static_cast<int64_t>(std::floor(cell.query_exact)), window.row_begin, window.row_end - 1);
   cell.key =
       std::clamp<int64_t>(static_cast<int64_t>(std::floor(cell.key_exact)), window.key_begin, window.key_end - 1);
   cell.bin = bin;

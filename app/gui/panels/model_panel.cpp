@@ -68,10 +68,13 @@ void draw_sharing(Ui& ui, double width) {
   const SlotData& data = ui.app.data();
   const SharingData sharing_data{data.model->architecture(), ui.app.state.active};
   const Selection& selection = ui.app.state.slot().selection;
-  const double height = sharing_height(sharing_data, width, 240);
+  // The prompt below needs room, too.
+  constexpr double prompt_room = 330, most = 240, least = 96;
+  const double room = ImGui::GetContentRegionAvail().y / ui.scale - prompt_room;
+  const double height = sharing_height(sharing_data, width, std::clamp(room, least, most));
   const std::string key =
       fmt::format("{} {} {} {} {}", static_cast<const void*>(data.model.get()), selection.layer.value_or(-1),
-                  selection.head.value_or(-1), width, index_of(ui.app.state.active));
+                  selection.head.value_or(-1), fmt::format("{}x{}", width, height), index_of(ui.app.state.active));
   const CachedFigure& cached = ui.figure("sharing", key, [&] {
     return sharing(sharing_data, selection, Layout{width, height, ui.scale, ui.text});
   });

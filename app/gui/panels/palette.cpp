@@ -46,7 +46,7 @@ std::vector<Match> matches_of(const std::string& typed) {
   return matches;
 }
 
-void draw_match(Ui& ui, const Command& command, bool chosen, bool& picked) {
+void draw_match(Ui& ui, const Command& command, bool chosen, bool moved, bool& picked) {
   const std::string reason = command.disabled(ui.app);
   const ImVec2 at = ImGui::GetCursorScreenPos();
   const float width = ImGui::GetContentRegionAvail().x, height = ui.px(28);
@@ -56,7 +56,7 @@ void draw_match(Ui& ui, const Command& command, bool chosen, bool& picked) {
   if (chosen || ImGui::IsItemHovered()) {
     list.AddRectFilled(at, ImVec2(at.x + width, at.y + height), ui.colour(ColourRole::raised), ui.px(4));
   }
-  if (chosen) ImGui::SetScrollHereY(0.5f);
+  if (chosen && moved) ImGui::SetScrollHereY(0.5f);
   const float line = ui.fonts.size(TextRole::text, ui.scale), small = ui.fonts.size(TextRole::caption, ui.scale);
   const ImU32 colour = ui.colour(reason.empty() ? ColourRole::text : ColourRole::dim);
   list.AddText(ui.fonts.font(TextRole::text), line, ImVec2(at.x + ui.px(10), at.y + (height - line) / 2), colour,
@@ -71,48 +71,39 @@ void draw_match(Ui& ui, const Command& command, bool chosen, bool& picked) {
 
 }  // namespace
 
-void draw_palette(Ui& ui, Palette& palette) {
-  if (!palette.open) return;
-  const ImVec2 screen = ImGui::GetMainViewport()->Size;
-  const float width = std::min(ui.px(560), screen.x - ui.px(32));
-  ImGui::SetNextWindowPos(ImVec2((screen.x - width) / 2, ui.px(72)));
-  ImGui::SetNextWindowSize(ImVec2(width, std::min(ui.px(420), screen.y - ui.px(100))));
-  if (palette.opened_now) ImGui::SetNextWindowFocus();
-  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
-  ImGui::Begin("##palette", nullptr,
-               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
-                   ImGuiWindowFlags_NoDocking);
+static void draw_inside(Ui& ui, Palette& palette) {
   if (palette.opened_now) ImGui::SetKeyboardFocusHere();
   ImGui::SetNextItemWidth(-FLT_MIN);
   if (ImGui::InputTextWithHint("##text", "Search commands", &palette.text)) palette.chosen = 0;
   ui.regions.add_last_item("palette/text");
   const auto matches = matches_of(palette.text);
   const int last = static_cast<int>(matches.size()) - 1;
+  const int before = palette.chosen;
   if (ImGui::IsKeyPressed(ImGuiKey_DownArrow)) ++palette.chosen;
   if (ImGui::IsKeyPressed(ImGuiKey_UpArrow)) --palette.chosen;
   palette.chosen = std::clamp(palette.chosen, 0, std::max(0, last));
   const bool enter = ImGui::IsKeyPressed(ImGuiKey_Enter) || ImGui::IsKeyPressed(ImGuiKey_KeypadEnter);
   ImGui::BeginChild("##matches");
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, 0));
   if (matches.empty()) {
     ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
     ImGui::TextUnformatted("No command has these words in its name.");
     ImGui::PopStyleColor();
   }
-  bool done = false;
   for (int i = 0; i <= last; ++i) {
     const Command& command = *matches[static_cast<size_t>(i)].command;
     bool picked = enter && i == palette.chosen && command.disabled(ui.app).empty();
-    draw_match(ui, command, i == palette.chosen, picked);
+    draw_match(ui, command, i == palette.chosen, palette.chosen != before, picked);
     if (!picked) continue;
     ui.send(std::string(command.id));
-    done = true;
+    palette.open = false;
   }
+  ImGui::PopStyleVar();
   ImGui::EndChild();
-  const bool away = !palette.opened_now && !ImGui::IsWindowFocused(ImGuiFocusedFlags_RootAndChildWindows);
-  ImGui::End();
-  ImGui::PopStyleColor();
-  if (done || away) palette.open = false;
-  palette.opened_now = false;
+}
+
+void draw_palette(Ui& ui, Palette& palette) {
+  floating_window(ui, "##palette", 560, 420, palette.open, palette.opened_now, [&] { draw_inside(ui, palette); });
 }
 
 }  // namespace headscope::gui

@@ -22,6 +22,7 @@ struct PromptPanel {
   bool focus = false;  ///< put the cursor in the editor in the next frame
   bool settings = false;
   bool was_active = false;
+  bool cursor_to_end = false;  ///< when the editor has opened
   std::string draft;
   std::shared_ptr<TokenFlow> flow;  ///< the chips' lines
   uint64_t flow_key = 0;            ///< which tokens are in it

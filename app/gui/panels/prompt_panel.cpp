@@ -67,9 +67,8 @@ void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
   const int64_t visible = std::max<int64_t>(1, tokens_lines(height));
   const int64_t last = std::max<int64_t>(0, flow.lines() - visible);
   const Selection& selection = ui.app.state.slot().selection;
-  const std::string place =
-      fmt::format("{} {} {} {} {}", panel.flow_key, shown.preview, selection.query.value_or(-1),
-                  selection.layer.value_or(-1), selection.head.value_or(-1));
+  const std::string place = fmt::format("{} {} {} {} {}", panel.flow_key, shown.preview, selection.query.value_or(-1),
+                                        selection.layer.value_or(-1), selection.head.value_or(-1));
   // What was appended comes into sight, and so does a token selected elsewhere.
   if (panel.seen_tokens != flow.size()) panel.first_line = flow.size() > shown.prompt_tokens ? last : 0;
   if (panel.seen_place != place && selection.query && *selection.query < flow.size() && !shown.preview) {
@@ -105,8 +104,9 @@ void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
       ui.send(fmt::format("select {}={}", as_key ? "key" : "query", token));
     }
   } else if (input.hovered) {
-    tooltip(ui, "Click a token to select its row, Shift-click to select it as key.\nClick beside them, or Ctrl+P, to "
-                "edit the prompt.");
+    tooltip(ui,
+            "Click a token to select its row, Shift-click to select it as key.\nClick beside them, or Ctrl+P, to "
+            "edit the prompt.");
   }
   if (input.clicked && !input.hit) ui.send("prompt");
   if (last > 0) {
@@ -125,8 +125,14 @@ void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {
   if (panel.focus) ImGui::SetKeyboardFocusHere();
   panel.focus = false;
   const auto font = ui.font(TextRole::number);
+  const auto cursor_to_end = [](ImGuiInputTextCallbackData* data) {
+    auto& at_end = *static_cast<bool*>(data->UserData);
+    if (std::exchange(at_end, false)) data->CursorPos = data->SelectionStart = data->SelectionEnd = data->BufTextLen;
+    return 0;
+  };
   ImGui::InputTextMultiline("##prompt", &panel.draft, ImVec2(ui.px(width), ui.px(height)),
-                            ImGuiInputTextFlags_WordWrap);
+                            ImGuiInputTextFlags_WordWrap | ImGuiInputTextFlags_CallbackAlways, cursor_to_end,
+                            &panel.cursor_to_end);
   ui.regions.add_last_item("prompt/editor");
   if (ImGui::IsItemActive()) panel.was_active = true;
   if (ImGui::IsItemEdited()) ui.send("prompt " + quoted_word(panel.draft.empty() ? " " : panel.draft));

@@ -10,12 +10,12 @@ namespace headscope::gui {
 namespace {
 
 constexpr std::pair<std::string_view, ImGuiKey> named_keys[] = {
-    {"enter", ImGuiKey_Enter},  {"escape", ImGuiKey_Escape},   {"esc", ImGuiKey_Escape},
-    {"tab", ImGuiKey_Tab},      {"left", ImGuiKey_LeftArrow},  {"right", ImGuiKey_RightArrow},
-    {"up", ImGuiKey_UpArrow},   {"down", ImGuiKey_DownArrow},  {"backspace", ImGuiKey_Backspace},
+    {"enter", ImGuiKey_Enter},   {"escape", ImGuiKey_Escape},  {"esc", ImGuiKey_Escape},
+    {"tab", ImGuiKey_Tab},       {"left", ImGuiKey_LeftArrow}, {"right", ImGuiKey_RightArrow},
+    {"up", ImGuiKey_UpArrow},    {"down", ImGuiKey_DownArrow}, {"backspace", ImGuiKey_Backspace},
     {"delete", ImGuiKey_Delete}, {"home", ImGuiKey_Home},      {"end", ImGuiKey_End},
-    {"space", ImGuiKey_Space},  {"pageup", ImGuiKey_PageUp},   {"pagedown", ImGuiKey_PageDown},
-    {"=", ImGuiKey_Equal},      {"-", ImGuiKey_Minus},         {".", ImGuiKey_Period},
+    {"space", ImGuiKey_Space},   {"pageup", ImGuiKey_PageUp},  {"pagedown", ImGuiKey_PageDown},
+    {"=", ImGuiKey_Equal},       {"-", ImGuiKey_Minus},        {".", ImGuiKey_Period},
     {",", ImGuiKey_Comma}};
 
 ImGuiKey key_of(const std::string& name) {

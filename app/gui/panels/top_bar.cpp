@@ -6,9 +6,7 @@ namespace headscope::gui {
 namespace {
 
 /// Centres an item of `height` px in the bar.
-void centre(Ui& ui, double height) {
-  ImGui::SetCursorPosY((ImGui::GetWindowHeight() - ui.px(height)) / 2);
-}
+void centre(Ui& ui, double height) { ImGui::SetCursorPosY((ImGui::GetWindowHeight() - ui.px(height)) / 2); }
 
 void draw_menu(Ui& ui, const char* name) {
   if (!ImGui::BeginMenu(name)) {
@@ -44,7 +42,8 @@ void draw_slot_tab(Ui& ui, ModelSlot slot, double width) {
   const std::string id = fmt::format("slot/{}", slot_name(slot));
   if (ImGui::InvisibleButton(id.c_str(), size)) {
     ui.send(data.model || !data.opening.empty() ? fmt::format("slot {}", slot_name(slot))
-                                                : slot == ModelSlot::a ? "open" : "open_b");
+            : slot == ModelSlot::a              ? "open"
+                                                : "open_b");
   }
   ui.regions.add_last_item(id);
   const bool hovered = ImGui::IsItemHovered();
@@ -70,8 +69,9 @@ void draw_slot_tab(Ui& ui, ModelSlot slot, double width) {
   if (variant_width > 0 && variant_width < width - 90) {
     text(32 + ui.text.width(name, TextRole::text) + 10, variant, TextRole::caption, ui.colour(ColourRole::dim));
   }
-  explain(ui, data.model ? fmt::format("{}\n{}", ui.app.state.slots[index_of(slot)].path, variant)
-                         : "Opens a model here. A folder or .h5 file may be dropped on the window, too.",
+  explain(ui,
+          data.model ? fmt::format("{}\n{}", ui.app.state.slots[index_of(slot)].path, variant)
+                     : "Opens a model here. A folder or .h5 file may be dropped on the window, too.",
           "Ctrl+Tab switches between A and B");
 }
 
@@ -105,8 +105,9 @@ void draw_status(Ui& ui, double width) {
   };
   if (!job.busy) {
     const SlotData& data = ui.app.data();
-    std::string words = data.run ? fmt::format("{}  {} threads", data.run->snapshot->kernel, data.run->snapshot->threads)
-                                 : std::string();
+    std::string words = data.run
+                            ? fmt::format("{}  {} threads", data.run->snapshot->kernel, data.run->snapshot->threads)
+                            : std::string();
     words = ui.text.fitted(words, TextRole::caption, width);
     text(width - ui.text.width(words, TextRole::caption), words, ui.colour(ColourRole::dim));
     return;

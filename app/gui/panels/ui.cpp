@@ -20,8 +20,8 @@ FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
   ImGui::SetNextItemAllowOverlap();
   ImGui::InvisibleButton(place, size);
   const bool active = ImGui::IsItemActive();
-  input.hovered = ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenBlockedByActiveItem) &&
-                  (active || !ImGui::IsAnyItemActive());
+  input.hovered =
+      ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenBlockedByActiveItem) && (active || !ImGui::IsAnyItemActive());
   input.held = active;
   const ImVec2 mouse = ImGui::GetMousePos();
   input.mouse = {(mouse.x - input.origin.x) / ui.scale, (mouse.y - input.origin.y) / ui.scale};
@@ -96,6 +96,29 @@ bool command_button(Ui& ui, const char* label, const std::string& line, double w
   explain(ui, reason.empty() ? command.help : std::string_view(reason), command.shortcut);
   if (pressed) ui.send(line);
   return pressed;
+}
+
+void floating_window(Ui& ui, const char* id, double width, double height, bool& open, bool& opened_now,
+                     const std::function<void()>& draw) {
+  if (!open) return;
+  const ImVec2 screen = ImGui::GetMainViewport()->Size;
+  const ImVec2 size(std::min(ui.px(width), screen.x - ui.px(32)), std::min(ui.px(height), screen.y - ui.px(96)));
+  ImGui::SetNextWindowPos(ImVec2((screen.x - size.x) / 2, ui.px(64)));
+  ImGui::SetNextWindowSize(size);
+  if (opened_now) ImGui::SetNextWindowFocus();
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
+  ImGui::PushStyleColor(ImGuiCol_Border, ui.colour(ColourRole::line));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, std::max(1.0f, ui.px(1)));
+  ImGui::Begin(id, nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+                   ImGuiWindowFlags_NoDocking);
+  draw();
+  const bool away = !opened_now && !ImGui::IsWindowFocused(ImGuiFocusedFlags_RootAndChildWindows);
+  ImGui::End();
+  ImGui::PopStyleVar();
+  ImGui::PopStyleColor(2);
+  if (away) open = false;
+  opened_now = false;
 }
 
 void panel_background(Ui& ui) {

@@ -73,6 +73,11 @@ enum class ButtonKind { plain, primary, toggle_on };
 bool command_button(Ui&, const char* label, const std::string& line, double width = 0,
                     ButtonKind kind = ButtonKind::plain);
 
+/// A window over the others in the middle of the screen, `width` x `height` px (0: as high as it needs), at most as
+/// large as the screen; closes when something else takes the focus. `draw` fills it.
+void floating_window(Ui&, const char* id, double width, double height, bool& open, bool& opened_now,
+                     const std::function<void()>& draw);
+
 /// A rounded card in the panel's colour under the whole current window.
 void panel_background(Ui&);
 

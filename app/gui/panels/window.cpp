@@ -78,8 +78,8 @@ void Window::lay_out(ImGuiID dock) {
   ImGuiID rest = dock, left = 0, bottom = 0, right = 0;
   left = ImGui::DockBuilderSplitNode(rest, ImGuiDir_Left, share(left_width * s, size.x), nullptr, &rest);
   bottom = ImGui::DockBuilderSplitNode(rest, ImGuiDir_Down, share(bottom_height * s, size.y), nullptr, &rest);
-  right = ImGui::DockBuilderSplitNode(rest, ImGuiDir_Right,
-                                      share(right_width * s, size.x - static_cast<float>(left_width * s)), nullptr, &rest);
+  right = ImGui::DockBuilderSplitNode(
+      rest, ImGuiDir_Right, share(right_width * s, size.x - static_cast<float>(left_width * s)), nullptr, &rest);
   ImGui::DockBuilderDockWindow("Model", left);
   ImGui::DockBuilderDockWindow("KV", bottom);
   ImGui::DockBuilderDockWindow("Head", right);
@@ -93,8 +93,7 @@ void Window::draw_panels(Ui& ui) {
   ImGui::SetNextWindowSize(ImVec2(screen.x, ui.px(bar_height)));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), 0));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowMinSize, ImVec2(1, 1));
-  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding,
-                      ImVec2(ui.px(6), (ui.px(bar_height) - ImGui::GetFontSize()) / 2));
+  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, ImVec2(ui.px(6), (ui.px(bar_height) - ImGui::GetFontSize()) / 2));
   ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
   ImGui::PushStyleColor(ImGuiCol_MenuBarBg, ui.colour(ColourRole::panel));
   ImGui::Begin("##bar", nullptr,
@@ -111,14 +110,17 @@ void Window::draw_panels(Ui& ui) {
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
   ImGui::Begin("##ground", nullptr,
                ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
-                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoBackground |
-                   ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoNavFocus);
+                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoBringToFrontOnFocus |
+                   ImGuiWindowFlags_NoNavFocus);
   const ImGuiID dock = ImGui::GetID("dock");
   lay_out(dock);
-  ImGui::PushStyleColor(ImGuiCol_Separator, ui.colour(ColourRole::window));
+  // Dear ImGui draws what parts the panels in the colour of borders.
+  ImGui::PushStyleColor(ImGuiCol_Border, ui.colour(ColourRole::window));
+  ImGui::PushStyleColor(ImGuiCol_SeparatorHovered, ui.colour(ColourRole::line));
+  ImGui::PushStyleColor(ImGuiCol_SeparatorActive, ui.colour(ColourRole::line));
   ImGui::DockSpace(dock, ImVec2(0, 0),
                    ImGuiDockNodeFlags{ImGuiDockNodeFlags_PassthruCentralNode} | ImGuiDockNodeFlags_NoTabBar);
-  ImGui::PopStyleColor();
+  ImGui::PopStyleColor(3);
   ImGui::End();
   ImGui::PopStyleVar();
 
@@ -126,7 +128,10 @@ void Window::draw_panels(Ui& ui) {
     draw_model_panel(ui);
     draw_prompt_panel(ui, prompt_);
   });
-  panel(ui, "Centre", 0, [&] { draw_centre_panel(ui, centre_); });
+  panel(ui, "Centre", 0, [&] {
+    draw_centre_panel(ui, centre_);
+    middle_ = {ImGui::GetWindowPos().x, ImGui::GetWindowPos().y, ImGui::GetWindowSize().x, ImGui::GetWindowSize().y};
+  });
   panel(ui, "KV", 0, [&] {
     const ImVec2 room = ImGui::GetContentRegionAvail();
     draw_kv_view(ui, "strip", room.x / ui.scale, room.y / ui.scale);
@@ -138,11 +143,11 @@ void Window::draw_panels(Ui& ui) {
 
 void Window::draw_head_overlay(Ui& ui) {
   if (!overlay_ || !app_.data().run || !app_.state.head_open) return;
-  const ImVec2 screen = ImGui::GetMainViewport()->Size;
-  const float width = ui.px(right_width), top = ui.px(bar_height + gap + 44);
-  const float height = std::min(ui.px(640), screen.y - top - ui.px(gap));
-  ImGui::SetNextWindowPos(ImVec2(screen.x - width - ui.px(2 * gap), top));
+  const float width = ui.px(right_width), top = middle_.y + ui.px(44);
+  const float height = std::min(ui.px(660), middle_.y + middle_.w - top - ui.px(8));
+  ImGui::SetNextWindowPos(ImVec2(middle_.x + middle_.z - width - ui.px(8), top));
   ImGui::SetNextWindowSize(ImVec2(width, height));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, std::max(1.0f, ui.px(1)));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), ui.px(16)));
   ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
   ImGui::PushStyleColor(ImGuiCol_Border, ui.colour(ColourRole::line));
@@ -156,7 +161,7 @@ void Window::draw_head_overlay(Ui& ui) {
   explain(ui, "Closes this panel.", "Esc");
   ImGui::End();
   ImGui::PopStyleColor(2);
-  ImGui::PopStyleVar();
+  ImGui::PopStyleVar(2);
 }
 
 void Window::draw_log(Ui& ui) {
@@ -182,8 +187,9 @@ void Window::draw_about(Ui& ui) {
   ImGui::Text("Kernel %s", std::string(attention_kernels().back().name).c_str());
   ImGui::TextUnformatted(platform_.renderer().c_str());
   ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
-  ImGui::TextUnformatted("It keeps queries, keys and one log-sum-exp a row, and recomputes any part\n"
-                         "of any attention map when it is looked at.");
+  ImGui::TextUnformatted(
+      "It keeps queries, keys and one log-sum-exp a row, and recomputes any part\n"
+      "of any attention map when it is looked at.");
   ImGui::PopStyleColor();
   ImGui::End();
 }
@@ -246,8 +252,8 @@ std::optional<ImVec2> Window::find(std::string_view id) const {
 }
 
 double Window::next_wake() const {
-  if (app_.status().busy) return 0.1;             // progress
-  if (ImGui::GetIO().WantTextInput) return 0.4;   // caret
+  if (app_.status().busy) return 0.1;                                           // progress
+  if (ImGui::GetIO().WantTextInput) return 0.4;                                 // caret
   if (GImGui->HoveredIdTimer > 0 && GImGui->HoveredIdTimer < 0.5f) return 0.1;  // a tooltip that waits
   return std::numeric_limits<double>::infinity();
 }
@@ -276,7 +282,7 @@ void Window::show_palette() {
 void Window::show_browser(ModelSlot slot) { open_browser(browser_, slot, app_.state.folder); }
 
 void Window::edit_prompt() {
-  prompt_.editing = prompt_.focus = true;
+  prompt_.editing = prompt_.focus = prompt_.cursor_to_end = true;
   prompt_.was_active = false;
   prompt_.draft = app_.state.slot().prompt;
 }

@@ -70,6 +70,7 @@ class Window final : public Shell {
   ExportField export_;
   bool about_ = false;
   bool overlay_ = false;  ///< the head's panel over the middle, in narrow windows
+  ImVec4 middle_{};       ///< x, y, width, height of the panel in the middle
   bool relayout_ = false;
   bool typing_ = false;
   ModelSlot shown_slot_ = ModelSlot::a;
