@@ -8,7 +8,8 @@ target_compile_options(headscope_flags INTERFACE
 target_include_directories(headscope_flags INTERFACE ${PROJECT_SOURCE_DIR})
 if(HEADSCOPE_SANITIZE)
   target_compile_options(headscope_flags INTERFACE
-    -fsanitize=${HEADSCOPE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fsanitize=${HEADSCOPE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    -Wno-maybe-uninitialized)  # GCC loses track of std::optional in instrumented code
   target_link_options(headscope_flags INTERFACE -fsanitize=${HEADSCOPE_SANITIZE})
 endif()
 
