@@ -34,6 +34,23 @@ struct Bounds {
   Box operator()(const ImageMark& i) const { return i.box; }
 };
 
+struct Shift {
+  Point by;
+
+  void move(Point& p) const { p.x += by.x, p.y += by.y; }
+  void move(Box& box) const { box.x += by.x, box.y += by.y; }
+  void operator()(TextMark& t) const { move(t.at); }
+  void operator()(LineMark& l) const { move(l.from), move(l.to); }
+  void operator()(RectMark& r) const { move(r.box); }
+  void operator()(PolylineMark& p) const {
+    for (Point& point : p.points) move(point);
+  }
+  void operator()(PolygonMark& p) const {
+    for (Point& point : p.points) move(point);
+  }
+  void operator()(ImageMark& i) const { move(i.box); }
+};
+
 }  // namespace
 
 Grid Grid::of(int64_t rows, int64_t cols, std::vector<float> values) {
@@ -49,6 +66,12 @@ Grid Grid::part(int64_t row, int64_t col, int64_t part_rows, int64_t part_cols) 
   out.cols = part_cols;
   out.offset = offset + row * row_stride + col;
   return out;
+}
+
+void add_figure(Figure& figure, const Figure& part, Point at) {
+  for (const Primitive& p : part.primitives) {
+    std::visit(Shift{at}, figure.primitives.emplace_back(p).shape);
+  }
 }
 
 Box bounds(const Primitive& primitive, const TextMeasurer& measurer) {

@@ -143,6 +143,9 @@ struct Layout {
   const TextMeasurer& text;
 };
 
+/// Adds the primitives of `part` to `figure`, with its origin at `at`.
+void add_figure(Figure& figure, const Figure& part, Point at);
+
 /// The smallest upright box around a primitive; of text, its letters.
 Box bounds(const Primitive&, const TextMeasurer&);
 

@@ -29,12 +29,8 @@ class HeadPainter {
       : data_(data), state_(state), selection_(selection), layout_(layout), measures_(head_measures(data)) {}
 
   Figure paint() {
-    figure_.width = layout_.width;
-    figure_.height = layout_.height;
-    figure_.title = fmt::format("Layer {}, head {}", data_.layer, data_.head);
-    figure_.sentence = head_sentence(data_);
-    const double top = paint_heading(), bottom = layout_.height - padding;
-    const double inner = std::max(0.0, layout_.width - 2 * padding);
+    const Box body = paint_heading();
+    const double top = body.y, bottom = body.bottom(), inner = body.width;
     if (layout_.width >= two_columns) {
       const double side = std::min(std::floor((inner - column_gap) / 2), bottom - top - map_legend);
       const bool drawn = side >= smallest_map;
@@ -72,10 +68,21 @@ class HeadPainter {
     add_fitted(figure_, at, what, role, {colour}, anchor, width, layout_);
   }
 
-  /// Returns where it ends.
-  double paint_heading() {
-    const double inner = layout_.width - 2 * padding;
-    text({padding, padding + 18}, figure_.title, TextRole::title, ColourRole::text, Anchor::start, inner);
+  /// Wide, the heading of every view; in a side panel, where the model is named beside it, a short one.
+  Box paint_heading() {
+    const std::string title = fmt::format("Layer {}, head {}", data_.layer, data_.head);
+    if (layout_.width >= two_columns) {
+      Box body;
+      figure_ = begin_figure(title, fmt::format("It {}. {}", sharing_text(data_, true), head_sentence(data_)),
+                             data_.facts, layout_, body);
+      return body;
+    }
+    figure_.width = layout_.width;
+    figure_.height = layout_.height;
+    figure_.title = title;
+    figure_.sentence = head_sentence(data_);
+    const double inner = std::max(0.0, layout_.width - 2 * padding);
+    text({padding, padding + 18}, title, TextRole::title, ColourRole::text, Anchor::start, inner);
     double y = padding + 24;
     std::string sharing = sharing_text(data_, true);
     if (layout_.text.width(sharing, TextRole::text) > inner) sharing = sharing_text(data_, false);
@@ -88,7 +95,7 @@ class HeadPainter {
       add_badges(figure_, data_.facts.badges, layout_, y);
       y += 28;
     }
-    return y;
+    return {padding, y, inner, layout_.height - padding - y};
   }
 
   double measure_pitch(double room) const { return room >= 48 * static_cast<double>(measures_.size()) + 24 ? 48 : 40; }

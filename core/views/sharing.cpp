@@ -56,13 +56,14 @@ class SharingPainter {
     add_fitted(figure_, at, text, TextRole::caption, {ColourRole::dim}, Anchor::start, width, layout_);
   }
 
-  /// Adds a shape unless it would leave the figure, which a very narrow one brings about.
+  /// Adds a shape unless it would leave the figure, which a very narrow one brings about; null then.
   template <class Shape>
-  void add(Shape shape, std::optional<HitRegion> hit = {}) {
-    Primitive primitive{std::move(shape), std::move(hit)};
-    const Box box = bounds(primitive, layout_.text);
-    if (box.x < 0 || box.y < 0 || box.right() > figure_.width || box.bottom() > figure_.height) return;
-    figure_.primitives.push_back(std::move(primitive));
+  Primitive* add(Shape shape) {
+    Primitive& added = figure_.add(std::move(shape));
+    const Box box = bounds(added, layout_.text);
+    if (box.x >= 0 && box.y >= 0 && box.right() <= figure_.width && box.bottom() <= figure_.height) return &added;
+    figure_.primitives.pop_back();
+    return nullptr;
   }
 
   /// The layer that a row shows: the selected one where it stands for it.
@@ -151,8 +152,8 @@ class SharingPainter {
     const int64_t step = plan_.heads_apart() ? 1 : group;
     for (int64_t q = kv * group; q < (kv + 1) * group; q += step) {
       const double x0 = plan_.query_x(layer, q) - half, x1 = plan_.query_x(layer, q + step - 1) + half;
-      add(RectMark{{x0, y, x1 - x0, height}, {}, {}},
-          HitRegion{fmt::format("sharing/{}/{}", layer, q), tooltip(layer, q)});
+      Primitive* region = add(RectMark{{x0, y, x1 - x0, height}, {}, {}});
+      if (region != nullptr) region->hit = HitRegion{fmt::format("sharing/{}/{}", layer, q), tooltip(layer, q)};
     }
   }
 
