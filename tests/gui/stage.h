@@ -1,5 +1,6 @@
 #pragma once
 
+#include <epoxy/gl.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -56,7 +57,9 @@ class Stage {
     ImGui::End();
     ImGui::PopStyleVar();
     platform->end_frame(background);
-    return platform->screenshot();
+    Raster seen = platform->screenshot();
+    EXPECT_EQ(glGetError(), static_cast<GLenum>(GL_NO_ERROR));
+    return seen;
   }
 
   /// `figure` at the corner of the screen.

@@ -13,29 +13,29 @@
 namespace headscope::gui {
 namespace {
 
-/// Beyond this many cells, images that have more cells than pixels are reduced to the cells under pixels.
-constexpr int64_t most_cells = int64_t{1} << 23;
 /// Frames that a place keeps its texture without being shown.
 constexpr int patience = 240;
 
 /// First pixel whose centre is not before `at`, as the PNG writer counts.
 int64_t first_pixel(double at) { return static_cast<int64_t>(std::ceil(at - 0.5)); }
 
-/// Where an image stands, in pixels from the figure's corner.
+/// Where an image stands, in pixels from the figure's corner; the pixels are those inside the figure.
 struct Pixels {
   double x, y, width, height;
   int64_t left, top, right, bottom;
 
-  Pixels(const Box& box, double scale)
-      : x(box.x * scale),
-        y(box.y * scale),
-        width(box.width * scale),
-        height(box.height * scale),
-        left(first_pixel(x)),
-        top(first_pixel(y)),
-        right(first_pixel(x + width)),
-        bottom(first_pixel(y + height)) {}
-  int64_t count() const { return std::max<int64_t>(0, right - left) * std::max<int64_t>(0, bottom - top); }
+  Pixels(const Box& box, const Figure& figure, double scale)
+      : x(box.x * scale), y(box.y * scale), width(box.width * scale), height(box.height * scale) {
+    left = std::max<int64_t>(0, first_pixel(x));
+    top = std::max<int64_t>(0, first_pixel(y));
+    right = std::min<int64_t>(std::lround(figure.width * scale), first_pixel(x + width));
+    bottom = std::min<int64_t>(std::lround(figure.height * scale), first_pixel(y + height));
+  }
+  bool empty() const { return right <= left || bottom <= top; }
+  /// Whether the image has more cells than pixels along one side.
+  bool is_smaller_than(const Grid& grid) const {
+    return static_cast<double>(grid.rows) > height || static_cast<double>(grid.cols) > width;
+  }
 };
 
 /// The cells of `grid` that lie under the centres of pixels, in the arithmetic of the PNG writer.
@@ -45,7 +45,7 @@ Grid under_pixels(const Grid& grid, const Pixels& p) {
     return std::clamp<int64_t>(static_cast<int64_t>(along), 0, cells - 1);
   };
   std::vector<float> values;
-  values.reserve(static_cast<size_t>(p.count()));
+  values.reserve(static_cast<size_t>((p.bottom - p.top) * (p.right - p.left)));
   for (int64_t y = p.top; y < p.bottom; ++y) {
     const int64_t row = cell(y, p.y, p.height, grid.rows);
     for (int64_t x = p.left; x < p.right; ++x) values.push_back(grid.at(row, cell(x, p.x, p.width, grid.cols)));
@@ -60,7 +60,7 @@ struct Place {
   double scale = 0;  ///< 0: the texture serves every scale
   int last_frame = 0;
   FigurePlan plan;
-  std::vector<bool> by_pixel;  ///< by image: reduced to the cells under pixels
+  std::vector<bool> by_pixel;  ///< by image: has more cells than pixels, so only those under pixels are kept
   GridTexture texture;
 
   bool holds(const Figure& figure, uint64_t wanted, double at_scale) const {
@@ -71,22 +71,19 @@ struct Place {
   void take(const Figure& figure, uint64_t new_version, double at_scale, const TextMeasurer& measurer) {
     plan = plan_of(figure, measurer);
     std::vector<Grid> grids;
-    int64_t cells = 0;
+    by_pixel.clear();
+    scale = 0;
     for (const size_t i : plan.images) {
-      grids.push_back(std::get<ImageMark>(figure.primitives[i].shape).grid);
-      cells += grids.back().empty() ? 0 : grids.back().rows * grids.back().cols;
-    }
-    by_pixel.assign(grids.size(), false);
-    for (size_t i = 0; i < grids.size() && cells > most_cells; ++i) {
-      const Pixels pixels(std::get<ImageMark>(figure.primitives[plan.images[i]].shape).box, at_scale);
-      if (grids[i].empty() || grids[i].rows * grids[i].cols <= pixels.count()) continue;
-      grids[i] = under_pixels(grids[i], pixels);
-      by_pixel[i] = true;
+      const auto& mark = std::get<ImageMark>(figure.primitives[i].shape);
+      const Pixels pixels(mark.box, figure, at_scale);
+      const bool seen = !mark.grid.empty() && !pixels.empty();
+      by_pixel.push_back(seen && pixels.is_smaller_than(mark.grid));
+      grids.push_back(!seen ? Grid{} : by_pixel.back() ? under_pixels(mark.grid, pixels) : mark.grid);
+      if (by_pixel.back()) scale = at_scale;
     }
     if (!grids.empty()) texture.fill(grids);
     version = new_version;
     primitives = figure.primitives.size();
-    scale = cells > most_cells ? at_scale : 0;
   }
 };
 
@@ -197,8 +194,8 @@ struct FigurePainter::Impl {
     quads.clear();
     for (size_t i = batch.first; i < batch.first + batch.count; ++i) {
       const auto& mark = std::get<ImageMark>(figure.primitives[place.plan.images[i]].shape);
-      const Pixels p(mark.box, scale);
-      if (mark.grid.empty() || p.count() == 0) continue;
+      const Pixels p(mark.box, figure, scale);
+      if (mark.grid.empty() || p.empty()) continue;
       const auto part = [](auto v) { return static_cast<float>(v); };
       ImageQuad quad{};
       quad.left = origin.x + part(p.left), quad.right = origin.x + part(p.right);

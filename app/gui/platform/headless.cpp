@@ -1,3 +1,5 @@
+#include <epoxy/gl.h>
+// OpenGL's functions come first.
 #include <EGL/egl.h>
 #include <EGL/eglext.h>
 #include <imgui.h>
@@ -7,7 +9,6 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
-#include <optional>
 #include <utility>
 
 #include "app/gui/platform/input.h"
@@ -115,6 +116,7 @@ class Headless : public Platform {
     ImGui::Render();
     buffer_->bind();
     renderer_.draw(width_, height_, background);
+    glFinish();  // as showing a frame does, so that times of frames hold their drawing
   }
 
   int width() const override { return width_; }
@@ -122,7 +124,7 @@ class Headless : public Platform {
   void resize(int width, int height) override {
     if (width < 1 || height < 1)
       fail("a picture of {} x {} pixels cannot be drawn; each side needs one or more.", width, height);
-    buffer_.emplace(width, height);
+    buffer_ = std::make_unique<OffscreenBuffer>(width, height);
     width_ = width;
     height_ = height;
   }
@@ -141,7 +143,7 @@ class Headless : public Platform {
  private:
   EglContext context_;
   Renderer renderer_;
-  std::optional<OffscreenBuffer> buffer_;
+  std::unique_ptr<OffscreenBuffer> buffer_;
   int width_ = 0, height_ = 0;
   double scale_;
   std::mutex mutex_;

@@ -66,6 +66,12 @@ std::string Renderer::description() {
 }
 
 OffscreenBuffer::OffscreenBuffer(int width, int height) {
+  const auto refuse = [&] {
+    fail("the graphics driver has no room for a picture of {} x {} pixels; choose a smaller size.", width, height);
+  };
+  GLint largest = 0;
+  glGetIntegerv(GL_MAX_RENDERBUFFER_SIZE, &largest);
+  if (width > largest || height > largest) refuse();
   glGenFramebuffers(1, &frame_);
   glGenRenderbuffers(1, &colour_);
   glBindRenderbuffer(GL_RENDERBUFFER, colour_);
@@ -78,7 +84,7 @@ OffscreenBuffer::OffscreenBuffer(int width, int height) {
   }
   glDeleteFramebuffers(1, &frame_);
   glDeleteRenderbuffers(1, &colour_);
-  fail("the graphics driver has no room for a picture of {} x {} pixels; choose a smaller size.", width, height);
+  refuse();
 }
 
 OffscreenBuffer::~OffscreenBuffer() {
