@@ -103,7 +103,7 @@ find_torch() {
 }
 
 build() {
-  local torch=$1 tests=OFF target=headscope python=
+  local torch=$1 tests=OFF target='headscope headscope-gui' python=
   export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
   mkdir -p build/release
   if [ "$what" = tests ]; then
@@ -122,6 +122,7 @@ build() {
       -DHEADSCOPE_TESTS=$tests >build/release/configure.log 2>&1 || { cat build/release/configure.log >&2; exit 1; }
     printf '%s' "$key" >build/release/configured
   fi
+  # shellcheck disable=SC2086
   if [[ "$(ninja -C build/release -n $target 2>/dev/null)" != *"no work to do"* ]]; then
     say "Building (the first time takes some minutes)"
     ninja -C build/release -j"$jobs" $target >build/release/build.log 2>&1 ||

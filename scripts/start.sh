@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# What run.sh does once HeadScope is built: a command is passed on; a model is summed up and its atlas drawn.
+# What run.sh does once HeadScope is built: a command is passed on; a model is opened in the window, or, where there is
+# no display, the window's first screen is drawn into a picture.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 headscope=$root/headscope
 
 case "${1:-}" in
-  info | run | kv | render | pack | unpack | verify | -*) exec "$headscope" "$@" ;;
+  info | run | kv | render | pack | unpack | verify | gui) exec "$headscope" "$@" ;;
 esac
 
-model=${1:-$root/../shared/real-data/stories260K}
-[ $# -gt 0 ] && shift
-if [ ! -e "$model" ]; then
-  echo "There is no model at $model. Give a Hugging Face folder (config.json, *.safetensors, tokenizer.json)" \
-    "or a HeadScope .h5 file: ./run.sh MODEL" >&2
-  exit 2
+model=()
+if [ $# -eq 0 ] || [[ "$1" == -* ]]; then
+  usual=$root/../shared/real-data/stories260K
+  [ -e "$usual" ] && model=("$usual")
 fi
-"$headscope" info "$model"
-exec "$headscope" render "$model" --view atlas --summary --out "${HEADSCOPE_PICTURE:-headscope-atlas.png}" "$@"
+if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
+  exec "$headscope" gui "${model[@]}" "$@"
+fi
+picture=${HEADSCOPE_PICTURE:-headscope-window.png}
+"$headscope" gui "${model[@]}" "$@" --headless --size 1600x1000 --shot "$picture"
+echo "There is no display here, so the window's first screen was drawn into $picture"

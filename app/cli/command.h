@@ -42,5 +42,6 @@ void add_render(CLI::App& app, Action& action);
 void add_pack(CLI::App& app, Action& action);
 void add_unpack(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
+void add_gui(CLI::App& app, Action& action);
 
 }  // namespace headscope::cli

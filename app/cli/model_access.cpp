@@ -52,6 +52,7 @@ void add_prompt_options(CLI::App& command, PromptOptions& prompt) {
   auto* ids = command.add_option("--ids", prompt.ids, "Token ids to run: 1,2,3");
   prompt.text_option->excludes(file)->excludes(ids);
   file->excludes(ids);
+  command.add_option("--cut", prompt.cut, "Run the first so many tokens of the prompt")->check(CLI::PositiveNumber);
   command.add_option("--generate", prompt.generate, "Tokens to generate")->check(CLI::Range(0, 1 << 30));
   command.add_flag("--ignore-eos", prompt.ignore_eos, "Go on after an end-of-text token");
   command.add_option("--zero", prompt.zero,
@@ -103,15 +104,16 @@ std::vector<int32_t> prompt_ids(const Model& model, const PromptOptions& prompt,
   std::vector<int32_t> ids;
   if (!prompt.ids.empty()) {
     for (const std::string& part : split_list(prompt.ids, "--ids")) ids.push_back(parse_id(part));
-    return ids;
+  } else {
+    std::string text = prompt.text;
+    if (!prompt.file.empty()) {
+      text = prompt.file == "-" ? read_standard_input(stop) : read_small_file(prompt.file, prompt_limit + 1);
+    }
+    if (text.size() > prompt_limit) fail("the prompt is longer than 1 MB; give a shorter one");
+    ids = model.tokenizer().encode(text);
   }
-  std::string text = prompt.text;
-  if (!prompt.file.empty()) {
-    text = prompt.file == "-" ? read_standard_input(stop) : read_small_file(prompt.file, prompt_limit + 1);
-  }
-  if (text.size() > prompt_limit) fail("the prompt is longer than 1 MB; give a shorter one");
-  ids = model.tokenizer().encode(text);
   if (ids.empty()) fail("the prompt is empty: give some text with --prompt, or token ids with --ids");
+  if (prompt.cut > 0 && std::ssize(ids) > prompt.cut) ids.resize(static_cast<size_t>(prompt.cut));
   return ids;
 }
 

@@ -11,7 +11,10 @@
 #include "core/base/text.h"
 #include "core/run/generate.h"
 #include "core/run/run.h"
+#include "core/views/head.h"
 #include "core/views/run_data.h"
+#include "core/views/sharing.h"
+#include "core/views/tokens.h"
 #include "core/views/views.h"
 #include "core/views/write.h"
 #include "kernels/thread_pool.h"
@@ -44,6 +47,8 @@ struct Scene {
   Layout layout;
   const ParallelFor& workers;
   std::vector<std::string> notes;
+  const Model& model;
+  std::span<const float> logits;  ///< of the last position
 };
 
 template <class Data>
@@ -68,12 +73,62 @@ Figure draw_kv(const Scene& scene) {
   return kv(noted(kv_data(scene.run), scene), kv_state(scene.state), scene.selection, scene.layout);
 }
 
+Figure draw_head(const Scene& scene) {
+  HeadData data =
+      head_data(noted(atlas_data(scene.run), scene), *scene.run.architecture, scene.options.layer, scene.options.head);
+  constexpr int64_t candidates = 8;
+  for (const Candidate& next : top_candidates(scene.logits, candidates)) {
+    const auto pieces =
+        scene.model.has_tokenizer() ? scene.model.tokenizer().pieces({&next.id, 1}) : std::vector<std::string>();
+    data.next.push_back({pieces.empty() ? fmt::format("{}", next.id) : pieces.front(), next.probability});
+  }
+  return head(data, head_state(scene.state), scene.selection, scene.layout);
+}
+
+/// A side panel's figure under the heading that a picture on its own needs.
+template <class Draw>
+Figure with_heading(const char* title, const Scene& scene, const Draw& draw) {
+  RunFacts facts = run_facts(scene.run);
+  facts.notes.insert(facts.notes.end(), scene.notes.begin(), scene.notes.end());
+  Box body;
+  Figure page = begin_figure(title, "", facts, scene.layout, body);
+  Figure part = draw(Layout{body.width, body.height, scene.layout.scale, scene.layout.text});
+  add_figure(page, part, {body.x, body.y});
+  page.sentence = std::move(part.sentence);
+  page.table = std::move(part.table);
+  return page;
+}
+
+Figure draw_sharing(const Scene& scene) {
+  return with_heading("Sharing", scene, [&](const Layout& layout) {
+    return sharing({scene.run.architecture, ModelSlot::a}, scene.selection, layout);
+  });
+}
+
+Figure draw_tokens(const Scene& scene) {
+  return with_heading("Tokens", scene, [&](const Layout& layout) {
+    auto flow = std::make_shared<TokenFlow>(layout.width - 2 * tokens_margin);
+    for (size_t i = 0; i < scene.run.ids.size(); ++i) {
+      const int32_t id = scene.run.ids[i];
+      const bool named = i < scene.run.pieces.size();
+      flow->append({id,
+                    named ? scene.run.pieces[i] : fmt::format("{}", id),
+                    named && scene.model.tokenizer().is_special(id),
+                    {}},
+                   layout.text);
+    }
+    return tokens({run_facts(scene.run), flow, scene.run.prompt_tokens, {}}, tokens_state(scene.state), scene.selection,
+                  layout);
+  });
+}
+
 /// One line a view; the names are those of views().
 struct Drawer {
   std::string_view name;
   Figure (*draw)(const Scene&);
 };
-constexpr Drawer drawers[] = {{"atlas", draw_atlas}, {"map", draw_map}, {"kv", draw_kv}};
+constexpr Drawer drawers[] = {{"atlas", draw_atlas}, {"map", draw_map},         {"kv", draw_kv},
+                              {"head", draw_head},   {"sharing", draw_sharing}, {"tokens", draw_tokens}};
 
 const Drawer& find_drawer(const std::string& view) {
   std::vector<std::string_view> names;
@@ -92,8 +147,10 @@ std::pair<double, double> parse_size(const std::string& text) {
           static_cast<double>(parse_count(text.substr(cross + 1), "--size height"))};
 }
 
+/// A file, or the JSON itself.
 Json read_state(const std::string& path) {
   if (path.empty()) return Json::object();
+  if (path.front() == '{') return parse_json(path, "--state");
   constexpr size_t limit = 1 << 20;
   return parse_json(read_small_file(path, limit), path);
 }
@@ -161,8 +218,8 @@ void render(const Options& options, Context& context) {
   const RunSnapshot snapshot = run.snapshot();
   const ThreadPool workers(worker_count(context));
   const TextMeasurer measurer;
-  const Scene scene{snapshot, options, state, selection_of(options), {width, height, options.scale, measurer},
-                    workers,  notes};
+  const Scene scene{snapshot, options, state,  selection_of(options), {width, height, options.scale, measurer},
+                    workers,  notes,   *model, run.last_logits()};
   const Figure figure = drawer.draw(scene);
   write_figure(figure, options.out, theme, options.scale);
   if (options.summary) context.output = summary_of(snapshot, figure, notes);
@@ -183,7 +240,7 @@ void add_render(CLI::App& app, Action& action) {
       command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
   options->head_option =
       command->add_option("--head", options->head, "The selected query head")->check(CLI::NonNegativeNumber);
-  command->add_option("--state", options->state, "JSON file with the view's state");
+  command->add_option("--state", options->state, "The view's state: a JSON file, or {...} itself");
   command->add_option("--size", options->size, "WIDTHxHEIGHT in px")->capture_default_str();
   command->add_option("--scale", options->scale, "Device pixels per px, 1 to 4")->capture_default_str();
   command->add_option("--theme", options->theme, "dark or light")

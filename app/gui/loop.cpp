@@ -46,11 +46,19 @@ class Loop {
       draw();
     }
     if (!options_.shot.empty()) write_file_atomically(options_.shot, png_bytes(platform_.screenshot()));
-    if (!options_.frame_times.empty()) write_file_atomically(options_.frame_times, times_.json().dump(2) + "\n");
+    if (!options_.frame_times.empty()) save_frame_times();
     if (!options_.workspace.empty()) save_workspace(options_.workspace, app_.state);
   }
 
  private:
+  /// Times in the file count from `start_monotonic_s` of the system's monotonic clock.
+  void save_frame_times() const {
+    Json json = times_.json(seconds(start_, Clock::now()));
+    json["start_monotonic_s"] = std::chrono::duration<double>(start_.time_since_epoch()).count();
+    json["renderer"] = platform_.renderer();
+    write_file_atomically(options_.frame_times, json.dump(2) + "\n");
+  }
+
   /// A window stays open behind its script; off-screen nothing can happen any more.
   bool finished() const {
     if (app_.quit_requested || platform_.close_requested()) return true;

@@ -58,24 +58,37 @@ Condition condition_of(const CommandCall& call) {
 }  // namespace
 
 void FrameTimes::add(double build_ms, double frame_ms, double at) {
+  if (newest_ != section_ && sections_.contains(newest_)) sections_[newest_].left_at = at;
+  newest_ = section_;
   Times& times = sections_[section_];
+  times.left_at = 0;
   times.build.push_back(build_ms);
-  times.frame.push_back(frame_ms);
+  times.frame.push_back(std::max(0.0, frame_ms - std::exchange(left_out_ms_, 0)));
   times.at.push_back(at);
 }
 
-Json FrameTimes::json() const {
+Json FrameTimes::json(double end) const {
   Json json;
+  json["end_s"] = end;
   for (const auto& [name, times] : sections_) {
+    double pause = (times.left_at > 0 ? times.left_at : end) - times.at.back();
+    for (size_t i = 1; i < times.at.size(); ++i) pause = std::max(pause, times.at[i] - times.at[i - 1]);
     json["sections"][name] = {{"frames", times.build.size()},
                               {"build_ms_median", percentile(times.build, 0.5)},
                               {"build_ms_p99", percentile(times.build, 0.99)},
                               {"frame_ms_median", percentile(times.frame, 0.5)},
                               {"frame_ms_p99", percentile(times.frame, 0.99)},
+                              {"frame_ms_max", percentile(times.frame, 1)},
+                              {"longest_pause_s", pause},
                               {"begin_s", times.at.front()},
                               {"end_s", times.at.back()}};
   }
-  for (const auto& [name, value] : notes_) json["notes"][name] = value;
+  for (const auto& [name, notes] : notes_) {
+    for (const Note& note : notes) {
+      json["notes"][name].push_back(
+          {{"shown_ms", note.shown_ms}, {"known_ms", note.known_ms}, {"frames", note.frames}});
+    }
+  }
   return json;
 }
 
@@ -135,6 +148,7 @@ void Script::step(App& app, Window& window, Platform& platform, FrameTimes& time
     return;
   }
   while (next_ < lines_.size() && inputs_.empty() && shot_.empty()) {
+    if (deadline_ && Clock::now() > *deadline_) skip_to_end_of_budget();
     const Line& line = lines_[next_];
     try {
       if (!since_) since_ = Clock::now();
@@ -167,20 +181,13 @@ bool Script::perform(const std::string& text, App& app, Window& window, Platform
     settled_ = 0;
     return true;
   }
-  if (call.id == "expect" || call.id == "until") {
-    const Condition wanted = condition_of(call);
-    const Json state = window.summary();
-    const Json& value = value_at(state, wanted.key);
-    const bool good = holds(value, wanted.op, wanted.value);
-    if (!good && call.id == "expect") fail("it is {}", value.dump());
-    if (good && call.id == "until" && timed_) {
-      times.note(timed_->first, 1000 * seconds_since(timed_->second));
-      timed_.reset();
-    }
-    return good;
-  }
+  if (call.id == "expect" || call.id == "until") return perform_condition(call, window, times);
   if (call.id == "shot") {
     shot_ = needed_word(call, 0, "a file");
+    return true;
+  }
+  if (call.id == "state") {
+    write_file_atomically(needed_word(call, 0, "a file"), window.summary().dump(1) + "\n");
     return true;
   }
   if (call.id == "resize") {
@@ -195,16 +202,11 @@ bool Script::perform(const std::string& text, App& app, Window& window, Platform
     if (platform.on_drop) platform.on_drop(call.words);
     return true;
   }
-  if (call.id == "measure") {
-    times.section(needed_word(call, 0, "a name"));
+  if (call.id == "try") {
+    try_line(call.rest, app, window);
     return true;
   }
-  if (call.id == "time") {
-    const std::string& name = needed_word(call, 0, "a name");
-    timed_ = {name, Clock::now()};
-    window.run(call.rest.substr(name.size() + 1));
-    return true;
-  }
+  if (perform_measuring(call, window, times)) return true;
   if (call.id == "pixel") {
     const ImVec2 at = place(window, needed_word(call, 0, "an id"));
     const Rgb colour = platform.screenshot().at(static_cast<int64_t>(at.x + needed_number(call, 1)),
@@ -218,7 +220,66 @@ bool Script::perform(const std::string& text, App& app, Window& window, Platform
   return true;
 }
 
+bool Script::perform_condition(const CommandCall& call, const Window& window, FrameTimes& times) {
+  const auto begin = Clock::now();
+  const Condition wanted = condition_of(call);
+  const Json state = window.summary();
+  const Json& value = value_at(state, wanted.key);
+  const bool good = holds(value, wanted.op, wanted.value);
+  if (!good && call.id == "expect") fail("it is {}", value.dump());
+  if (good && call.id == "until" && timed_) {
+    times.note(timed_->name, {std::chrono::duration<double, std::milli>(timed_->shown - timed_->since).count(),
+                              1000 * seconds_since(timed_->since), timed_->frames});
+    timed_.reset();
+  }
+  times.leave_out(1000 * seconds_since(begin));
+  return good;
+}
+
+bool Script::perform_measuring(const CommandCall& call, Window& window, FrameTimes& times) {
+  if (call.id == "measure") {
+    times.section(needed_word(call, 0, "a name"));
+  } else if (call.id == "time") {
+    const std::string& name = needed_word(call, 0, "a name");
+    if (call.rest.size() <= name.size()) fail("time needs a command behind the name.");
+    timed_ = {name, Clock::now(), Clock::now(), 0};
+    const std::string line = call.rest.substr(name.size() + 1);
+    if (!perform_input(parse_call(line), window)) window.run(line);
+  } else if (call.id == "budget") {
+    deadline_ = Clock::now() +
+                std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(needed_number(call, 0)));
+  } else if (call.id == "finally") {
+    deadline_.reset();
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// What a user does may fail, too: the window says so and goes on.
+void Script::try_line(const std::string& text, App& app, Window& window) {
+  try {
+    if (perform_input(parse_call(text), window)) return;
+  } catch (const Error& error) {
+    app.log.error(text.substr(0, 200) + ": " + error.what());
+    return;
+  }
+  window.run(text);
+}
+
+void Script::skip_to_end_of_budget() {
+  deadline_.reset();
+  const auto end = std::find_if(lines_.begin() + static_cast<std::ptrdiff_t>(next_), lines_.end(),
+                                [](const Line& line) { return line.text == "finally"; });
+  if (end == lines_.end()) fail("{}: budget needs a line `finally` below it.", name_);
+  next_ = static_cast<size_t>(end - lines_.begin());
+  since_.reset();
+  wait_frames_ = settled_ = 0;
+}
+
 ImVec2 Script::place(Window& window, const std::string& id) const {
+  float x = 0, y = 0;
+  if (std::sscanf(id.c_str(), "at/%f/%f", &x, &y) == 2) return ImVec2(x, y);
   const auto at = window.find(id);
   if (!at) fail("nothing with the id {} is shown", quoted(id));
   return *at;
@@ -247,10 +308,11 @@ bool Script::perform_input(const CommandCall& call, Window& window) {
     inputs_.push_back({Kind::move, ImGui::GetMousePos(), 0, 0, {}});
     return true;
   }
-  constexpr std::string_view mouse[] = {"click", "double_click", "hover", "drag", "shift_drag", "wheel"};
+  constexpr std::string_view mouse[] = {"click", "double_click", "hover", "move", "drag", "shift_drag", "wheel"};
   if (std::find(std::begin(mouse), std::end(mouse), call.id) == std::end(mouse)) return false;
   const ImVec2 at = place(window, needed_word(call, 0, "the id of what is shown"));
   push(Kind::move, at);
+  if (call.id == "move") return true;
   push(Kind::move, at);
   if (call.id == "wheel") push(Kind::wheel, at, static_cast<float>(needed_number(call, 1)));
   if (call.id == "click" || call.id == "double_click") {
@@ -308,6 +370,10 @@ void Script::feed(const Input& input) {
 }
 
 void Script::after_frame(Platform& platform) {
+  if (timed_) {
+    timed_->shown = Clock::now();
+    ++timed_->frames;
+  }
   if (shot_.empty()) return;
   write_file_atomically(shot_, png_bytes(platform.screenshot()));
   shot_.clear();

@@ -111,7 +111,7 @@ struct Run::State {
 void Run::State::check_ids(std::span<const int32_t> new_ids) const {
   const auto total = position() + static_cast<int64_t>(new_ids.size());
   if (total > architecture->context) {
-    fail("{} tokens are more than the context of {} that {} has; shorten the prompt or generate fewer tokens", total,
+    fail("{} tokens are more than the context of {} that {} has; shorten the prompt, keep its first tokens with --cut, or generate fewer tokens", total,
          architecture->context, quoted(model->name()));
   }
   for (const int32_t id : new_ids) {

@@ -34,6 +34,10 @@ std::string render_line(const App& app) {
     line += " --prompt " + shell_word(app.data().run->prompt);
   }
   for (const std::string& intervention : run.interventions) line += " --zero " + intervention.substr(5);
+  const Json state = app.state.view == "map"  ? to_json(app.state.map)
+                     : app.state.view == "kv" ? to_json(app.state.kv)
+                                              : to_json(app.state.atlas);
+  line += " --state " + shell_word(state.dump());
   if (app.state.theme == Theme::light) line += " --theme light";
   return line + fmt::format(" --out {}.svg", app.state.view);
 }

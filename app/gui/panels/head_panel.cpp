@@ -34,7 +34,7 @@ bool is_switched_off(const SlotState& slot) {
 
 void draw_head_panel(Ui& ui) {
   const ImVec2 room = ImGui::GetContentRegionAvail();
-  const double width = room.x / ui.scale, height = std::max(60.0, room.y / ui.scale - 44);
+  const double width = room.x / ui.scale, height = std::max(60.0, room.y / ui.scale - 56);
   const SlotData& data = ui.app.data();
   const Selection& selection = ui.app.state.slot().selection;
   const std::string key =
@@ -53,7 +53,8 @@ void draw_head_panel(Ui& ui) {
     if (input.clicked && input.hit->id == "head/map") ui.send("view_map");
   }
   const bool off = is_switched_off(ui.app.state.slot());
-  command_button(ui, off ? "Switch head on" : "Switch head off", "switch_off", width,
+  ImGui::SetCursorPos(ImVec2(ui.px(16), ImGui::GetWindowHeight() - ui.px(48)));
+  command_button(ui, off ? "Switch head on" : "Switch head off", "switch_off", width - 32,
                  off ? ButtonKind::toggle_on : ButtonKind::plain);
 }
 

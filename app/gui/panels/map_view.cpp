@@ -79,6 +79,15 @@ void pan_to(MapState& state, const MapState& from, double rows, double keys, int
       within(static_cast<double>(from.key_begin) + keys, static_cast<double>(from.key_end - from.key_begin), tokens);
 }
 
+void note_cells(MapPlace& place, const MapRegion& region, uint64_t run, const ComposedMap& composed) {
+  const bool same = place.run == run && place.region == region;
+  place.updates = same ? place.updates + (place.version == composed.version ? 0 : 1) : 1;
+  place.run = run;
+  place.region = region;
+  place.version = composed.version;
+  place.exact = composed.exact;
+}
+
 /// Makes the figure again when tiles, window or selection have changed.
 const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double height) {
   App& app = ui.app;
@@ -118,6 +127,7 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
   if (const Primitive* cells = find_hit(cached.figure, "map/cell")) {
     panel.map.box = bounds(*cells, ui.text);
     panel.map.shown = true;
+    note_cells(panel.map, region, data.run->id, composed);
   }
   return cached;
 }

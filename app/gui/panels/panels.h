@@ -47,6 +47,10 @@ struct MapPlace {
     int64_t row_begin = 0, row_end = 0, key_begin = 0, key_end = 0;
   };
   bool shown = false;
+  bool exact = false;   ///< false: some cells still come from coarser tiles
+  int64_t updates = 0;  ///< 1: what was there when this part of the map was chosen; more: tiles have arrived since
+  uint64_t version = 0, run = 0;
+  MapRegion region;
   Tokens window;
   int64_t bin = 1;
   Grid cells;

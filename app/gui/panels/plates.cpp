@@ -6,7 +6,7 @@ namespace {
 /// Returns whether the message was dismissed.
 bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
   const ColourRole role = plate.error ? ColourRole::error : ColourRole::warning;
-  ImGui::PushStyleColor(ImGuiCol_ChildBg, ui.colour(ColourRole::raised));
+  ImGui::PushStyleColor(ImGuiCol_ChildBg, ui.colour(ColourRole::window));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(14), ui.px(10)));
   ImGui::BeginChild(fmt::format("##plate{}", index).c_str(), ImVec2(ui.px(width), 0),
                     ImGuiChildFlags_AutoResizeY | ImGuiChildFlags_AlwaysUseWindowPadding);

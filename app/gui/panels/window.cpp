@@ -137,7 +137,7 @@ void Window::draw_panels(Ui& ui) {
     draw_kv_view(ui, "strip", room.x / ui.scale, room.y / ui.scale);
   });
   const bool wide = screen.x >= ui.px(narrow) / static_cast<float>(app_.state.font_scale);
-  if (wide && app_.state.head_open) panel(ui, "Head", 16, [&] { draw_head_panel(ui); });
+  if (wide && app_.state.head_open) panel(ui, "Head", 0, [&] { draw_head_panel(ui); });
   if (!wide) draw_head_overlay(ui);
 }
 
@@ -148,7 +148,7 @@ void Window::draw_head_overlay(Ui& ui) {
   ImGui::SetNextWindowPos(ImVec2(middle_.x + middle_.z - width - ui.px(8), top));
   ImGui::SetNextWindowSize(ImVec2(width, height));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, std::max(1.0f, ui.px(1)));
-  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), ui.px(16)));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
   ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
   ImGui::PushStyleColor(ImGuiCol_Border, ui.colour(ColourRole::line));
   ImGui::Begin("##head", nullptr,
@@ -268,6 +268,10 @@ Json Window::summary() const {
   json["sentence"] = figure == figures_.end() ? "" : figure->second.figure.sentence;
   json["title"] = figure == figures_.end() ? "" : figure->second.figure.title;
   json["under_cursor"] = under_cursor_;
+  json["map_cells"] = {{"shown", centre_.map.shown && app_.state.view == "map"},
+                       {"exact", centre_.map.exact},
+                       {"updates", centre_.map.updates},
+                       {"bin", centre_.map.bin}};
   json["imgui_misuse"] = imgui_misuse().first;
   json["texture_bytes"] = painter_.texture_bytes();
   json["tile_bytes"] = app_.tiles().bytes();

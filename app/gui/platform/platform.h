@@ -18,8 +18,9 @@ class Platform {
  public:
   virtual ~Platform() = default;
 
-  /// Waits at most `seconds` for an event or a `wake`; 0 only polls. Returns whether anything happened. Off-screen it
-  /// returns at once, or when woken.
+  /// Waits at most `seconds` for an event or a `wake`; 0 only polls. Returns whether anything happened, which is so too
+  /// while input waits in ImGui's queue: that hands out one press or release of a key a frame. Off-screen, input comes
+  /// from the caller by ImGui::GetIO().Add...Event.
   virtual bool wait(double seconds) = 0;
   /// Ends a `wait`. Any thread.
   virtual void wake() = 0;
@@ -29,7 +30,7 @@ class Platform {
   /// Renders ImGui's draw data over `background` and shows it.
   virtual void end_frame(Rgb background) = 0;
 
-  /// Device pixels of the drawing area.
+  /// Device pixels of the drawing area. `resize` throws Error off-screen for a size that the driver has no room for.
   virtual int width() const = 0;
   virtual int height() const = 0;
   virtual void resize(int width, int height) = 0;
@@ -40,7 +41,7 @@ class Platform {
   virtual void cancel_close() = 0;
   virtual void set_title(const std::string&) = 0;
 
-  /// What was drawn by the last end_frame().
+  /// What was drawn by the last end_frame(); between two frames.
   virtual Raster screenshot() = 0;
   /// "llvmpipe (LLVM 15.0.6, 256 bits), OpenGL 4.5": for the log.
   virtual std::string renderer() const = 0;
