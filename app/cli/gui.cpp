@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <unistd.h>
 
 #include <array>
@@ -44,6 +45,7 @@ void add_gui(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("gui", "Open the window; takes the options of headscope-gui");
   command->prefix_command();
   command->set_help_flag();
+  command->fallthrough(false);
   command->footer("Example: headscope gui models/gpt2");
   command->callback(
       [command, &action] { action = [arguments = command->remaining()](Context&) { start_window(arguments); }; });
