@@ -49,13 +49,14 @@ class FrameTimes {
 ///   wait idle | wait FRAMES      until no job runs and nothing is queued; for so many frames
 ///   until KEY OP VALUE           like expect, but waits (at most 60 s)
 ///   expect KEY OP VALUE          on the state as JSON: slots.A.tokens == 60, error ~ words, OP of == != < <= > >= ~
-///   click ID | double_click ID | hover ID | move ID (one frame of it) | drag ID dx dy | shift_drag ID dx dy | wheel ID
-///   NOTCHES key CHORD | type TEXT | paste TEXT | drop FILE... | resize WxH | shot FILE | pixel ID DX DY NAME state
-///   FILE                   writes what `expect` looks at as JSON measure NAME                 frames from here on are
-///   counted under this name time NAME LINE               performs a command or an input and notes how long it took
-///   until the next `until` holds try LINE                     a command or input that may fail: as for a user, a plate
-///   says why and it goes on budget SECONDS               once so much time has passed, lines are left out up to the
-///   line `finally`
+///   click ID | double_click ID | hover ID | drag ID dx dy | shift_drag ID dx dy | wheel ID NOTCHES
+///   move ID                      hover for one frame
+///   key CHORD | type TEXT | paste TEXT | drop FILE... | resize WxH | shot FILE | pixel ID DX DY NAME
+///   state FILE                   writes what `expect` looks at as JSON
+///   measure NAME                 frames from here on are counted under this name
+///   time NAME LINE               performs a command or an input and notes the time until the next `until` holds
+///   try LINE                     a command or input that may fail: as for a user, a plate says why and it goes on
+///   budget SECONDS               once so much time has passed, lines are left out up to the line `finally`
 /// Instead of the ID of what is shown, at/X/Y is a place in pixels. A failed line ends the script with a sentence that
 /// names it.
 class Script {
