@@ -1,5 +1,6 @@
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 #include <thread>
 
@@ -87,8 +88,11 @@ std::pair<int, int> parse_size(const std::string& text) {
 /// What the command line asks for lies over what the workspace remembers.
 void apply(const Options& options, App& app) {
   for (size_t i = 0; i < options.models.size(); ++i) {
+    // As it is when it has been opened: what follows is meant for this model.
+    const std::string path = std::filesystem::absolute(options.models[i]).lexically_normal().string();
     SlotState& slot = app.state.slots[i];
-    if (slot.path != options.models[i]) slot = {};
+    if (slot.path != path) slot = {};
+    slot.path = path;
   }
   SlotState& first = app.state.slots[0];
   if (options.prompt_option->count() > 0) first.prompt = options.prompt;
@@ -141,7 +145,9 @@ int report(const std::string& sentence, int code) {
 }
 
 void add_options(CLI::App& cli, Options& options) {
-  cli.add_option("MODEL", options.models, "Up to two: Hugging Face folders or .h5 files")->expected(0, 2);
+  cli.add_option("MODEL", options.models, "Up to two: Hugging Face folders or .h5 files")
+      ->expected(0, 2)
+      ->option_text("[A [B]]");
   cli.add_flag("--headless", options.loop.headless, "Draw off-screen, without a display");
   cli.add_option("--size", options.size, "WIDTHxHEIGHT of the window in pixels")->capture_default_str();
   cli.add_option("--scale", options.scale, "Off-screen: the monitor's content scale")->check(CLI::Range(0.5, 4.0));

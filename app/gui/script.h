@@ -47,7 +47,7 @@ class FrameTimes {
 
 /// Plays a script, one line after the other, a step a frame. A line is a command, `# comment`, or one of:
 ///   wait idle | wait FRAMES      until no job runs and nothing is queued; for so many frames
-///   until KEY OP VALUE           like expect, but waits (at most 60 s)
+///   until KEY OP VALUE           like expect, but waits: while something runs, and then at most 60 s
 ///   expect KEY OP VALUE          on the state as JSON: slots.A.tokens == 60, error ~ words, OP of == != < <= > >= ~
 ///   click ID | double_click ID | hover ID | drag ID dx dy | shift_drag ID dx dy | wheel ID NOTCHES
 ///   move ID                      hover for one frame
