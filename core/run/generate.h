@@ -18,6 +18,8 @@ struct SamplingOptions {
   int64_t top_k = 0;
   double top_p = 1;
   uint64_t seed = 0;
+
+  friend bool operator==(const SamplingOptions&, const SamplingOptions&) = default;
 };
 
 /// Throws UsageError for values that make no sense, naming the option.

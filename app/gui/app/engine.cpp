@@ -194,6 +194,7 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
   here.run_id = ++runs_made_;
   here.prompt = request.prompt;
   here.views = std::make_unique<ViewMaker>();
+  here.sampler.reset();
   const auto total = static_cast<double>(ids.size());
   for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
     const auto part = std::span(ids).subspan(begin, std::min<size_t>(chunk_tokens, ids.size() - begin));
@@ -210,9 +211,12 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
 void Engine::do_generate(ModelSlot slot, const GenerateRequest& request, const Progress& progress) {
   Slot& here = slots_[static_cast<size_t>(slot)];
   if (!here.run || here.run->tokens() == 0) fail("Nothing has been run yet; run a prompt first.");
-  Sampler sampler(request.sampling);
+  if (!here.sampler || here.sampling != request.sampling) {
+    here.sampler = std::make_unique<Sampler>(request.sampling);
+    here.sampling = request.sampling;
+  }
   const int64_t before = here.run->tokens();
-  headscope::generate(*here.run, sampler, request.count, request.ignore_eos, progress,
+  headscope::generate(*here.run, *here.sampler, request.count, request.ignore_eos, progress,
                       [this, slot](int32_t) { publish(slot); });
   const int64_t made = here.run->tokens() - before, context = here.model->architecture()->context;
   if (made < request.count && here.run->tokens() == context) {

@@ -107,6 +107,8 @@ class Engine {
     uint64_t run_id = 0;
     std::string prompt;
     std::unique_ptr<class ViewMaker> views;
+    std::unique_ptr<Sampler> sampler;  ///< goes on where the last token was drawn, so that Next is not always the same
+    SamplingOptions sampling;          ///< what it was made with
   };
 
   bool has_events() const;

@@ -112,6 +112,7 @@ void draw_atlas_view(Ui& ui, CentrePanel& panel, double width, double height) {
     return atlas(data.run ? *data.run->atlas : nothing, state, selection, Layout{width, height, ui.scale, ui.text});
   });
   const FigureInput input = show_figure(ui, cached, "atlas");
+  fill_on_click(ui, input);
   if (input.hovered && ImGui::GetIO().MouseWheel != 0 && data.run) scroll_atlas(ui, panel, ui.app.state.atlas);
   if (!input.hit) return;
   tooltip(ui, input.hit->tooltip, true);

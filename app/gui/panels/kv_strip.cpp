@@ -22,6 +22,7 @@ static const CachedFigure& kv_figure(Ui& ui, const std::string& place, double wi
 
 void draw_kv_view(Ui& ui, const char* place, double width, double height) {
   const FigureInput input = show_figure(ui, kv_figure(ui, place, width, height), place);
+  fill_on_click(ui, input);
   if (!input.hit) return;
   tooltip(ui, input.hit->tooltip, true);
   ui.under_cursor = input.hit->tooltip;

@@ -225,6 +225,7 @@ std::optional<MapCellAt> MapPlace::clamped(Point mouse) const {
 void draw_map_view(Ui& ui, CentrePanel& panel, double width, double height) {
   const CachedFigure& cached = map_figure(ui, panel, width, height);
   const FigureInput input = show_figure(ui, cached, "map");
+  fill_on_click(ui, input);
   panel.map.origin = input.origin;
   panel.map.scale = ui.scale;
   if (!panel.map.shown) return;

@@ -35,6 +35,13 @@ FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
   return input;
 }
 
+void fill_on_click(Ui& ui, const FigureInput& input) {
+  const SlotData& data = ui.app.data();
+  if (data.run || !input.hovered) return;
+  ImGui::SetMouseCursor(ImGuiMouseCursor_Hand);
+  if (input.clicked) ui.send(data.model ? "run" : "open");
+}
+
 /// The first line is the brightest.
 static void draw_lines(Ui& ui, std::string_view lines, bool numbers) {
   const auto font = ui.font(numbers ? TextRole::number : TextRole::caption);

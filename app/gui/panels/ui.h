@@ -61,6 +61,9 @@ struct FigureInput {
 /// Paints a cached figure at ImGui's cursor, makes it an item that takes the mouse, registers its regions.
 FigureInput show_figure(Ui&, const CachedFigure&, const char* place);
 
+/// The one action that fills an empty view, on a click anywhere in it: opens a model, or runs the prompt.
+void fill_on_click(Ui&, const FigureInput&);
+
 /// A tooltip like all others: lines parted by '\n', the first one brighter, in the monospace face when `numbers`.
 void tooltip(Ui&, std::string_view lines, bool numbers = false);
 
