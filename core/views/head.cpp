@@ -73,7 +73,7 @@ class HeadPainter {
     const std::string title = fmt::format("Layer {}, head {}", data_.layer, data_.head);
     if (layout_.width >= two_columns) {
       Box body;
-      figure_ = begin_figure(title, fmt::format("It {}. {}", sharing_text(data_, true), head_sentence(data_)),
+      figure_ = begin_figure(title, fmt::format("{} It {}.", head_sentence(data_), sharing_text(data_, true)),
                              data_.facts, layout_, body);
       return body;
     }
@@ -212,7 +212,7 @@ class HeadPainter {
   }
 
   std::string tooltip(const HeadMeasure& measure, double value, double even) const {
-    std::string out = fmt::format("{} {}, mean over the prompt's rows\nattending evenly: {}", measure.name,
+    std::string out = fmt::format("{} {}, mean over the rows of the run\nattending evenly: {}", measure.name,
                                   measure_text(measure, value), measure_text(measure, even));
     if (!data_.others || !std::isfinite(value)) return out;
     const auto above = std::count_if(data_.others->begin(), data_.others->end(),

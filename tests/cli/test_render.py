@@ -39,7 +39,7 @@ def table(path):
     return rows[0], rows[1:]
 
 
-@pytest.mark.parametrize("view", ["atlas", "map", "kv"])
+@pytest.mark.parametrize("view", ["atlas", "map", "kv", "head", "sharing", "tokens"])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_view_as_png_and_svg(headscope, stories, tmp_path, view, theme):
     for ending in ("png", "svg"):
@@ -53,7 +53,8 @@ def test_every_view_as_png_and_svg(headscope, stories, tmp_path, view, theme):
     words = " ".join("".join(text.itertext()) for text in root.iter(SVG + "text"))
     assert "stories260K" in words and "GQA-4" in words
     ids = [group.get("data-id") for group in root.iter(SVG + "g") if group.get("data-id")]
-    expected = {"atlas": "atlas/2/5", "map": "map/cell", "kv": "kv/layer/2"}[view]
+    expected = {"atlas": "atlas/2/5", "map": "map/cell", "kv": "kv/layer/2", "head": "head/map",
+                "sharing": "sharing/2/5", "tokens": "tokens/3"}[view]
     assert expected in ids
 
 
@@ -104,6 +105,32 @@ def test_kv_as_csv_has_the_bytes_of_run(headscope, stories, tmp_path):
     assert header == ["layer", "used (bytes)", "allocated (bytes)", "per_token (bytes)"]
     assert [[int(cell) for cell in row] for row in rows] == [
         [layer, run["kv_bytes_used"][layer], run["kv_bytes_allocated"][layer], 256] for layer in range(5)]
+
+
+def test_head_as_csv_has_the_means_of_run_and_of_even_attention(headscope, stories, tmp_path):
+    headscope.text("render", stories, "--view", "head", "--prompt", PROMPT, "--layer", 2, "--head", 5, "--out",
+                   tmp_path / "h.csv")
+    headscope.text("run", stories, "--prompt", PROMPT, "--save", "stats", "--out", tmp_path / "f.h5")
+    header, rows = table(tmp_path / "h.csv")
+    assert header == ["metric", "value", "unit", "even_attention"]
+    with h5py.File(tmp_path / "f.h5") as file:
+        keys = np.arange(2, file["stats/entropy"].shape[2] + 1)  # of each row but the first
+        even = {"entropy": np.log(keys), "distance": (keys - 1) / 2, "max": 1 / keys, "sink": 1 / keys,
+                "window": np.minimum(16, keys) / keys}
+        for name, value, _, expected in rows:
+            stored = file[f"stats/{name}"][2, 5, 1:].astype(np.float64).mean()
+            assert abs(float(value) - stored) <= 1e-6 * max(1, abs(stored)), name
+            assert abs(float(expected) - even[name].mean()) <= 1e-12, name
+    assert {row[0] for row in rows} >= {"entropy", "distance", "max", "sink"}
+
+
+def test_tokens_as_csv_are_those_of_run(headscope, stories, tmp_path):
+    headscope.text("render", stories, "--view", "tokens", "--prompt", PROMPT, "--generate", 3, "--out", tmp_path / "t.csv")
+    run = headscope.json("run", stories, "--prompt", PROMPT, "--generate", 3)
+    header, rows = table(tmp_path / "t.csv")
+    assert header == ["token", "id", "text", "special", "generated"]
+    assert [int(row[1]) for row in rows] == run["ids"]
+    assert [row[4] for row in rows[-4:]] == ["0", "1", "1", "1"] and rows[0][2:4] == ["<s>", "1"]
 
 
 def test_without_a_prompt_a_named_one_is_used(headscope, stories, tmp_path):

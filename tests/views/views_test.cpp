@@ -16,7 +16,9 @@ TEST(Views, AreListedWithTheirNames) {
     names.emplace_back(view.name);
     EXPECT_FALSE(view.title.empty() || view.description.empty());
   }
-  EXPECT_THAT(names, testing::ElementsAre("atlas", "map", "kv"));
+  EXPECT_THAT(names, testing::ElementsAre("atlas", "map", "kv", "head", "sharing", "tokens"));
+  for (const ViewInfo& view : views())
+    EXPECT_EQ(view.tab, view.name == "atlas" || view.name == "map" || view.name == "kv");
 }
 
 TEST(Views, WithoutARunTheySayWhatToDo) {
@@ -68,6 +70,27 @@ TEST(ViewState, WhatDoesNotFitIsNamed) {
   EXPECT_THAT(message_of([] { map_state(Json::parse(R"({"log_colour":"yes"})")); }),
               testing::AllOf(HasSubstr("'log_colour'"), HasSubstr("true or false"), HasSubstr("map")));
   EXPECT_THAT(message_of([] { kv_state(Json::parse(R"({"allocated":null})")); }), HasSubstr("found null"));
+}
+
+TEST(Figures, APartKeepsItsShapesAndRegions) {
+  Figure part, whole;
+  part.add(TextMark{{10, 20}, "ab", TextRole::text, {}});
+  part.add(LineMark{{1, 2}, {3, 4}, {}});
+  part.add(RectMark{{5, 6, 7, 8}, Paint{}, {}}, {"part/0", "tooltip"});
+  part.add(PolylineMark{{{1, 1}, {2, 3}}, {}});
+  part.add(PolygonMark{{{1, 1}, {2, 3}, {4, 0}}, {}});
+  part.add(ImageMark{{0, 40, 50, 50}, Grid::of(1, 1, {1}), {}});
+  whole.add(RectMark{{0, 0, 1, 1}, {}, {}});
+  add_figure(whole, part, {100, 30});
+  ASSERT_EQ(whole.primitives.size(), 7u);
+  for (size_t i = 0; i < 6; ++i) {
+    const Box was = bounds(part.primitives[i], measurer()), is = bounds(whole.primitives[i + 1], measurer());
+    EXPECT_NEAR(is.x, was.x + 100, 1e-9) << i;
+    EXPECT_NEAR(is.y, was.y + 30, 1e-9) << i;
+    EXPECT_NEAR(is.width, was.width, 1e-9) << i;
+    EXPECT_NEAR(is.height, was.height, 1e-9) << i;
+  }
+  EXPECT_EQ(find_hit(whole, "part/0")->hit->tooltip, "tooltip");
 }
 
 }  // namespace
