@@ -63,6 +63,7 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
     saved.switched_off.clear();
     saved.cut = 0;
   }
+  if (!data.model->has_tokenizer() && saved.prompt == built_in_prompt) saved.prompt.clear();  // ids are wanted
   clamp_selection(slot);
   remember(saved.path);
   log.info(fmt::format("opened {} in slot {}: {}, {} parameters", quoted_path(saved.path), slot_name(slot),
@@ -72,9 +73,7 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
     log.add(Log::Level::warning, note);
     data.plates.push_back({"About this checkpoint", note, false, {}, {}});
   }
-  state.active = slot;
-  if (!data.model->has_tokenizer()) return;
-  if (options_.run_on_open) {
+  if (options_.run_on_open && data.model->has_tokenizer()) {
     run(slot);
   } else {
     encode_prompt(slot);
@@ -184,8 +183,8 @@ void App::cancel() { engine_.cancel(); }
 void App::encode_prompt(ModelSlot slot) {
   SlotData& data = mutable_data(slot);
   const std::string& prompt = state.slots[index_of(slot)].prompt;
-  if (!data.model || !data.model->has_tokenizer()) return;
-  if (data.run && data.run->prompt == prompt) {
+  if (!data.model) return;
+  if (prompt.empty() || (data.run && data.run->prompt == prompt)) {
     data.preview.reset();
   } else if (!data.preview || data.preview->text != prompt) {
     engine_.encode(slot, data.model, prompt);

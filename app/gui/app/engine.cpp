@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <new>
 
 #include "core/base/text.h"
@@ -23,6 +24,36 @@ void lower_priority() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 1
 
 std::string key_of(ModelSlot slot, const std::string& verb) { return verb + (slot == ModelSlot::a ? "/A" : "/B"); }
 
+/// "1, 2, 3" or "1 2 3" as ids, for models without a tokenizer.
+std::vector<int32_t> listed_ids(const std::string& text) {
+  std::vector<int32_t> ids;
+  for (size_t at = text.find_first_not_of(" ,\n\t"); at != std::string::npos;
+       at = text.find_first_not_of(" ,\n\t", at)) {
+    int32_t id = 0;
+    const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), id);
+    const auto next = static_cast<size_t>(end - text.data());
+    if (error != std::errc() || id < 0 || (next < text.size() && std::string_view(" ,\n\t").find(text[next]) > 3)) {
+      fail("This model has no tokenizer that can be used, so the prompt must be token ids, as in: 1, 2, 3");
+    }
+    ids.push_back(id);
+    at = next;
+  }
+  return ids;
+}
+
+std::vector<int32_t> prompt_ids(const Model& model, const std::string& prompt) {
+  auto ids = model.has_tokenizer() ? model.tokenizer().encode(prompt) : listed_ids(prompt);
+  if (ids.empty()) fail("The prompt is empty: type some text first.");
+  return ids;
+}
+
+std::vector<std::string> pieces_of(const Model& model, std::span<const int32_t> ids) {
+  if (model.has_tokenizer()) return model.tokenizer().pieces(ids);
+  std::vector<std::string> pieces;
+  for (const int32_t id : ids) pieces.push_back(fmt::format("<id {}>", id));
+  return pieces;
+}
+
 std::string shortage_of_memory(const std::string& what) {
   return "There is not enough memory for " + what +
          ". What was there before is kept; close other programs, or use a shorter prompt or a smaller model.";
@@ -38,12 +69,13 @@ class ViewMaker {
     view.id = id;
     view.prompt = prompt;
     auto snapshot = std::make_shared<RunSnapshot>(run.snapshot());
+    if (snapshot->pieces.empty()) snapshot->pieces = pieces_of(run.model(), snapshot->ids);
     sums_.add(*snapshot);
     auto atlas = std::make_shared<AtlasData>(sums_.data(*snapshot));
     auto kv = std::make_shared<KvData>(kv_data(*snapshot));
     atlas->facts.slot = kv->facts.slot = slot;
     for (const Candidate& candidate : top_candidates(run.last_logits(), shown_candidates)) {
-      view.next.push_back({piece_of(run.model(), candidate.id), candidate.probability});
+      view.next.push_back({pieces_of(run.model(), std::span(&candidate.id, 1)).front(), candidate.probability});
     }
     view.snapshot = std::move(snapshot);
     view.atlas = std::move(atlas);
@@ -52,11 +84,6 @@ class ViewMaker {
   }
 
  private:
-  static std::string piece_of(const Model& model, int32_t id) {
-    if (!model.has_tokenizer()) return fmt::format("<id {}>", id);
-    return model.tokenizer().pieces(std::span(&id, 1)).front();
-  }
-
   AtlasSums sums_;
 };
 
@@ -162,8 +189,8 @@ void Engine::generate(ModelSlot slot, GenerateRequest request) {
 void Engine::encode(ModelSlot slot, std::shared_ptr<const Model> model, std::string text) {
   text_lane_.submit(key_of(slot, "encoding"), [this, slot, model = std::move(model), text](std::stop_token) {
     try {
-      auto ids = model->tokenizer().encode(text);
-      auto pieces = model->tokenizer().pieces(ids);
+      auto ids = prompt_ids(*model, text);
+      auto pieces = pieces_of(*model, ids);
       post(slot, PromptEncoded{text, std::move(ids), std::move(pieces)});
     } catch (const std::exception& error) {
       post(slot, JobFailed{"The prompt could not be tokenized", error.what()});
@@ -181,8 +208,7 @@ void Engine::publish(ModelSlot slot) {
 void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& progress) {
   Slot& here = slots_[static_cast<size_t>(slot)];
   if (!here.model) fail("No model is open here; open one first.");
-  auto ids = here.model->tokenizer().encode(request.prompt);
-  if (ids.empty()) fail("The prompt is empty: type some text first.");
+  auto ids = prompt_ids(*here.model, request.prompt);
   if (request.cut > 0 && static_cast<int64_t>(ids.size()) > request.cut) ids.resize(static_cast<size_t>(request.cut));
   RunOptions options;
   options.interventions = request.interventions;

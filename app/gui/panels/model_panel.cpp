@@ -69,7 +69,7 @@ void draw_sharing(Ui& ui, double width) {
   const SharingData sharing_data{data.model->architecture(), ui.app.state.active};
   const Selection& selection = ui.app.state.slot().selection;
   // The prompt below needs room, too.
-  constexpr double prompt_room = 330, most = 240, least = 96;
+  constexpr double prompt_room = 330, most = 240, least = 120;
   const double room = ImGui::GetContentRegionAvail().y / ui.scale - prompt_room;
   const double height = sharing_height(sharing_data, width, std::clamp(room, least, most));
   const std::string key =

@@ -224,7 +224,8 @@ void draw_prompt_panel(Ui& ui, PromptPanel& panel) {
     const ImVec2 at = ImGui::GetCursorPos();
     ImGui::TextWrapped("%s", data.model->has_tokenizer()
                                  ? "Click here to type a prompt, then Ctrl+Enter to run it."
-                                 : "This model has no tokenizer that HeadScope can use, so no text can be run.");
+                                 : "This model has no tokenizer that HeadScope can use. Click here to type token ids, "
+                                   "as in 1, 2, 3, then Ctrl+Enter.");
     ImGui::PopStyleColor();
     ImGui::SetCursorPos(at);
     if (ImGui::InvisibleButton("prompt/edit", ImVec2(ui.px(width), ui.px(height)))) ui.send("prompt");
