@@ -3,23 +3,8 @@
 namespace headscope::gui {
 namespace {
 
-/// Returns whether the message was dismissed.
-bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
-  const ColourRole role = plate.error ? ColourRole::error : ColourRole::warning;
-  ImGui::PushStyleColor(ImGuiCol_ChildBg, ui.colour(ColourRole::window));
-  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(14), ui.px(10)));
-  ImGui::BeginChild(fmt::format("##plate{}", index).c_str(), ImVec2(ui.px(width), 0),
-                    ImGuiChildFlags_AutoResizeY | ImGuiChildFlags_AlwaysUseWindowPadding);
-  const ImVec2 at = ImGui::GetWindowPos();
-  {
-    const auto font = ui.font(TextRole::label);
-    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(role));
-    ImGui::TextUnformatted(plate.title.c_str());
-    ImGui::PopStyleColor();
-  }
-  ImGui::PushTextWrapPos(ui.px(width - 14));
-  ImGui::TextUnformatted(plate.sentence.c_str());
-  ImGui::PopTextWrapPos();
+/// The part of a plate below its sentence; returns whether it was dismissed.
+bool draw_buttons(Ui& ui, const Plate& plate) {
   if (!plate.action.empty()) {
     if (ImGui::Button(plate.action_title.c_str())) ui.send(plate.action);
     ui.regions.add_last_item("plate/action");
@@ -31,8 +16,47 @@ bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
   ImGui::SameLine();
   const bool dismissed = ImGui::Button("Dismiss");
   ui.regions.add_last_item("plate/dismiss");
-  const float height = ImGui::GetWindowHeight();
-  ImGui::GetWindowDrawList()->AddRectFilled(at, ImVec2(at.x + ui.px(3), at.y + height), ui.colour(role));
+  return dismissed;
+}
+
+/// An error takes a title, its sentence and what can be done; a note takes one line.
+bool draw_content(Ui& ui, const Plate& plate, double width) {
+  const auto title = [&](ColourRole role) {
+    const auto font = ui.font(TextRole::label);
+    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(role));
+    ImGui::TextUnformatted(plate.title.c_str());
+    ImGui::PopStyleColor();
+  };
+  if (plate.error) {
+    title(ColourRole::error);
+    ImGui::PushTextWrapPos(ui.px(width - 14));
+    ImGui::TextUnformatted(plate.sentence.c_str());
+    ImGui::PopTextWrapPos();
+    return draw_buttons(ui, plate);
+  }
+  ImGui::AlignTextToFramePadding();
+  title(ColourRole::warning);
+  ImGui::SameLine(0, ui.px(12));
+  const double button = ui.text.width("Dismiss", TextRole::text) + 24;
+  ImGui::PushTextWrapPos(ui.px(width - 14 - button - 12));
+  ImGui::TextUnformatted(plate.sentence.c_str());
+  ImGui::PopTextWrapPos();
+  ImGui::SameLine(ui.px(width - 14 - button));
+  const bool dismissed = ImGui::Button("Dismiss");
+  ui.regions.add_last_item("plate/dismiss");
+  return dismissed;
+}
+
+/// Returns whether the message was dismissed.
+bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
+  ImGui::PushStyleColor(ImGuiCol_ChildBg, ui.colour(ColourRole::window));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(14), ui.px(plate.error ? 10 : 4)));
+  ImGui::BeginChild(fmt::format("##plate{}", index).c_str(), ImVec2(ui.px(width), 0),
+                    ImGuiChildFlags_AutoResizeY | ImGuiChildFlags_AlwaysUseWindowPadding);
+  const bool dismissed = draw_content(ui, plate, width);
+  const ImVec2 at = ImGui::GetWindowPos();
+  ImGui::GetWindowDrawList()->AddRectFilled(at, ImVec2(at.x + ui.px(3), at.y + ImGui::GetWindowHeight()),
+                                            ui.colour(plate.error ? ColourRole::error : ColourRole::warning));
   ImGui::EndChild();
   ImGui::PopStyleVar();
   ImGui::PopStyleColor();
