@@ -39,9 +39,9 @@ std::vector<std::string> labels(const Figure& figure) {
 double middle(const Box& box) { return box.x + box.width / 2; }
 
 TEST(Sharing, EveryQueryHeadIsJoinedToItsKvHead) {
-  const Figure figure = shown(sample::sharing_data({2, 6, 3, 1, 1}));
+  const Figure figure = shown(sample::sharing_data({2, 9, 3, 1, 1}));
   const std::vector<Box> queries = discs(figure, ColourRole::text), kv = discs(figure, ColourRole::model_a);
-  ASSERT_EQ(queries.size(), 12u + 1);  // and one in the key
+  ASSERT_EQ(queries.size(), 18u + 1);  // and one in the key
   ASSERT_EQ(kv.size(), 6u + 1);
   size_t lines = 0;
   for (const Primitive& p : figure.primitives) {
@@ -49,13 +49,13 @@ TEST(Sharing, EveryQueryHeadIsJoinedToItsKvHead) {
     if (line == nullptr) continue;
     const size_t q = lines++;
     EXPECT_NEAR(line->from.x, middle(queries[q]), 1e-9) << q;
-    EXPECT_NEAR(line->to.x, middle(kv[q / 2]), 1e-9) << q;
+    EXPECT_NEAR(line->to.x, middle(kv[q / 3]), 1e-9) << q;
     EXPECT_GT(line->to.y, line->from.y);
   }
-  EXPECT_EQ(lines, 12u);
+  EXPECT_EQ(lines, 18u);
   // A KV head stands in the middle below its readers.
-  EXPECT_NEAR(middle(kv[1]), (middle(queries[2]) + middle(queries[3])) / 2, 1e-9);
-  EXPECT_EQ(figure.sentence, "6 query heads read 3 KV heads in each of 2 layers.");
+  EXPECT_NEAR(middle(kv[1]), (middle(queries[3]) + middle(queries[5])) / 2, 1e-9);
+  EXPECT_EQ(figure.sentence, "9 query heads read 3 KV heads in each of 2 layers.");
   EXPECT_THAT(labels(figure), ElementsAre("layer 0", "layer 1"));
 }
 
