@@ -174,6 +174,7 @@ bool Script::perform(const std::string& text, App& app, Window& window, Platform
     const std::string& what = needed_word(call, 0, "idle or a number of frames");
     if (what != "idle") {
       if (wait_frames_ == 0) wait_frames_ = static_cast<int64_t>(needed_number(call, 0)) + 1;
+      since_ = Clock::now();
       return --wait_frames_ == 0;
     }
     // Some frames in a row, because what arrives may ask for more.

@@ -1,8 +1,5 @@
 #include "app/gui/app/engine.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <new>
@@ -18,9 +15,7 @@ namespace {
 /// the views fill while a long prompt runs.
 constexpr int64_t chunk_tokens = 512;
 constexpr int64_t shown_candidates = 8;
-
-/// The window's thread comes first on a machine with few cores.
-void lower_priority() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 10); }
+constexpr int nice_steps = 10;  ///< the window's thread comes first on a machine with few cores
 
 std::string key_of(ModelSlot slot, const std::string& verb) { return verb + (slot == ModelSlot::a ? "/A" : "/B"); }
 
@@ -89,7 +84,7 @@ class ViewMaker {
 
 Engine::Engine(int threads, std::function<void()> wake)
     : wake_(std::move(wake)), text_lane_("text"), lane_("run", [threads] {
-        lower_priority();
+        lower_thread_priority(nice_steps);
         use_threads(threads);
       }) {}
 

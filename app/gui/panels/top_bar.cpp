@@ -9,7 +9,10 @@ namespace {
 void centre(Ui& ui, double height) { ImGui::SetCursorPosY((ImGui::GetWindowHeight() - ui.px(height)) / 2); }
 
 void draw_menu(Ui& ui, const char* name) {
-  if (!ImGui::BeginMenu(name)) {
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(10), ui.px(8)));
+  const bool open = ImGui::BeginMenu(name);
+  ImGui::PopStyleVar();
+  if (!open) {
     ui.regions.add_last_item(fmt::format("menu/{}", name));
     return;
   }

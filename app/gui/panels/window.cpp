@@ -17,19 +17,20 @@ constexpr double bar_height = 44, gap = 12;
 constexpr double left_width = 288, right_width = 304, bottom_height = 140;
 constexpr double narrow = 1400;  ///< px of width below which the head's panel lies over the middle
 
-constexpr ImGuiWindowFlags panel_flags = ImGuiWindowFlags_NoTitleBar | ImGuiWindowFlags_NoCollapse |
-                                         ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse |
-                                         ImGuiWindowFlags_NoMove;
+constexpr ImGuiWindowFlags scrolling_panel =
+    ImGuiWindowFlags_NoTitleBar | ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_NoMove;
+constexpr ImGuiWindowFlags still_panel =
+    scrolling_panel | ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse;
 
 /// A docked panel as a card. `draw` is called inside.
 template <class Draw>
-void panel(Ui& ui, const char* name, double padding, const Draw& draw) {
+void panel(Ui& ui, const char* name, double padding, ImGuiWindowFlags flags, const Draw& draw) {
   ImGuiWindowClass calm;
   calm.DockNodeFlagsOverrideSet = ImGuiDockNodeFlags{ImGuiDockNodeFlags_NoTabBar} | ImGuiDockNodeFlags_NoUndocking;
   ImGui::SetNextWindowClass(&calm);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(padding), ui.px(padding)));
   ImGui::PushStyleColor(ImGuiCol_WindowBg, IM_COL32(0, 0, 0, 0));
-  if (ImGui::Begin(name, nullptr, panel_flags)) {
+  if (ImGui::Begin(name, nullptr, flags)) {
     panel_background(ui);
     draw();
   }
@@ -124,20 +125,20 @@ void Window::draw_panels(Ui& ui) {
   ImGui::End();
   ImGui::PopStyleVar();
 
-  panel(ui, "Model", 16, [&] {
+  panel(ui, "Model", 16, scrolling_panel, [&] {
     draw_model_panel(ui);
     draw_prompt_panel(ui, prompt_);
   });
-  panel(ui, "Centre", 0, [&] {
+  panel(ui, "Centre", 0, still_panel, [&] {
     draw_centre_panel(ui, centre_);
     middle_ = {ImGui::GetWindowPos().x, ImGui::GetWindowPos().y, ImGui::GetWindowSize().x, ImGui::GetWindowSize().y};
   });
-  panel(ui, "KV", 0, [&] {
+  panel(ui, "KV", 0, still_panel, [&] {
     const ImVec2 room = ImGui::GetContentRegionAvail();
     draw_kv_view(ui, "strip", room.x / ui.scale, room.y / ui.scale);
   });
   const bool wide = screen.x >= ui.px(narrow) / static_cast<float>(app_.state.font_scale);
-  if (wide && app_.state.head_open) panel(ui, "Head", 0, [&] { draw_head_panel(ui); });
+  if (wide && app_.state.head_open) panel(ui, "Head", 0, still_panel, [&] { draw_head_panel(ui); });
   if (!wide) draw_head_overlay(ui);
 }
 
@@ -169,7 +170,9 @@ void Window::draw_log(Ui& ui) {
   const ImVec2 screen = ImGui::GetMainViewport()->Size;
   ImGui::SetNextWindowSize(ImVec2(ui.px(680), ui.px(280)), ImGuiCond_FirstUseEver);
   ImGui::SetNextWindowPos(ImVec2(screen.x - ui.px(700), screen.y - ui.px(300)), ImGuiCond_FirstUseEver);
-  ImGui::Begin("Log", &app_.state.log_open, ImGuiWindowFlags_NoDocking);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, std::max(1.0f, ui.px(1)));
+  ImGui::Begin("Log", &app_.state.log_open, ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoSavedSettings);
+  ImGui::PopStyleVar();
   std::string facts = fmt::format("HeadScope {}; {}; kernel {}", HEADSCOPE_VERSION, platform_.renderer(),
                                   attention_kernels().back().name);
   draw_log_panel(ui, facts);
@@ -194,6 +197,17 @@ void Window::draw_about(Ui& ui) {
   ImGui::End();
 }
 
+/// Panels grow with the text.
+void Window::scale_panels(double factor) {
+  for (const char* name : {"Model", "KV", "Head"}) {
+    const ImGuiWindow* window = ImGui::FindWindowByName(name);
+    if (window == nullptr || window->DockNode == nullptr) continue;
+    const ImVec2 size = window->DockNode->Size;
+    const auto scaled = static_cast<float>(factor);
+    ImGui::DockBuilderSetNodeSize(window->DockNode->ID, ImVec2(size.x * scaled, size.y * scaled));
+  }
+}
+
 /// What belongs to the other model is not shown beside this one.
 void Window::follow_slot() {
   if (shown_slot_ == app_.state.active) return;
@@ -204,6 +218,7 @@ void Window::follow_slot() {
 void Window::frame() {
   follow_slot();
   const ColourRole own = accent(app_.state.active);
+  if (styled_ && styled_->second != scale()) scale_panels(scale() / styled_->second);
   if (!styled_ || *styled_ != std::pair(app_.state.theme, scale()) || styled_accent_ != own) {
     styled_ = {app_.state.theme, scale()};
     styled_accent_ = own;

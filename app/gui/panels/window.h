@@ -46,6 +46,7 @@ class Window final : public Shell {
   double scale() const;
   Ui make_ui();
   void lay_out(ImGuiID dock);
+  void scale_panels(double factor);
   void draw_panels(Ui&);
   void draw_head_overlay(Ui&);
   void draw_log(Ui&);
