@@ -332,8 +332,6 @@ bool Script::perform_input(const CommandCall& call, Window& window) {
     push(Kind::release, at);
     if (shift) inputs_.push_back({Kind::key_up, {}, 0, ImGuiMod_Shift, {}});
   }
-  push(Kind::move, ImVec2(-1, -1));
-  inputs_.pop_back();
   return true;
 }
 

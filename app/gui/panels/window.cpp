@@ -309,6 +309,10 @@ void Window::edit_prompt() {
 void Window::reset_layout() { relayout_ = true; }
 
 bool Window::step_back() {
+  if (ImGui::IsPopupOpen(nullptr, ImGuiPopupFlags_AnyPopup)) {  // a menu
+    ImGui::ClosePopupToLevel(0, true);
+    return true;
+  }
   for (bool* open : {&palette_.open, &browser_.open, &export_.open, &about_, &prompt_.editing, &overlay_}) {
     if (std::exchange(*open, false)) return true;
   }
