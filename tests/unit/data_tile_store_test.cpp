@@ -191,6 +191,26 @@ TEST(TileStoreTest, NothingNewGivesTheSameCells) {
   EXPECT_NE(store.region(run, 2, whole(64)).version, first.version);
 }
 
+TEST(TileStoreTest, ACellThatTheEndCutGrowsWithTheRun) {
+  GrowingRun growing({.q_heads = 1});
+  growing.append(50);
+  TileStore store(1, plenty, {});
+  const MapRegion region = whole(50, 4);
+  store.region(growing.snapshot(), 1, region);
+  store.drain();
+  const ComposedMap before = store.region(growing.snapshot(), 1, region);
+  ASSERT_TRUE(before.exact);
+  growing.append(2);  // the last cell was of two tokens and is of four now
+  const auto run = growing.snapshot();
+  store.region(run, 1, region);
+  store.drain();
+  const ComposedMap after = store.region(run, 1, region);
+  EXPECT_TRUE(after.exact);
+  EXPECT_NE(after.version, before.version);
+  EXPECT_TRUE(same(*after.cells, expected(*run, region)));
+  EXPECT_FALSE(same(*after.cells, *before.cells));
+}
+
 TEST(TileStoreTest, ACutTileIsContinuedNotComputedAgain) {
   GrowingRun growing({.q_heads = 1});
   growing.append(50);
