@@ -131,11 +131,12 @@ void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {
     return 0;
   };
   ImGui::InputTextMultiline("##prompt", &panel.draft, ImVec2(ui.px(width), ui.px(height)),
-                            ImGuiInputTextFlags_WordWrap | ImGuiInputTextFlags_CallbackAlways, cursor_to_end,
+                            ImGuiInputTextFlags_WordWrap | ImGuiInputTextFlags_AllowTabInput | ImGuiInputTextFlags_CallbackAlways,
+                            cursor_to_end,
                             &panel.cursor_to_end);
   ui.regions.add_last_item("prompt/editor");
   if (ImGui::IsItemActive()) panel.was_active = true;
-  if (ImGui::IsItemEdited()) ui.send("prompt " + quoted_word(panel.draft.empty() ? " " : panel.draft));
+  if (ImGui::IsItemEdited()) ui.send("prompt " + quoted_word(panel.draft));
   if (ImGui::IsItemDeactivated() && panel.was_active) panel.editing = panel.was_active = false;
 }
 
@@ -212,7 +213,7 @@ void draw_prompt_panel(Ui& ui, PromptPanel& panel) {
   ImGui::Dummy(ImVec2(0, ui.px(4)));
   const Shown shown = shown_tokens(data);
   draw_heading(ui, shown, width);
-  const double settings = panel.settings ? 156 : 0;
+  const double settings = panel.settings ? 200 : 0;
   const double room = ImGui::GetContentRegionAvail().y / ui.scale - 32 * 2 - 8 * 3 - 26 - settings;
   const double height = std::max(72.0, std::floor(room));
   if (panel.editing) {
