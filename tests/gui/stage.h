@@ -13,6 +13,7 @@
 #include "app/gui/paint/painter.h"
 #include "app/gui/platform/platform.h"
 #include "core/base/error.h"
+#include "tests/gui/driver_leaks.h"
 
 namespace headscope::gui {
 
@@ -25,6 +26,7 @@ class Stage {
     context_ = ImGui::CreateContext();
     ImGui::GetIO().IniFilename = nullptr;
     try {
+      const DriverLeaks allowed;
       platform = open_headless(width, height, scale);
     } catch (const Error& error) {
       missing = error.what();
@@ -33,6 +35,8 @@ class Stage {
     fonts.emplace();
     apply_style(Theme::dark, scale, ColourRole::model_a);
     painter.emplace(*fonts);
+    const DriverLeaks allowed;
+    frame([](ImDrawList& list) { list.AddRectFilled({0, 0}, {9, 9}, IM_COL32_WHITE); });
   }
   ~Stage() {
     painter.reset();

@@ -22,9 +22,13 @@ class WindowTest : public testing::Test {
     clear_imgui_misuse();
     context_ = ImGui::CreateContext();
     ImGui::GetIO().IniFilename = nullptr;
-    platform_ = open_window({"window test", 640, 400});
+    {
+      const DriverLeaks allowed;
+      platform_ = open_window({"window test", 640, 400});
+    }
     fonts_.emplace();
     apply_style(Theme::dark, 1, ColourRole::model_a);
+    const DriverLeaks allowed;
     for (int i = 0; i < 5; ++i) frame();
   }
   void TearDown() override {
