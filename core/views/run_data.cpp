@@ -83,11 +83,13 @@ void AtlasSums::add(const RunSnapshot& run) {
       };
       const float *entropy = row(Statistic::entropy), *distance = row(Statistic::distance);
       const float *sink = row(Statistic::sink), *max = row(Statistic::max);
+      const float* window = row(Statistic::window);
       for (HeadSums& head : sums) {
         head.entropy += double{*entropy++};
         head.distance += double{*distance++};
         head.sink += double{*sink++};
         head.max += double{*max++};
+        head.window += double{*window++};
       }
     }
   }
@@ -113,7 +115,7 @@ AtlasData AtlasSums::data(const RunSnapshot& run) const {
       const HeadSums& sums = sums_[index][static_cast<size_t>(head)];
       layer.heads.push_back({thumbnail(rows.thumbnails, head, run.tokens()), mean(sums.entropy, Statistic::entropy),
                              mean(sums.distance, Statistic::distance), mean(sums.sink, Statistic::sink),
-                             mean(sums.max, Statistic::max)});
+                             mean(sums.max, Statistic::max), mean(sums.window, Statistic::window)});
     }
     data.layers.push_back(std::move(layer));
   }

@@ -25,7 +25,7 @@ class AtlasSums {
 
  private:
   struct HeadSums {
-    double entropy = 0, distance = 0, sink = 0, max = 0;
+    double entropy = 0, distance = 0, sink = 0, max = 0, window = 0;
   };
 
   int64_t rows_ = 0;

@@ -109,7 +109,8 @@ void draw_atlas_view(Ui& ui, CentrePanel& panel, double width, double height) {
       nothing.facts.model = data.model->name();
       nothing.facts.variant = variant_name(*data.model->architecture());
     }
-    return atlas(data.run ? *data.run->atlas : nothing, state, selection, Layout{width, height, ui.scale, ui.text});
+    return atlas(data.run ? *data.run->atlas : nothing, state, selection, Layout{width, height, ui.scale, ui.text},
+                 &panel.thumbnails);
   });
   const FigureInput input = show_figure(ui, cached, "atlas");
   fill_on_click(ui, input);

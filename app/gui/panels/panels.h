@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/gui/panels/ui.h"
+#include "core/views/plot/pool.h"
 #include "core/views/token_flow.h"
 
 /// One function a panel: called inside an ImGui window that the shell has begun. What a panel remembers between frames
@@ -64,6 +65,7 @@ struct MapPlace {
 };
 
 struct CentrePanel {
+  PooledGrids thumbnails;  ///< of the atlas, as small as they are drawn
   double wheel = 0;  ///< notches not yet worth a step
   MapPlace map;
   bool dragging = false, selecting = false;
