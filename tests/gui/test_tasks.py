@@ -1,0 +1,254 @@
+"""Real tasks, done in the window with mouse and keys, and compared with what the command line finds."""
+
+import csv
+import pathlib
+import re
+import xml.etree.ElementTree as ElementTree
+
+import h5py
+import numpy as np
+import pytest
+
+import png
+from window import quoted, shell_words
+
+PROMPT = "Once upon a time there was a girl named Lily. She saw a big dog and a red ball."
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def saved(headscope, stories, tmp_path_factory):
+    """What `headscope run --save` finds for the prompt: the maps, and means over the rows but the first, which can only
+    see itself."""
+    path = tmp_path_factory.mktemp("run") / "run.h5"
+    run = headscope.json("run", stories, "--prompt", PROMPT, "--save", "attention,stats", "--out", path)
+    with h5py.File(path) as file:
+        maps = np.stack([file[f"attention/layer_{layer:03}"][()] for layer in range(5)])
+        means = {name: file[f"stats/{name}"][()].astype(float)[..., 1:].mean(-1) for name in file["stats"]}
+    return run, maps, means
+
+
+def table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def require_same(found, expected):
+    """Equal but for what rounding does to tokens that went through the model one after the other."""
+    assert found[0] == expected[0] and len(found) == len(expected)
+    for row, wanted in zip(found[1:], expected[1:]):
+        for text, right in zip(row, wanted, strict=True):
+            assert text == right or float(text) == pytest.approx(float(right), rel=1e-4, abs=1e-5)
+
+
+def furthest(means):
+    return head_of(means["distance"]) + (means["distance"].max(),)
+
+
+def head_of(means):
+    layer, head = np.unravel_index(means.argmax(), means.shape)
+    return int(layer), int(head)
+
+
+def test_find_the_head_that_looks_back_furthest(window, stories, saved):
+    run, _, means = saved
+    layer, head, mean = furthest(means)
+    far = "0/0" if (layer, head) != (0, 0) else "1/1"
+    result = window.play(f"""
+        wait idle
+        expect slots.A.tokens == {len(run["ids"])}
+        expect slots.A.ids == {str(run["ids"]).replace(" ", "")}
+        click atlas/{far}
+        wait 2
+        expect selection.A.layer == {far[0]}
+        expect sentence ~ Layer {layer}, head {head} looks back furthest: {mean:.1f} tokens on average
+        click atlas/{layer}/{head}
+        wait 2
+        expect selection.A.layer == {layer}
+        expect selection.A.head == {head}
+        click atlas/{far}
+        wait 2
+        largest distance
+        expect selection.A.layer == {layer}
+        expect selection.A.head == {head}
+        """, stories, "--prompt", PROMPT)
+    assert result.state()["selection"]["A"]["head"] == head
+
+
+@pytest.mark.parametrize("metric", ["entropy", "distance", "sink", "max"])
+def test_the_largest_head_of_every_metric(window, stories, saved, metric):
+    _, _, means = saved
+    layer, head = head_of(means[metric])
+    window.play(f"""
+        wait idle
+        click metric/{metric}
+        wait 2
+        expect atlas.metric == {metric}
+        largest {metric}
+        expect selection.A.layer == {layer}
+        expect selection.A.head == {head}
+        """, stories, "--prompt", PROMPT)
+
+
+def test_zoom_to_one_cell_and_read_its_weight(window, stories, saved):
+    _, maps, means = saved
+    layer, head, _ = furthest(means)
+    cells = [(7, 2), (20, 20), (20, 0), (len(maps[0, 0]) - 1, 11)]
+    reads = "".join(f"""
+        click map/cell/{query}/{key}
+        wait 2
+        expect selection.A.query == {query}
+        expect selection.A.key == {key}
+        expect selection.A.weight > {maps[layer, head, query, key] - 1e-5}
+        expect selection.A.weight < {maps[layer, head, query, key] + 1e-5}
+        """ for query, key in cells[:-1])
+    query, key = cells[-1]
+    result = window.play(f"""
+        wait idle
+        largest distance
+        key ctrl+2
+        wait idle
+        expect view == map
+        {reads}
+        zoom {query - 3}:{query + 1} {key - 1}:{key + 3}
+        wait idle
+        click map/cell/{query}/{key}
+        wait 2
+        hover map/cell/{query}/{key}
+        wait 2
+        expect under_cursor ~ query {query}
+        state cell.json
+        """, stories, "--prompt", PROMPT)
+    cell = result.state("cell.json")
+    assert cell["selection"]["A"]["weight"] == pytest.approx(maps[layer, head, query, key], abs=1e-5)
+    shown = float(re.search(r"weight ([0-9.e-]+)", cell["under_cursor"])[1])
+    assert shown == pytest.approx(maps[layer, head, query, key], rel=0.01, abs=1e-5)
+    # No cell above the diagonal has a weight.
+    window.play("""
+        wait idle
+        view map
+        wait idle
+        hover map/cell/3/9
+        wait 2
+        expect under_cursor ~ cannot look ahead
+        """, stories, "--prompt", PROMPT, name="above.txt")
+
+
+def test_generate_and_read_kv_bytes(window, headscope, stories, saved):
+    before = saved[0]
+    run = headscope.json("run", stories, "--prompt", PROMPT, "--generate", 20)
+    bytes_per_token = sum(before["kv_bytes_used"]) // len(before["ids"])
+    result = window.play(f"""
+        wait idle
+        expect slots.A.kv.used_bytes == {sum(before["kv_bytes_used"])}
+        key n
+        wait idle
+        expect slots.A.tokens == {len(before["ids"]) + 1}
+        expect slots.A.kv.used_bytes == {sum(before["kv_bytes_used"]) + bytes_per_token}
+        generate 19
+        wait idle
+        expect slots.A.kv.used_bytes == {sum(run["kv_bytes_used"])}
+        expect slots.A.prompt_tokens == {len(before["ids"])}
+        click tab/kv
+        wait idle
+        expect view == kv
+        """, stories, "--prompt", PROMPT)
+    assert result.state()["slots"]["A"]["ids"] == run["ids"]
+    assert f'{sum(run["kv_bytes_used"]) / 1024:.1f} KiB used' in result.state()["sentence"]
+
+
+def test_kv_bytes_are_allocated_as_the_command_line_says(window, headscope, stories):
+    run = headscope.json("run", stories, "--prompt", PROMPT, "--generate", 3)
+    state = window.play("wait idle\ngenerate 3", stories, "--prompt", PROMPT).state()["slots"]["A"]
+    assert state["kv"]["used_bytes"] == sum(run["kv_bytes_used"])
+    assert state["kv"]["allocated_bytes"] >= state["kv"]["used_bytes"]
+
+
+@pytest.mark.parametrize("view", ["atlas", "map", "kv"])
+def test_export(window, headscope, stories, view, saved):
+    layer, head, _ = furthest(saved[2])
+    result = window.play(f"""
+        wait idle
+        largest distance
+        view {view}
+        wait idle
+        export out.svg
+        dismiss
+        wait idle
+        export out.png
+        dismiss
+        wait idle
+        export out.csv
+        """, stories, "--prompt", PROMPT)
+    headscope.text("render", stories, "--view", view, "--prompt", PROMPT, "--layer", layer, "--head", head, "--out",
+                   result.folder / "cli.csv")
+    assert table(result.folder / "out.csv") == table(result.folder / "cli.csv")
+    root = ElementTree.parse(result.folder / "out.svg").getroot()
+    assert root.tag == SVG + "svg"
+    words = " ".join("".join(text.itertext()) for text in root.iter(SVG + "text"))
+    assert "stories260K" in words and "GQA-4" in words
+    pixels = png.read(result.folder / "out.png")
+    assert pixels.shape[:2] == (int(float(root.get("height"))), int(float(root.get("width"))))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 40
+
+
+def test_the_picture_is_what_was_on_the_screen(window, stories):
+    """The exported PNG has the pixels of the panel that it was made from, but for the edges of text."""
+    result = window.play("wait idle\nhover at/640/20\nwait idle\nexport out.png\ndismiss", stories)
+    exported = png.read(result.folder / "out.png").astype(int)
+    height, width, _ = exported.shape
+    left, bottom = 309, 638  # of the panel in the middle
+    shown = result.picture().pixels[bottom - height:bottom, left:left + width]
+    assert (np.abs(shown - exported).max(-1) > 40).mean() < 0.02
+
+
+@pytest.mark.parametrize("prepare", ["", "switch_off layer=1 head=2\nwait idle", "generate 5\nwait idle",
+                                     "theme light", "run cut=9\nwait idle", "metric sink",
+                                     "view map\nzoom 4:20 0:16\nlog_colour\nwait idle"])
+def test_copy_as_command_makes_the_view_again(window, headscope, stories, prepare):
+    """The copied line is pasted into the prompt, read back from the state and run by a shell's rules."""
+    prompt = 'It\'s "late", said $HOME the \\dog'
+    result = window.play(f"""
+        wait idle
+        largest distance
+        {prepare}
+        wait idle
+        export out.csv
+        dismiss
+        key ctrl+shift+c
+        prompt ""
+        prompt
+        wait 3
+        key ctrl+v
+        wait 3
+        """, stories, "--prompt", prompt, theme="light" if "light" in prepare else "dark")
+    words = shell_words(result.state()["slots"]["A"]["prompt"])
+    assert words[0] == "headscope" and words[-2] == "--out"
+    headscope.text(*words[1:-1], result.folder / "again.csv")
+    require_same(table(result.folder / "again.csv"), table(result.folder / "out.csv"))
+    headscope.text(*words[1:-1], result.folder / "again.svg")
+    words_shown = pathlib.Path(result.folder / "again.svg").read_text(encoding="utf-8")
+    assert ("#F3F4F7" in words_shown or "#FFFFFF" in words_shown) if "light" in prepare else "#1B1E24" in words_shown
+
+
+@pytest.mark.parametrize("how", ["type", "paste"])
+def test_text_is_tokenized_as_by_the_command_line(window, headscope, stories, how):
+    texts = ["Zoo \U0001f600\U0001f1e9\U0001f1ea 漢字かな, naïve Ω≈ç√ 한국어"]
+    if how == "paste":  # these have keys of their own
+        texts.append('tabs\tand "quotes" \\ and\nlines')
+    steps = "".join(f"""
+        prompt ""
+        key ctrl+p
+        wait 3
+        expect editing == true
+        {how} {quoted(text)}
+        wait 4
+        key ctrl+enter
+        wait idle
+        state {i}.json
+        """ for i, text in enumerate(texts))
+    result = window.play("wait idle\n" + steps, stories, "--prompt", "Zoo")
+    for i, text in enumerate(texts):
+        state = result.state(f"{i}.json")["slots"]["A"]
+        assert state["prompt"] == text
+        assert state["ids"] == headscope.json("run", stories, "--prompt", text)["ids"]
