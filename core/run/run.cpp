@@ -101,6 +101,7 @@ struct Run::State {
   TorchWorkers workers;
   std::vector<LayerRecord> records;
   std::vector<int32_t> ids;
+  std::vector<std::string> pieces;  ///< their texts; empty without a tokenizer
   std::optional<int64_t> prompt_tokens;
   std::vector<int64_t> allocated_history;
   std::vector<float> last_logits;
@@ -188,6 +189,9 @@ void Run::State::append(std::span<const int32_t> chunk, const Progress& progress
     throw;
   }
   ids.insert(ids.end(), chunk.begin(), chunk.end());
+  if (model->has_tokenizer()) {
+    for (std::string& piece : model->tokenizer().pieces(chunk)) pieces.push_back(std::move(piece));
+  }
   allocated_history.resize(ids.size(), cache.allocated_bytes());
 }
 
@@ -273,7 +277,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.kernel = listed(state.kernels);
   snapshot.revision = static_cast<uint64_t>(state.position());
   snapshot.ids = state.ids;
-  if (state.model->has_tokenizer()) snapshot.pieces = state.model->tokenizer().pieces(state.ids);
+  snapshot.pieces = state.pieces;
   snapshot.prompt_tokens = prompt_tokens();
   snapshot.threads = at::get_num_threads();
   for (const LayerRecord& record : state.records) {

@@ -40,7 +40,7 @@ TEST(AtlasSums, AddedStepByStepTheyAreThoseOfTheWholeRun) {
       for (size_t head = 0; head < 4; ++head) {
         const AtlasHead &a = grown.layers[layer].heads[head], &b = fresh.layers[layer].heads[head];
         ASSERT_TRUE(same_bits(a.entropy_nats, b.entropy_nats) && same_bits(a.distance_tokens, b.distance_tokens) &&
-                    same_bits(a.sink, b.sink) && same_bits(a.max, b.max));
+                    same_bits(a.sink, b.sink) && same_bits(a.max, b.max) && same_bits(a.window, b.window));
         ASSERT_TRUE(same_values(a.map, b.map));
       }
     }
@@ -67,6 +67,7 @@ TEST(AtlasSums, TheyAreMeansOverAllRowsButTheFirst) {
         EXPECT_DOUBLE_EQ(shown.distance_tokens, mean(Statistic::distance));
         EXPECT_DOUBLE_EQ(shown.sink, mean(Statistic::sink));
         EXPECT_DOUBLE_EQ(shown.max, mean(Statistic::max));
+        EXPECT_DOUBLE_EQ(shown.window, mean(Statistic::window));
       }
     }
   }
