@@ -35,7 +35,9 @@ void save_workspace(const fs::path& path, const AppState& state) {
   std::error_code error;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
   if (error) fail("the folder of {} could not be made: {}", quoted_path(path), error.message());
-  write_file_atomically(path, to_json(state).dump(1) + "\n");
+  // Paths may hold bytes that are no text; JSON is text.
+  constexpr auto replace = Json::error_handler_t::replace;
+  write_file_atomically(path, to_json(state).dump(1, ' ', false, replace) + "\n");
 }
 
 }  // namespace headscope::gui
