@@ -59,7 +59,7 @@ def slow_model(tmp_path_factory):
     """A llama whose weights, all zero, take so long to read that loading can be watched and cancelled."""
     import tiny_checkpoint
 
-    config = {**tiny_checkpoint.CONFIG, "vocab_size": 3 << 20}
+    config = {**tiny_checkpoint.CONFIG, "vocab_size": 6 << 20}
     header, end = {}, 0
     for name, shape in tiny_checkpoint.shapes(config).items():
         size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)

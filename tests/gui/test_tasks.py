@@ -221,7 +221,7 @@ def test_copy_as_command_makes_the_view_again(window, headscope, stories, prepar
         wait 3
         key ctrl+v
         wait 3
-        """, stories, "--prompt", prompt, theme="light" if "light" in prepare else "dark")
+        """, stories, "--prompt", prompt)
     words = shell_words(result.state()["slots"]["A"]["prompt"])
     assert words[0] == "headscope" and words[-2] == "--out"
     headscope.text(*words[1:-1], result.folder / "again.csv")

@@ -9,8 +9,9 @@ import numpy as np
 CHANNELS = {2: 3, 6: 4}  # by colour type
 
 
-def read(path):
-    """[height, width, 3 or 4] uint8 of an 8-bit PNG without interlacing; every checksum is verified."""
+def lines_of(path):
+    """(filters [height], residuals [height, width, 3 or 4]) of an 8-bit PNG without interlacing, as they are stored;
+    every checksum is verified. The residuals of a blank picture are 0 but for its first pixel or row."""
     content = pathlib.Path(path).read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n", f"{path} is no PNG"
     data, at, header, kind = b"", 8, None, b""
@@ -26,42 +27,32 @@ def read(path):
     assert kind == b"IEND" and header[2] == 8 and header[3] in CHANNELS and header[6] == 0
     width, height, step = header[0], header[1], CHANNELS[header[3]]
     lines = np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, 1 + step * width)
-    return _unfiltered(lines[:, 0], lines[:, 1:].reshape(height, width, step))
+    return lines[:, 0], lines[:, 1:].reshape(height, width, step)
 
 
-def _unfiltered(filters, lines):
-    out = np.zeros(lines.shape, np.uint8)
-    above = np.zeros(lines.shape[1:], np.uint8)
-    for y, (kind, line) in enumerate(zip(filters, lines)):
-        if kind == 0:
-            out[y] = line
-        elif kind == 1:
-            out[y] = np.cumsum(line, axis=0, dtype=np.uint8)
-        elif kind == 2:
-            out[y] = line + above
-        else:
-            out[y] = _slow(kind, line.astype(int), above.astype(int))
-        above = out[y]
-    return out
+def read(path):
+    """[height, width, 3 or 4] uint8."""
+    filters, residuals = lines_of(path)
+    return _unfiltered(filters, residuals)
 
 
-def _slow(kind, line, above):
-    """A line filtered by average (3) or Paeth (4): each pixel needs the one before."""
-    zero = [0] * line.shape[1]
-    found, before, corner = [], zero, zero
-    for values, up in zip(line.tolist(), above.tolist()):
-        now = [(v + (_average(a, b) if kind == 3 else _paeth(a, b, c))) & 255
-               for v, a, b, c in zip(values, before, up, corner)]
-        found.append(now)
-        before, corner = now, up
-    return np.array(found, np.uint8)
-
-
-def _average(left, up):
-    return (left + up) // 2
-
-
-def _paeth(left, up, corner):
-    p = left + up - corner
-    a, b, c = abs(p - left), abs(p - up), abs(p - corner)
-    return left if a <= b and a <= c else up if b <= c else corner
+def _unfiltered(filters, residuals):
+    """A pixel is its residual plus what its filter makes of the pixels left, above and above left. Pixels of one
+    diagonal depend on earlier diagonals only, so that a diagonal is done at once: d = x + y, indexed by y."""
+    height, width, step = residuals.shape
+    skewed = np.zeros((height + width - 1, height, step), np.uint8)
+    y, x = np.arange(height)[:, None], np.arange(width)[None, :]
+    skewed[x + y, y] = residuals
+    # Row 0 and the two diagonals before the first are zeros.
+    out = np.zeros((height + width + 1, height + 1, step), np.int16)
+    kinds = filters.astype(np.int16)[:, None]
+    for d in range(height + width - 1):
+        first, last = max(0, d - width + 1), min(height, d + 1)
+        left, up, corner = out[d + 1, first + 1:last + 1], out[d + 1, first:last], out[d, first:last]
+        kind = kinds[first:last]
+        estimate = left + up - corner
+        a, b, c = abs(estimate - left), abs(estimate - up), abs(estimate - corner)
+        paeth = np.where((a <= b) & (a <= c), left, np.where(b <= c, up, corner))
+        guess = np.choose(kind, [np.zeros_like(left), left, up, (left + up) >> 1, paeth])
+        out[d + 2, first + 1:last + 1] = (skewed[d, first:last] + guess) & 255
+    return out[x + y + 2, y + 1].astype(np.uint8)
