@@ -60,7 +60,7 @@ void draw_entry(Ui& ui, Browser& browser, const Browser::Entry& entry, int index
   if (ImGui::Selectable("##entry", browser.chosen == index, ImGuiSelectableFlags_AllowDoubleClick,
                         ImVec2(0, ui.px(26)))) {
     browser.chosen = index;
-    if (ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left) || !entry.model) {
+    if (ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left)) {
       take(ui, browser, browser.folder / entry.name, entry.model);
     }
   }
@@ -131,7 +131,8 @@ static void draw_inside(Ui& ui, Browser& browser) {
   const bool has_choice = browser.chosen >= 0 && browser.chosen < static_cast<int>(browser.entries.size());
   ImGui::BeginDisabled(!has_choice);
   if (ImGui::Button("Open", ImVec2(ui.px(120), ui.px(32))) && has_choice) {
-    take(ui, browser, browser.folder / browser.entries[static_cast<size_t>(browser.chosen)].name, true);
+    const Browser::Entry chosen = browser.entries[static_cast<size_t>(browser.chosen)];
+    take(ui, browser, browser.folder / chosen.name, chosen.model);
   }
   ui.regions.add_last_item("browser/open");
   ImGui::EndDisabled();

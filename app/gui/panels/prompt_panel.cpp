@@ -130,14 +130,21 @@ void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {
     if (std::exchange(at_end, false)) data->CursorPos = data->SelectionStart = data->SelectionEnd = data->BufTextLen;
     return 0;
   };
-  ImGui::InputTextMultiline("##prompt", &panel.draft, ImVec2(ui.px(width), ui.px(height)),
-                            ImGuiInputTextFlags_WordWrap | ImGuiInputTextFlags_AllowTabInput | ImGuiInputTextFlags_CallbackAlways,
-                            cursor_to_end,
+  constexpr ImGuiInputTextFlags flags = ImGuiInputTextFlags{ImGuiInputTextFlags_WordWrap} |
+                                        ImGuiInputTextFlags_AllowTabInput | ImGuiInputTextFlags_CallbackAlways;
+  const std::string typed = panel.draft;
+  ImGui::InputTextMultiline("##prompt", &panel.draft, ImVec2(ui.px(width), ui.px(height)), flags, cursor_to_end,
                             &panel.cursor_to_end);
   ui.regions.add_last_item("prompt/editor");
   if (ImGui::IsItemActive()) panel.was_active = true;
-  if (ImGui::IsItemEdited()) ui.send("prompt " + quoted_word(panel.draft));
-  if (ImGui::IsItemDeactivated() && panel.was_active) panel.editing = panel.was_active = false;
+  // Escape leaves the editor by its command, which undoes one thing; what was typed stays.
+  const bool escaped = ImGui::IsItemDeactivated() && ImGui::IsKeyPressed(ImGuiKey_Escape);
+  if (escaped) panel.draft = typed;
+  if (ImGui::IsItemEdited() && !escaped) ui.send("prompt " + quoted_word(panel.draft));
+  if (ImGui::IsItemDeactivated() && panel.was_active) {
+    panel.was_active = false;
+    panel.editing = escaped;
+  }
 }
 
 void draw_settings(Ui& ui, double width) {
