@@ -66,6 +66,7 @@ class ImguiContext {
     ImGuiIO& io = ImGui::GetIO();
     io.IniFilename = nullptr;  // panel sizes are in the workspace
     io.LogFilename = nullptr;
+    io.IniSavingRate = 0.001f;  // at once: no later frame may come
     io.ConfigFlags |= ImGuiConfigFlags_DockingEnable;
     io.ConfigWindowsMoveFromTitleBarOnly = true;
     io.ConfigDebugHighlightIdConflicts = false;

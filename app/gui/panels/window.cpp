@@ -288,6 +288,7 @@ Json Window::summary() const {
                        {"updates", centre_.map.updates},
                        {"bin", centre_.map.bin}};
   json["imgui_misuse"] = imgui_misuse().first;
+  json["size"] = {{"width", platform_.width()}, {"height", platform_.height()}};
   json["texture_bytes"] = painter_.texture_bytes();
   json["tile_bytes"] = app_.tiles().bytes();
   return json;
