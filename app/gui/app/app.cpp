@@ -31,6 +31,22 @@ bool has_head(const Architecture& architecture, const Selection& selection) {
          *selection.head < architecture.layers[static_cast<size_t>(*selection.layer)].q_heads;
 }
 
+RunFacts facts_of(const App& app) {
+  RunFacts facts;
+  facts.slot = app.state.active;
+  if (const auto& model = app.data().model) {
+    facts.model = model->name();
+    facts.variant = variant_name(*model->architecture());
+  }
+  return facts;
+}
+
+std::string whole_path(const std::string& path) {
+  std::error_code ignored;
+  const std::filesystem::path whole = std::filesystem::absolute(path, ignored).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).string();
+}
+
 App::App(Options options)
     : options_(std::move(options)),
       tiles_(tile_workers(options_.threads), tile_budget_bytes, options_.wake),
@@ -56,8 +72,9 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
   data.model = std::move(opened.model);
   data.run.reset();
   data.preview.reset();
-  data.opening.clear();
-  std::erase_if(data.plates, [](const Plate& plate) { return plate.error; });
+  data.model_number = ++models_opened_;
+  if (data.opening == opened.path) data.opening.clear();
+  data.plates.clear();
   saved.path = opened.path;
   if (!same) {
     saved.switched_off.clear();
@@ -71,7 +88,7 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
                        format_count(static_cast<uint64_t>(data.model->parameters()))));
   for (const std::string& note : data.model->notes()) {
     log.add(Log::Level::warning, note);
-    data.plates.push_back({"About this checkpoint", note, false, {}, {}});
+    show(slot, {"About this checkpoint", note, false, {}, {}});
   }
   if (options_.run_on_open && data.model->has_tokenizer()) {
     run(slot);
@@ -105,28 +122,26 @@ void App::take(ModelSlot slot, JobEnded&& ended) {
 }
 
 void App::take(ModelSlot slot, JobCancelled&& cancelled) {
-  mutable_data(slot).opening.clear();
   log.info(fmt::format("{} was cancelled in slot {}", cancelled.what, slot_name(slot)));
 }
 
 void App::take(ModelSlot slot, JobFailed&& failed) {
   SlotData& data = mutable_data(slot);
-  data.opening.clear();
+  if (data.opening == failed.path) data.opening.clear();
   log.error(failed.what + ": " + failed.sentence);
   Plate plate{failed.what, failed.sentence, true, {}, {}};
-  if (data.model && data.preview) {
-    const int64_t context = data.model->architecture()->context;
-    if (static_cast<int64_t>(data.preview->ids.size()) > context) {
-      plate.action = fmt::format("run cut={}", context);
-      plate.action_title = fmt::format("Run the first {} tokens", format_count(static_cast<uint64_t>(context)));
-    }
+  if (failed.fitting_tokens > 0) {
+    plate.action = fmt::format("run cut={}", failed.fitting_tokens);
+    plate.action_title =
+        fmt::format("Run the first {} tokens", format_count(static_cast<uint64_t>(failed.fitting_tokens)));
   }
-  std::erase_if(data.plates, [&](const Plate& old) { return old.title == plate.title; });
-  data.plates.push_back(std::move(plate));
+  show(slot, std::move(plate));
 }
 
 void App::take(ModelSlot slot, PromptEncoded&& encoded) {
-  if (encoded.text == state.slots[index_of(slot)].prompt) mutable_data(slot).preview = std::move(encoded);
+  SlotData& data = mutable_data(slot);
+  if (encoded.text != state.slots[index_of(slot)].prompt) return;  // typed on since then
+  if (!data.run || data.run->prompt != encoded.text) data.preview = std::move(encoded);
 }
 
 void App::remember(const std::string& path) {
@@ -140,14 +155,15 @@ void App::clamp_selection(ModelSlot slot) {
   const SlotData& data = this->data(slot);
   if (data.model && !has_head(*data.model->architecture(), selection)) selection.layer = selection.head = {};
   if (data.run) {
-    if (selection.query && *selection.query >= data.tokens()) selection.query.reset();
-    if (selection.key && *selection.key >= data.tokens()) selection.key.reset();
+    // A long prompt arrives in parts: what is selected may still come.
+    if (selection.query && *selection.query >= data.run->expected_tokens) selection.query.reset();
+    if (selection.key && *selection.key >= data.run->expected_tokens) selection.key.reset();
   }
 }
 
 void App::open(ModelSlot slot, const std::string& path) {
   if (path.empty()) fail("open needs the path of a model folder or .h5 file.");
-  const std::string whole = std::filesystem::absolute(path).lexically_normal().string();
+  const std::string whole = whole_path(path);
   mutable_data(slot).opening = whole;
   state.active = slot;
   engine_.open(slot, whole);
@@ -178,7 +194,10 @@ void App::generate(ModelSlot slot, int64_t count) {
   engine_.generate(slot, {count, {wanted.temperature, wanted.top_k, wanted.top_p, wanted.seed}, wanted.ignore_eos});
 }
 
-void App::cancel() { engine_.cancel(); }
+void App::cancel() {
+  for (SlotData& data : data_) data.opening.clear();  // jobs that wait for their turn go without a word
+  engine_.cancel();
+}
 
 void App::encode_prompt(ModelSlot slot) {
   SlotData& data = mutable_data(slot);
@@ -231,6 +250,14 @@ void App::switch_head(ModelSlot slot, HeadId head) {
     off.insert(place, head);
   }
   run(slot);
+}
+
+void App::show(ModelSlot slot, Plate plate) {
+  constexpr size_t most_plates = 3;
+  auto& plates = mutable_data(slot).plates;
+  std::erase_if(plates, [&](const Plate& old) { return old.title == plate.title; });
+  plates.push_back(std::move(plate));
+  if (plates.size() > most_plates) plates.erase(plates.begin());
 }
 
 void App::dismiss(ModelSlot slot, size_t plate) {

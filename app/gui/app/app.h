@@ -26,6 +26,7 @@ struct Plate {
 /// What is there for one slot: the data that views are made from. Immutable parts, replaced as they arrive.
 struct SlotData {
   std::shared_ptr<const Model> model;    ///< null: none is open
+  uint64_t model_number = 0;             ///< differs between models that were opened
   std::shared_ptr<const RunView> run;    ///< null: nothing has been run
   std::optional<PromptEncoded> preview;  ///< tokens of the prompt as it is typed, while it differs from what was run
   std::vector<Plate> plates;
@@ -69,7 +70,8 @@ class App {
   void select(ModelSlot, const Selection&);
   void switch_head(ModelSlot, HeadId);
   void dismiss(ModelSlot, size_t plate);
-  void show(ModelSlot slot, Plate plate) { data_[index_of(slot)].plates.push_back(std::move(plate)); }
+  /// A message; one with the same title goes, and the oldest of too many.
+  void show(ModelSlot slot, Plate plate);
 
   /// Paths that were dropped on the window.
   void drop(const std::vector<std::string>& paths);
@@ -89,6 +91,7 @@ class App {
   void clamp_selection(ModelSlot);
 
   Options options_;
+  uint64_t models_opened_ = 0;
   std::array<SlotData, 2> data_;
   TileStore tiles_;
   Engine engine_;
@@ -96,6 +99,12 @@ class App {
 
 /// The state and the data in short, as scripts see them: the keys of `expect`.
 Json summary(const App&);
+
+/// The one spelling of a model's path that is kept and compared: absolute, without dots and a slash at the end.
+std::string whole_path(const std::string&);
+
+/// What figures without a run say of the active slot.
+RunFacts facts_of(const App&);
 
 /// Whether the selection names a head of the architecture.
 bool has_head(const Architecture&, const Selection&);

@@ -61,6 +61,7 @@ std::pair<int64_t, int64_t> range(const Call& call, const std::string& text) {
 
 std::string always(const App&) { return {}; }
 std::string needs_model(const App& app) { return app.data().model ? "" : "No model is open in this slot."; }
+std::string needs_opened(const App& app) { return app.data().opening.empty() ? needs_model(app) : ""; }
 std::string needs_run(const App& app) { return app.data().run ? "" : "Nothing has been run in this slot."; }
 std::string needs_job(const App& app) { return app.status().busy ? "" : "Nothing is running."; }
 std::string needs_head(const App& app) {
@@ -286,7 +287,7 @@ void escape(App& app, Shell& shell, const Call& call) {
 constexpr Command table[] = {
     {"open", "Open model...", "Ctrl+O", "File", "Opens a Hugging Face folder or a HeadScope .h5 file.", always, open},
     {"open_b", "Open second model...", "Ctrl+Shift+O", "File", "Opens a model in slot B.", always, open_b},
-    {"close", "Close model", "Ctrl+W", "File", "Frees the active slot's model and run.", needs_model, close},
+    {"close", "Close model", "Ctrl+W", "File", "Frees the active slot's model and run.", needs_opened, close},
     {"export", "Export view...", "Ctrl+E", "File", "Writes the view as SVG, PNG or CSV.", always, export_view},
     {"quit", "Quit", "Ctrl+Q", "File", "Saves the workspace and ends.", always, quit},
     {"prompt", "Edit prompt", "Ctrl+P", "Edit", "Puts the cursor in the prompt.", needs_model, prompt},

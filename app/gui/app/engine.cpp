@@ -103,6 +103,7 @@ bool Engine::has_events() const {
 void Engine::post(ModelSlot slot, decltype(EngineEvent::what) what) {
   {
     const std::lock_guard lock(mutex_);
+    if (closed_[static_cast<size_t>(slot)] != closes_[static_cast<size_t>(slot)]) return;  // nobody wants to know
     // A run that has grown again before anybody looked: only the newest state counts.
     const bool stale = std::holds_alternative<RunGrew>(what) && !events_.empty() && events_.back().slot == slot &&
                        std::holds_alternative<RunGrew>(events_.back().what);
@@ -164,9 +165,19 @@ void Engine::open(ModelSlot slot, std::string path) {
 }
 
 void Engine::close(ModelSlot slot) {
+  const auto index = static_cast<size_t>(slot);
+  uint64_t number = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    number = ++closes_[index];
+    std::erase_if(events_, [&](const EngineEvent& event) { return event.slot == slot; });
+  }
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
-  submit(slot, "closing", "The model could not be closed",
-         [this, slot](const Progress&) { slots_[static_cast<size_t>(slot)] = {}; });
+  submit(slot, "closing", "The model could not be closed", [this, index, number](const Progress&) {
+    slots_[index] = {};
+    const std::lock_guard lock(mutex_);
+    closed_[index] = number;
+  });
 }
 
 void Engine::run(ModelSlot slot, RunRequest request) {
@@ -193,7 +204,9 @@ void Engine::encode(ModelSlot slot, std::shared_ptr<const Model> model, std::str
   });
 }
 
-void Engine::cancel() { lane_.cancel_all(); }
+void Engine::cancel() {
+  for (const char* verb : {"opening", "running", "generating"}) lane_.cancel_all(verb);  // a slot closes in any case
+}
 
 void Engine::publish(ModelSlot slot) {
   Slot& here = slots_[static_cast<size_t>(slot)];
@@ -211,11 +224,7 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
   options.chunk = chunk_tokens;
   auto run = std::make_unique<Run>(here.model, options);
   run->check(ids);
-  here.run = std::move(run);
-  here.run_id = ++runs_made_;
-  here.prompt = request.prompt;
-  here.views = std::make_unique<ViewMaker>();
-  here.sampler.reset();
+  Run& growing = *run;  // the slot's run from before stays until the first part of this one is there
   const auto total = static_cast<double>(ids.size());
   for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
     const auto part = std::span(ids).subspan(begin, std::min<size_t>(chunk_tokens, ids.size() - begin));
@@ -223,8 +232,23 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
         progress.stop, [&](std::string_view stage, double fraction) {
           progress.report(stage, (static_cast<double>(begin) + fraction * static_cast<double>(part.size())) / total);
         }};
-    here.run->extend(part, inner);
-    if (begin + part.size() == ids.size()) here.run->end_prompt();
+    try {
+      growing.extend(part, inner);
+    } catch (...) {
+      if (begin > 0) {
+        growing.end_prompt();  // what is done is a run of its own
+        publish(slot);
+      }
+      throw;
+    }
+    if (begin == 0) {
+      here.run = std::move(run);
+      here.run_id = ++runs_made_;
+      here.prompt = request.prompt;
+      here.views = std::make_unique<ViewMaker>();
+      here.sampler.reset();
+    }
+    if (begin + part.size() == ids.size()) growing.end_prompt();
     publish(slot);
   }
 }

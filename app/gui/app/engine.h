@@ -27,6 +27,8 @@ struct RunView {
   std::shared_ptr<const KvData> kv;
   std::vector<NextToken> next;  ///< likeliest tokens after the newest one
   std::string prompt;           ///< the text that was run
+  int64_t cut = 0;              ///< its first tokens that were run; 0: all
+  int64_t expected_tokens = 0;  ///< that there will be when the prompt has been run
 };
 
 struct RunRequest {
@@ -56,13 +58,16 @@ struct JobCancelled {
   std::string what;  ///< "opening", "running", "generating"
 };
 struct JobFailed {
-  std::string what;      ///< "The model could not be opened"
-  std::string sentence;  ///< why, and what to do
+  std::string what;            ///< "The model could not be opened"
+  std::string sentence;        ///< why, and what to do
+  std::string path;            ///< of the model that was to be opened, or empty
+  int64_t fitting_tokens = 0;  ///< of a prompt that is too long: how many fit
 };
 struct PromptEncoded {
   std::string text;
   std::vector<int32_t> ids;
   std::vector<std::string> pieces;
+  uint64_t number = 0;  ///< differs between encodings
 };
 struct EngineEvent {
   ModelSlot slot = ModelSlot::a;
@@ -104,8 +109,7 @@ class Engine {
   struct Slot {
     std::shared_ptr<const Model> model;
     std::unique_ptr<Run> run;
-    uint64_t run_id = 0;
-    std::string prompt;
+    RunView facts;  ///< what does not change while the run grows
     std::unique_ptr<class ViewMaker> views;
     std::unique_ptr<Sampler> sampler;  ///< goes on where the last token was drawn, so that Next is not always the same
     SamplingOptions sampling;          ///< what it was made with
@@ -113,18 +117,23 @@ class Engine {
 
   bool has_events() const;
   void post(ModelSlot, decltype(EngineEvent::what) what);
-  void submit(ModelSlot, const std::string& verb, const std::string& failure, std::function<void(const Progress&)>);
+  void submit(ModelSlot, const std::string& verb, JobFailed failure, std::function<void(const Progress&)>);
   void set_status(ModelSlot, std::string_view stage, double fraction);
   void publish(ModelSlot);
   void do_run(ModelSlot, const RunRequest&, const Progress&);
   void do_generate(ModelSlot, const GenerateRequest&, const Progress&);
 
   std::function<void()> wake_;
-  mutable std::mutex mutex_;  ///< guards events_ and status_
+  mutable std::mutex mutex_;  ///< guards what is up to status_
   std::vector<EngineEvent> events_;
+  /// How often each slot was closed, and which of these the run lane has done. While they differ, what the lane still
+  /// says about the slot is dropped.
+  std::array<uint64_t, 2> closes_{}, closed_{};
   Status status_;
   std::array<Slot, 2> slots_;  ///< touched by the run lane only
   uint64_t runs_made_ = 0;     ///< likewise
+  std::atomic<uint64_t> encodings_{0};
+  std::array<std::atomic<int64_t>, 2> wanted_tokens_{};  ///< asked for by generate() and not yet begun
   Lane text_lane_;
   Lane lane_;
 };
