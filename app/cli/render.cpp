@@ -34,6 +34,10 @@ struct Options {
   std::string theme = "dark";
   std::string out;
   bool summary = false;
+  int64_t query = 0;
+  int64_t key = 0;
+  CLI::Option* query_option = nullptr;
+  CLI::Option* key_option = nullptr;
   CLI::Option* layer_option = nullptr;
   CLI::Option* head_option = nullptr;
 };
@@ -159,6 +163,8 @@ Selection selection_of(const Options& options) {
   Selection selection;
   if (options.layer_option->count() > 0) selection.layer = options.layer;
   if (options.head_option->count() > 0) selection.head = options.head;
+  if (options.query_option->count() > 0) selection.query = options.query;
+  if (options.key_option->count() > 0) selection.key = options.key;
   return selection;
 }
 
@@ -240,6 +246,10 @@ void add_render(CLI::App& app, Action& action) {
       command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
   options->head_option =
       command->add_option("--head", options->head, "The selected query head")->check(CLI::NonNegativeNumber);
+  options->query_option =
+      command->add_option("--query", options->query, "Token whose row is marked")->check(CLI::NonNegativeNumber);
+  options->key_option =
+      command->add_option("--key", options->key, "Token whose column is marked")->check(CLI::NonNegativeNumber);
   command->add_option("--state", options->state, "The view's state: a JSON file, or {...} itself");
   command->add_option("--size", options->size, "WIDTHxHEIGHT in px")->capture_default_str();
   command->add_option("--scale", options->scale, "Device pixels per px, 1 to 4")->capture_default_str();

@@ -37,13 +37,11 @@ class Loop {
   }
 
   void run(const std::atomic<bool>& stop) {
-    while (!stop && !finished()) {
-      if (script_ && !script_->done()) due_ = std::max(due_, 1);
-      wait();
-      if (app_.update()) due_ = frames_after_event;
-      autosave();
-      if (due_ <= 0 && Clock::now() < wake_at_) continue;
-      draw();
+    try {
+      while (!stop && !finished()) step();
+    } catch (...) {
+      if (!options_.workspace.empty()) save_workspace(options_.workspace, app_.state);  // nothing is lost
+      throw;
     }
     if (!options_.shot.empty()) write_file_atomically(options_.shot, png_bytes(platform_.screenshot()));
     if (!options_.frame_times.empty()) save_frame_times();
@@ -57,6 +55,14 @@ class Loop {
     json["start_monotonic_s"] = std::chrono::duration<double>(start_.time_since_epoch()).count();
     json["renderer"] = platform_.renderer();
     write_file_atomically(options_.frame_times, json.dump(2) + "\n");
+  }
+
+  void step() {
+    if (script_ && !script_->done()) due_ = std::max(due_, 1);
+    wait();
+    if (app_.update()) due_ = frames_after_event;
+    autosave();
+    if (due_ > 0 || Clock::now() >= wake_at_) draw();
   }
 
   /// A window stays open behind its script; off-screen nothing can happen any more.
@@ -94,7 +100,8 @@ class Loop {
     const auto built = Clock::now();
     platform_.end_frame(window_.background());
     const auto end = Clock::now();
-    times_.add(1000 * seconds(building, built), 1000 * seconds(begin, end), seconds(start_, end));
+    if (!options_.frame_times.empty())
+      times_.add(1000 * seconds(building, built), 1000 * seconds(begin, end), seconds(start_, end));
     if (script_) script_->after_frame(platform_);
     platform_.set_title(title());
     last_frame_ = begin;
@@ -113,11 +120,11 @@ class Loop {
   void autosave() {
     if (options_.workspace.empty() || seconds(saved_, Clock::now()) < autosave_s) return;
     saved_ = Clock::now();
-    const std::string now = to_json(app_.state).dump();
+    std::string now = workspace_text(app_.state);
     if (now == saved_state_) return;
     try {
       save_workspace(options_.workspace, app_.state);
-      saved_state_ = now;
+      saved_state_ = std::move(now);
     } catch (const Error& error) {
       app_.log.error(error.what());
     }

@@ -1,6 +1,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <mutex>
 #include <new>
 #include <thread>
 
@@ -44,19 +45,44 @@ class SignalWatch {
       received_ = number;
       stop_ = true;
       pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-      if (Platform* platform = platform_) platform->wake();
+      {
+        const std::lock_guard lock(mutex_);
+        if (platform_ != nullptr) platform_->wake();
+      }
       while (true) pause();
     }).detach();
   }
   /// Woken by a signal; null when it is about to go.
-  void watch(Platform* platform) { platform_ = platform; }
+  void watch(Platform* platform) {
+    const std::lock_guard lock(mutex_);
+    platform_ = platform;
+  }
   const std::atomic<bool>& stop() const { return stop_; }
   int exit_code() const { return exit_signal + received_; }
 
  private:
   std::atomic<bool> stop_{false};
   std::atomic<int> received_{0};
-  std::atomic<Platform*> platform_{nullptr};
+  std::mutex mutex_;
+  Platform* platform_ = nullptr;
+};
+
+/// What others know of the app and the platform ends with this, however the loop ends.
+class Announced {
+ public:
+  Announced(SignalWatch& signals, Platform& platform, App& app) : signals_(signals) {
+    signals.watch(&platform);
+    on_imgui_misuse([&app](const std::string& what) { app.log.error("window: " + what); });
+  }
+  ~Announced() {
+    on_imgui_misuse({});
+    signals_.watch(nullptr);
+  }
+  Announced(const Announced&) = delete;
+  Announced& operator=(const Announced&) = delete;
+
+ private:
+  SignalWatch& signals_;
 };
 
 class ImguiContext {
@@ -90,14 +116,14 @@ std::pair<int, int> parse_size(const std::string& text) {
 void apply(const Options& options, App& app) {
   for (size_t i = 0; i < options.models.size(); ++i) {
     // As it is when it has been opened: what follows is meant for this model.
-    const std::string path = std::filesystem::absolute(options.models[i]).lexically_normal().string();
+    const std::string path = whole_path(options.models[i]);
     SlotState& slot = app.state.slots[i];
     if (slot.path != path) slot = {};
     slot.path = path;
   }
   SlotState& first = app.state.slots[0];
-  if (options.prompt_option->count() > 0) first.prompt = options.prompt;
-  if (!options.prompt_file.empty()) first.prompt = read_small_file(options.prompt_file, 1 << 20);
+  if (options.prompt_option->count() > 0) app.set_prompt(ModelSlot::a, options.prompt);
+  if (!options.prompt_file.empty()) app.set_prompt(ModelSlot::a, read_small_file(options.prompt_file, 1 << 20));
   if (options.cut > 0) first.cut = options.cut;
   if (!options.theme.empty()) app.state.theme = options.theme == "light" ? Theme::light : Theme::dark;
 }
@@ -113,7 +139,7 @@ void open_models(const Options& options, App& app) {
   app.state.active = active;
 }
 
-void open_window_and_run(Options& options, const SignalWatch& signals, SignalWatch& watch) {
+void open_window_and_run(Options& options, SignalWatch& signals) {
   const auto [width, height] = parse_size(options.size);
   if (!options.loop.headless && options.workspace.empty()) options.workspace = usual_workspace().string();
   options.loop.workspace = options.workspace;
@@ -122,22 +148,17 @@ void open_window_and_run(Options& options, const SignalWatch& signals, SignalWat
   const ImguiContext imgui;
   const auto platform =
       options.loop.headless ? open_headless(width, height, options.scale) : open_window({"HeadScope", width, height});
-  watch.watch(platform.get());
   App app({options.threads, !options.no_run, [&platform] { platform->wake(); }});
-  on_imgui_misuse([&app](const std::string& what) { app.log.error("window: " + what); });
+  const Announced announced(signals, *platform, app);
   if (loaded.state) app.state = *loaded.state;
   if (!loaded.problem.empty()) {
     app.log.error(loaded.problem);
-    app.show(app.state.active, {"The saved workspace could not be read", loaded.problem, true, {}, {}});
+    app.show(app.state.active, {"The saved workspace could not be read", loaded.problem, true, {}, {}, true});
   }
   apply(options, app);
-  {
-    Window window(app, *platform);
-    open_models(options, app);
-    run_loop(app, window, *platform, options.loop, signals.stop());
-  }
-  on_imgui_misuse({});
-  watch.watch(nullptr);
+  Window window(app, *platform);
+  open_models(options, app);
+  run_loop(app, window, *platform, options.loop, signals.stop());
 }
 
 int report(const std::string& sentence, int code) {
@@ -180,13 +201,13 @@ int run(int argc, char** argv) {
     return cli.exit(error) == 0 ? 0 : exit_usage;
   }
   try {
-    open_window_and_run(options, signals, signals);
+    open_window_and_run(options, signals);
   } catch (const UsageError& error) {
     return report(error.what(), exit_usage);
   } catch (const Error& error) {
     return report(error.what(), exit_failure);
   } catch (const std::bad_alloc&) {
-    return report("there is not enough memory to open the window", exit_failure);
+    return report("there is not enough memory; the workspace was saved", exit_failure);
   } catch (const std::exception& error) {
     return report(fmt::format("internal error: {}", error.what()), exit_internal);
   }

@@ -18,12 +18,6 @@ int tile_workers(int threads) {
   return std::clamp(there, 1, 8);
 }
 
-std::vector<Intervention> interventions_of(const SlotState& slot) {
-  std::vector<Intervention> all;
-  for (const HeadId& head : slot.switched_off) all.push_back({Intervention::Kind::zero_head, head.layer, head.head});
-  return all;
-}
-
 }  // namespace
 
 bool has_head(const Architecture& architecture, const Selection& selection) {
@@ -74,7 +68,7 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
   data.preview.reset();
   data.model_number = ++models_opened_;
   if (data.opening == opened.path) data.opening.clear();
-  data.plates.clear();
+  std::erase_if(data.plates, [](const Plate& plate) { return !plate.stays; });
   saved.path = opened.path;
   if (!same) {
     saved.switched_off.clear();
@@ -101,10 +95,17 @@ void App::take(ModelSlot slot, RunGrew&& grew) {
   SlotData& data = mutable_data(slot);
   const bool first = !data.run || data.run->id != grew.run->id;
   if (data.run && first) tiles_.forget(data.run->id);
+  const std::string before = data.run ? data.run->prompt : grew.run->prompt;
   data.run = std::move(grew.run);
   if (data.preview && data.preview->text == data.run->prompt) data.preview.reset();
   if (!first) return;
-  std::erase_if(data.plates, [](const Plate& plate) { return plate.error; });
+  // Another text is looked at as a whole.
+  if (before != data.run->prompt && slot == state.active) {
+    const bool log_colour = state.map.log_colour;
+    state.map = {};
+    state.map.log_colour = log_colour;
+  }
+  std::erase_if(data.plates, [](const Plate& plate) { return plate.error && !plate.stays; });
   clamp_selection(slot);
   // The head that the atlas names in its sentence, so that map and card have something to show from the start.
   Selection& selection = state.slots[index_of(slot)].selection;
@@ -122,6 +123,7 @@ void App::take(ModelSlot slot, JobEnded&& ended) {
 }
 
 void App::take(ModelSlot slot, JobCancelled&& cancelled) {
+  if (cancelled.what == "running") keep_heads_of_run(slot);
   log.info(fmt::format("{} was cancelled in slot {}", cancelled.what, slot_name(slot)));
 }
 
@@ -136,6 +138,12 @@ void App::take(ModelSlot slot, JobFailed&& failed) {
         fmt::format("Run the first {} tokens", format_count(static_cast<uint64_t>(failed.fitting_tokens)));
   }
   show(slot, std::move(plate));
+  if (failed.what == run_failure) keep_heads_of_run(slot);
+}
+
+/// A run that did not come leaves the one before: the heads that are off are those of that one.
+void App::keep_heads_of_run(ModelSlot slot) {
+  if (const auto& run = data(slot).run) state.slots[index_of(slot)].switched_off = run->switched_off;
 }
 
 void App::take(ModelSlot slot, PromptEncoded&& encoded) {
@@ -185,7 +193,7 @@ void App::run(ModelSlot slot) {
   const SlotState& saved = state.slots[index_of(slot)];
   if (!data.model) fail("There is no model in slot {}: open one first.", slot_name(slot));
   encode_prompt(slot);
-  engine_.run(slot, {saved.prompt, saved.cut, interventions_of(saved)});
+  engine_.run(slot, {saved.prompt, saved.cut, saved.switched_off});
 }
 
 void App::generate(ModelSlot slot, int64_t count) {
@@ -253,11 +261,15 @@ void App::switch_head(ModelSlot slot, HeadId head) {
 }
 
 void App::show(ModelSlot slot, Plate plate) {
-  constexpr size_t most_plates = 3;
+  constexpr size_t most_plates = 2;
   auto& plates = mutable_data(slot).plates;
   std::erase_if(plates, [&](const Plate& old) { return old.title == plate.title; });
   plates.push_back(std::move(plate));
   if (plates.size() > most_plates) plates.erase(plates.begin());
+}
+
+void App::clear_notes() {
+  for (SlotData& data : data_) std::erase_if(data.plates, [](const Plate& plate) { return !plate.error; });
 }
 
 void App::dismiss(ModelSlot slot, size_t plate) {

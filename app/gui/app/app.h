@@ -21,6 +21,7 @@ struct Plate {
   bool error = true;     ///< false: a note
   std::string action;    ///< command line of the next step, or empty
   std::string action_title;
+  bool stays = false;  ///< about neither a model nor a run, so that another one does not end it
 };
 
 /// What is there for one slot: the data that views are made from. Immutable parts, replaced as they arrive.
@@ -70,6 +71,8 @@ class App {
   void select(ModelSlot, const Selection&);
   void switch_head(ModelSlot, HeadId);
   void dismiss(ModelSlot, size_t plate);
+  /// Takes notes away; errors stay until they are dismissed.
+  void clear_notes();
   /// A message; one with the same title goes, and the oldest of too many.
   void show(ModelSlot slot, Plate plate);
 
@@ -89,6 +92,7 @@ class App {
   void remember(const std::string& path);
   void encode_prompt(ModelSlot);
   void clamp_selection(ModelSlot);
+  void keep_heads_of_run(ModelSlot);
 
   Options options_;
   uint64_t models_opened_ = 0;

@@ -315,8 +315,8 @@ constexpr Command table[] = {
     {"head_right", "Next head", "Right", "Model", "Selects the head behind.", needs_model, head_right},
     {"layer_up", "Previous layer", "Up", "Model", "The same head one layer up.", needs_model, layer_up},
     {"layer_down", "Next layer", "Down", "Model", "The same head one layer down.", needs_model, layer_down},
-    {"switch_off", "Switch head off or on", "X", "Model", "Zeroes the selected head's output and runs again.", always,
-     switch_off},
+    {"switch_off", "Switch head off or on", "X", "Model", "Zeroes the selected head's output and runs again.",
+     needs_model, switch_off},
     {"run", "Run prompt", "Ctrl+Enter", "Run", "Runs the prompt through the model.", needs_model, run},
     {"next", "Next token", "N", "Run", "Appends one token.", needs_run, next},
     {"generate", "Generate", "Ctrl+G", "Run", "Appends as many tokens as the generation settings say.", needs_run,
@@ -359,6 +359,7 @@ void run_command(App& app, Shell& shell, std::string_view line) {
   if (const std::string reason = command.disabled(app); !reason.empty()) {
     fail("{} cannot be done now: {}", command.title.empty() ? command.id : command.title, reason);
   }
+  app.clear_notes();  // they were about what was done before
   command.run(app, shell, call);
 }
 

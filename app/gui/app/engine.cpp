@@ -49,9 +49,26 @@ std::vector<std::string> pieces_of(const Model& model, std::span<const int32_t> 
   return pieces;
 }
 
-std::string shortage_of_memory(const std::string& what) {
-  return "There is not enough memory for " + what +
-         ". What was there before is kept; close other programs, or use a shorter prompt or a smaller model.";
+constexpr const char* shortage_of_memory =
+    "There is not enough memory for this. What was there before is kept; close other programs, or use a shorter prompt "
+    "or a smaller model.";
+
+class PromptTooLong : public Error {
+ public:
+  PromptTooLong(const std::string& sentence, int64_t fitting) : Error(sentence), fitting_tokens(fitting) {}
+  int64_t fitting_tokens;
+};
+
+void check_length(const Run& run, const std::vector<int32_t>& ids) {
+  const int64_t context = run.model().architecture()->context;
+  if (std::ssize(ids) > context) {
+    throw PromptTooLong(fmt::format("The prompt has {} tokens, more than the context of {} that {} has. Shorten it, or "
+                                    "run its first {} tokens.",
+                                    format_count(ids.size()), format_count(static_cast<uint64_t>(context)),
+                                    quoted(run.model().name()), format_count(static_cast<uint64_t>(context))),
+                        context);
+  }
+  run.check(ids);
 }
 
 }  // namespace
@@ -59,10 +76,8 @@ std::string shortage_of_memory(const std::string& what) {
 /// Keeps what views need of a growing run up to date.
 class ViewMaker {
  public:
-  RunView make(const Run& run, uint64_t id, ModelSlot slot, const std::string& prompt) {
-    RunView view;
-    view.id = id;
-    view.prompt = prompt;
+  /// `view` has what does not change while the run grows.
+  RunView make(const Run& run, ModelSlot slot, RunView view) {
     auto snapshot = std::make_shared<RunSnapshot>(run.snapshot());
     if (snapshot->pieces.empty()) snapshot->pieces = pieces_of(run.model(), snapshot->ids);
     sums_.add(*snapshot);
@@ -126,15 +141,17 @@ Engine::Status Engine::status() const {
 void Engine::set_status(ModelSlot slot, std::string_view stage, double fraction) {
   {
     const std::lock_guard lock(mutex_);
+    const auto percent = [](double share) { return static_cast<int>(100 * share); };
+    if (stage == status_.stage && slot == status_.slot && percent(fraction) == percent(status_.fraction)) return;
     status_ = {!stage.empty(), std::string(stage), fraction, slot};
   }
   wake_();
 }
 
-/// Queues a job whose end, stop or failure becomes an event. `failure` is what the user reads first.
-void Engine::submit(ModelSlot slot, const std::string& verb, const std::string& failure,
+/// Queues a job whose end, stop or failure becomes an event; `failure` lacks only its sentence.
+void Engine::submit(ModelSlot slot, const std::string& verb, JobFailed failure,
                     std::function<void(const Progress&)> work) {
-  lane_.submit(key_of(slot, verb), [this, slot, verb, failure, work = std::move(work)](std::stop_token stop) {
+  lane_.submit(key_of(slot, verb), [this, slot, verb, failure, work = std::move(work)](std::stop_token stop) mutable {
     const Progress progress{
         stop, [this, slot](std::string_view stage, double fraction) { set_status(slot, stage, fraction); }};
     set_status(slot, verb, 0);
@@ -143,10 +160,16 @@ void Engine::submit(ModelSlot slot, const std::string& verb, const std::string& 
       post(slot, JobEnded{});
     } catch (const Cancelled&) {
       post(slot, JobCancelled{verb});
+    } catch (const PromptTooLong& error) {
+      failure.sentence = error.what();
+      failure.fitting_tokens = error.fitting_tokens;
+      post(slot, failure);
     } catch (const std::bad_alloc&) {
-      post(slot, JobFailed{failure, shortage_of_memory("this")});
+      failure.sentence = shortage_of_memory;
+      post(slot, failure);
     } catch (const std::exception& error) {
-      post(slot, JobFailed{failure, error.what()});
+      failure.sentence = error.what();
+      post(slot, failure);
     }
     set_status(slot, "", 0);
   });
@@ -154,7 +177,7 @@ void Engine::submit(ModelSlot slot, const std::string& verb, const std::string& 
 
 void Engine::open(ModelSlot slot, std::string path) {
   lane_.cancel_all(key_of(slot, "opening"));
-  submit(slot, "opening", "The model could not be opened", [this, slot, path](const Progress& progress) {
+  submit(slot, "opening", {"The model could not be opened", {}, path}, [this, slot, path](const Progress& progress) {
     const auto checkpoint = open_checkpoint(path);
     auto model = Model::load(*checkpoint, progress);
     Slot& here = slots_[static_cast<size_t>(slot)];
@@ -173,7 +196,7 @@ void Engine::close(ModelSlot slot) {
     std::erase_if(events_, [&](const EngineEvent& event) { return event.slot == slot; });
   }
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
-  submit(slot, "closing", "The model could not be closed", [this, index, number](const Progress&) {
+  submit(slot, "closing", {"The model could not be closed"}, [this, index, number](const Progress&) {
     slots_[index] = {};
     const std::lock_guard lock(mutex_);
     closed_[index] = number;
@@ -183,13 +206,18 @@ void Engine::close(ModelSlot slot) {
 void Engine::run(ModelSlot slot, RunRequest request) {
   lane_.cancel(key_of(slot, "generating"));
   lane_.cancel(key_of(slot, "running"));
-  submit(slot, "running", "The prompt could not be run",
+  wanted_tokens_[static_cast<size_t>(slot)] = 0;
+  submit(slot, "running", {std::string(run_failure)},
          [this, slot, request = std::move(request)](const Progress& progress) { do_run(slot, request, progress); });
 }
 
 void Engine::generate(ModelSlot slot, GenerateRequest request) {
-  submit(slot, "generating", "No token could be generated",
-         [this, slot, request](const Progress& progress) { do_generate(slot, request, progress); });
+  // A job that waits is replaced by the next one: what both ask for is added up.
+  wanted_tokens_[static_cast<size_t>(slot)] += request.count;
+  submit(slot, "generating", {"No token could be generated"}, [this, slot, request](const Progress& progress) mutable {
+    request.count = wanted_tokens_[static_cast<size_t>(slot)].exchange(0);
+    do_generate(slot, request, progress);
+  });
 }
 
 void Engine::encode(ModelSlot slot, std::shared_ptr<const Model> model, std::string text) {
@@ -197,20 +225,21 @@ void Engine::encode(ModelSlot slot, std::shared_ptr<const Model> model, std::str
     try {
       auto ids = prompt_ids(*model, text);
       auto pieces = pieces_of(*model, ids);
-      post(slot, PromptEncoded{text, std::move(ids), std::move(pieces)});
+      post(slot, PromptEncoded{text, std::move(ids), std::move(pieces), ++encodings_});
     } catch (const std::exception& error) {
-      post(slot, JobFailed{"The prompt could not be tokenized", error.what()});
+      post(slot, JobFailed{"The prompt could not be tokenized", error.what(), {}, 0});
     }
   });
 }
 
 void Engine::cancel() {
+  for (auto& wanted : wanted_tokens_) wanted = 0;
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel_all(verb);  // a slot closes in any case
 }
 
 void Engine::publish(ModelSlot slot) {
   Slot& here = slots_[static_cast<size_t>(slot)];
-  post(slot, RunGrew{std::make_shared<RunView>(here.views->make(*here.run, here.run_id, slot, here.prompt))});
+  post(slot, RunGrew{std::make_shared<RunView>(here.views->make(*here.run, slot, here.facts))});
 }
 
 void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& progress) {
@@ -219,11 +248,13 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
   auto ids = prompt_ids(*here.model, request.prompt);
   if (request.cut > 0 && static_cast<int64_t>(ids.size()) > request.cut) ids.resize(static_cast<size_t>(request.cut));
   RunOptions options;
-  options.interventions = request.interventions;
+  for (const HeadId& head : request.switched_off) {
+    options.interventions.push_back({Intervention::Kind::zero_head, head.layer, head.head});
+  }
   options.expected_tokens = static_cast<int64_t>(ids.size());
   options.chunk = chunk_tokens;
   auto run = std::make_unique<Run>(here.model, options);
-  run->check(ids);
+  check_length(*run, ids);
   Run& growing = *run;  // the slot's run from before stays until the first part of this one is there
   const auto total = static_cast<double>(ids.size());
   for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
@@ -243,8 +274,12 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
     }
     if (begin == 0) {
       here.run = std::move(run);
-      here.run_id = ++runs_made_;
-      here.prompt = request.prompt;
+      here.facts = {};
+      here.facts.id = ++runs_made_;
+      here.facts.prompt = request.prompt;
+      here.facts.cut = request.cut;
+      here.facts.switched_off = request.switched_off;
+      here.facts.expected_tokens = options.expected_tokens;
       here.views = std::make_unique<ViewMaker>();
       here.sampler.reset();
     }
@@ -260,6 +295,7 @@ void Engine::do_generate(ModelSlot slot, const GenerateRequest& request, const P
     here.sampler = std::make_unique<Sampler>(request.sampling);
     here.sampling = request.sampling;
   }
+  here.facts.sampled |= request.sampling.temperature > 0;
   const int64_t before = here.run->tokens();
   headscope::generate(*here.run, *here.sampler, request.count, request.ignore_eos, progress,
                       [this, slot](int32_t) { publish(slot); });

@@ -16,6 +16,7 @@
 #include "core/views/head.h"
 #include "core/views/kv.h"
 #include "core/views/plot/heading.h"
+#include "core/views/selection.h"
 
 namespace headscope::gui {
 
@@ -28,14 +29,19 @@ struct RunView {
   std::vector<NextToken> next;  ///< likeliest tokens after the newest one
   std::string prompt;           ///< the text that was run
   int64_t cut = 0;              ///< its first tokens that were run; 0: all
+  std::vector<HeadId> switched_off;
+  bool sampled = false;  ///< some token was drawn with a temperature, so the prompt alone does not make the run again
   int64_t expected_tokens = 0;  ///< that there will be when the prompt has been run
 };
 
 struct RunRequest {
   std::string prompt;
-  int64_t cut = 0;  ///< run the first `cut` tokens; 0: all
-  std::vector<Intervention> interventions;
+  int64_t cut = 0;                   ///< run the first `cut` tokens; 0: all
+  std::vector<HeadId> switched_off;  ///< heads whose output is zeroed
 };
+
+/// What a JobFailed of `run` says.
+inline constexpr std::string_view run_failure = "The prompt could not be run";
 
 struct GenerateRequest {
   int64_t count = 1;
@@ -59,8 +65,8 @@ struct JobCancelled {
 };
 struct JobFailed {
   std::string what;            ///< "The model could not be opened"
-  std::string sentence;        ///< why, and what to do
-  std::string path;            ///< of the model that was to be opened, or empty
+  std::string sentence = {};   ///< why, and what to do
+  std::string path = {};       ///< of the model that was to be opened, or empty
   int64_t fitting_tokens = 0;  ///< of a prompt that is too long: how many fit
 };
 struct PromptEncoded {

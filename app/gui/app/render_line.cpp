@@ -26,14 +26,20 @@ std::string render_line(const App& app) {
   if (slot.selection.layer && slot.selection.head) {
     line += fmt::format(" --layer {} --head {}", *slot.selection.layer, *slot.selection.head);
   }
-  // Ids rather than the text: what was generated with a temperature is in them, too.
-  if (run.tokens() > run.prompt_tokens || slot.cut > 0) {
+  if (slot.selection.query) line += fmt::format(" --query {}", *slot.selection.query);
+  if (slot.selection.key) line += fmt::format(" --key {}", *slot.selection.key);
+  const RunView& view = *app.data().run;
+  if (view.sampled || !app.data().model->has_tokenizer()) {  // the prompt alone does not give these tokens again
     line += " --ids ";
     for (size_t i = 0; i < run.ids.size(); ++i) line += fmt::format("{}{}", i > 0 ? "," : "", run.ids[i]);
   } else {
-    line += " --prompt " + shell_word(app.data().run->prompt);
+    line += " --prompt " + shell_word(view.prompt);
+    if (view.cut > 0) line += fmt::format(" --cut {}", view.cut);
+    const int64_t generated = run.tokens() - run.prompt_tokens;
+    if (generated > 0) line += fmt::format(" --generate {} --ignore-eos", generated);
   }
-  for (const std::string& intervention : run.interventions) line += " --zero " + intervention.substr(5);
+  for (const std::string& intervention : run.interventions)
+    line += " --zero " + intervention.substr(intervention.find(' ') + 1);
   const Json state = app.state.view == "map"  ? to_json(app.state.map)
                      : app.state.view == "kv" ? to_json(app.state.kv)
                                               : to_json(app.state.atlas);

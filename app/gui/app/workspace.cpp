@@ -31,13 +31,16 @@ LoadedWorkspace load_workspace(const fs::path& path) {
   }
 }
 
+std::string workspace_text(const AppState& state) {
+  return to_json(state).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 void save_workspace(const fs::path& path, const AppState& state) {
   std::error_code error;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
   if (error) fail("the folder of {} could not be made: {}", quoted_path(path), error.message());
   // Paths may hold bytes that are no text; JSON is text.
-  constexpr auto replace = Json::error_handler_t::replace;
-  write_file_atomically(path, to_json(state).dump(1, ' ', false, replace) + "\n");
+  write_file_atomically(path, workspace_text(state));
 }
 
 }  // namespace headscope::gui

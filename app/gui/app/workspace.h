@@ -20,6 +20,9 @@ struct LoadedWorkspace {
 /// Reads a workspace. One that cannot be read is set aside as PATH.damaged, so that nothing is lost.
 LoadedWorkspace load_workspace(const std::filesystem::path&);
 
+/// The workspace as text; bytes that are not UTF-8 (in paths) become U+FFFD.
+std::string workspace_text(const AppState&);
+
 /// Writes it whole or not at all, making the folder when it is missing. Throws Error.
 void save_workspace(const std::filesystem::path&, const AppState&);
 

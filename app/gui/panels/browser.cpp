@@ -93,6 +93,10 @@ void draw_path_field(Ui& ui, Browser& browser) {
   }
   std::error_code ignored;
   const fs::path typed(browser.text);
+  if (!fs::exists(typed, ignored)) {
+    browser.problem = fmt::format("There is nothing at {}.", quoted_path(typed));
+    return;
+  }
   const bool folder = fs::is_directory(typed, ignored);
   take(ui, browser, typed, !folder || is_model(typed, true));
 }

@@ -98,17 +98,12 @@ void draw_atlas_view(Ui& ui, CentrePanel& panel, double width, double height) {
   const SlotData& data = ui.app.data();
   const Selection& selection = ui.app.state.slot().selection;
   const AtlasState& state = ui.app.state.atlas;
-  const std::string key = fmt::format("{} {} {} {} {} {} {} {} {} {}", static_cast<const void*>(data.run.get()),
-                                      static_cast<const void*>(data.model.get()), static_cast<int>(state.metric),
-                                      state.first_layer, state.first_head, selection.layer.value_or(-1),
-                                      selection.head.value_or(-1), width, height, index_of(ui.app.state.active));
+  const std::string key =
+      fmt::format("{} {} {} {} {} {} {}x{}", ui.data_key(), static_cast<int>(state.metric), state.first_layer,
+                  state.first_head, selection.layer.value_or(-1), selection.head.value_or(-1), width, height);
   const CachedFigure& cached = ui.figure("atlas", key, [&] {
     AtlasData nothing;
-    nothing.facts.slot = ui.app.state.active;
-    if (data.model) {
-      nothing.facts.model = data.model->name();
-      nothing.facts.variant = variant_name(*data.model->architecture());
-    }
+    nothing.facts = facts_of(ui.app);
     return atlas(data.run ? *data.run->atlas : nothing, state, selection, Layout{width, height, ui.scale, ui.text},
                  &panel.thumbnails);
   });
@@ -148,10 +143,11 @@ void draw_centre_panel(Ui& ui, CentrePanel& panel) {
   if (ui.app.state.view == "atlas" && ui.app.data().run && width > 560) draw_metric_choice(ui, width - 12);
   ImGui::NewLine();
   ImGui::PopStyleVar();
-  if (!ui.app.data().plates.empty()) {
+  const auto& plates = ui.app.data().plates;
+  if (std::any_of(plates.begin(), plates.end(), [](const Plate& plate) { return plate.error; })) {
     ImGui::SetCursorPosX(ui.px(12));
     ImGui::BeginGroup();
-    draw_plates(ui, width - 24);
+    draw_plates(ui, width - 24, true);
     ImGui::EndGroup();
   }
   const ImVec2 room = ImGui::GetContentRegionAvail();

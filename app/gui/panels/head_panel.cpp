@@ -12,12 +12,7 @@ HeadData card_data(const App& app) {
     card = head_data(*data.run->atlas, *data.model->architecture(), *selection.layer, *selection.head);
     card.next = data.run->next;
   } else {
-    card.facts.slot = app.state.active;
-    if (data.model) {
-      card.facts.model = data.model->name();
-      card.facts.variant = variant_name(*data.model->architecture());
-    }
-    if (data.run) card.facts = data.run->atlas->facts;
+    card.facts = data.run ? data.run->atlas->facts : facts_of(app);
   }
   return card;
 }
@@ -35,11 +30,9 @@ bool is_switched_off(const SlotState& slot) {
 void draw_head_panel(Ui& ui) {
   const ImVec2 room = ImGui::GetContentRegionAvail();
   const double width = room.x / ui.scale, height = std::max(60.0, room.y / ui.scale - 56);
-  const SlotData& data = ui.app.data();
   const Selection& selection = ui.app.state.slot().selection;
   const std::string key =
-      fmt::format("{} {} {} {} {} {} {} {} {}", static_cast<const void*>(data.run.get()),
-                  static_cast<const void*>(data.model.get()), selection.layer.value_or(-1), selection.head.value_or(-1),
+      fmt::format("{} {} {} {} {} {} {} {}", ui.data_key(), selection.layer.value_or(-1), selection.head.value_or(-1),
                   selection.query.value_or(-1), selection.key.value_or(-1), width, height, ui.app.state.map.log_colour);
   const CachedFigure& cached = ui.figure("head", key, [&] {
     HeadState state;

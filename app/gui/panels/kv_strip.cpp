@@ -6,16 +6,10 @@ namespace headscope::gui {
 static const CachedFigure& kv_figure(Ui& ui, const std::string& place, double width, double height) {
   const SlotData& data = ui.app.data();
   const Selection& selection = ui.app.state.slot().selection;
-  const std::string key = fmt::format("{} {} {} {} {} {}", static_cast<const void*>(data.run.get()),
-                                      static_cast<const void*>(data.model.get()), width, height,
-                                      selection.layer.value_or(-1), index_of(ui.app.state.active));
+  const std::string key = fmt::format("{} {} {}x{}", ui.data_key(), selection.layer.value_or(-1), width, height);
   return ui.figure(place, key, [&] {
     KvData nothing;
-    nothing.facts.slot = ui.app.state.active;
-    if (data.model) {
-      nothing.facts.model = data.model->name();
-      nothing.facts.variant = variant_name(*data.model->architecture());
-    }
+    nothing.facts = facts_of(ui.app);
     return kv(data.run ? *data.run->kv : nothing, ui.app.state.kv, selection, Layout{width, height, ui.scale, ui.text});
   });
 }
@@ -28,7 +22,9 @@ void draw_kv_view(Ui& ui, const char* place, double width, double height) {
   ui.under_cursor = input.hit->tooltip;
   long layer = 0;
   if (input.clicked && std::sscanf(input.hit->id.c_str(), "kv/layer/%ld", &layer) == 1) {
-    ui.send(fmt::format("select layer={} head={}", layer, ui.app.state.slot().selection.head.value_or(0)));
+    const int64_t heads = ui.app.data().model->architecture()->layers[static_cast<size_t>(layer)].q_heads;
+    const int64_t head = std::min(ui.app.state.slot().selection.head.value_or(0), heads - 1);
+    ui.send(fmt::format("select layer={} head={}", layer, head));
   }
 }
 

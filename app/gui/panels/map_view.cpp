@@ -30,11 +30,7 @@ MapState whole_window(MapState state, int64_t tokens) {
 
 MapData nothing_to_show(const App& app) {
   MapData data;
-  data.facts.slot = app.state.active;
-  if (app.data().model) {
-    data.facts.model = app.data().model->name();
-    data.facts.variant = variant_name(*app.data().model->architecture());
-  }
+  data.facts = facts_of(app);
   return data;
 }
 
@@ -96,8 +92,7 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
   const Layout layout{width, height, ui.scale, ui.text};
   panel.map.shown = false;
   if (!data.run || !has_head(*data.model->architecture(), selection)) {
-    const std::string key = fmt::format("empty {} {} {} {}", static_cast<const void*>(data.model.get()),
-                                        data.run != nullptr, width, height);
+    const std::string key = fmt::format("empty {} {} {} {}", ui.data_key(), data.run != nullptr, width, height);
     return ui.figure("map", key, [&] {
       if (!data.run) return map(nothing_to_show(app), {}, {}, layout);
       return empty_figure("Attention map", "Shows which token looks at which, for one head.", "No head is selected.",

@@ -73,8 +73,8 @@ void draw_sharing(Ui& ui, double width) {
   const double room = ImGui::GetContentRegionAvail().y / ui.scale - prompt_room;
   const double height = sharing_height(sharing_data, width, std::clamp(room, least, most));
   const std::string key =
-      fmt::format("{} {} {} {} {}", static_cast<const void*>(data.model.get()), selection.layer.value_or(-1),
-                  selection.head.value_or(-1), fmt::format("{}x{}", width, height), index_of(ui.app.state.active));
+      fmt::format("{} {} {} {} {}", ui.data_key(), selection.layer.value_or(-1), selection.head.value_or(-1),
+                  fmt::format("{}x{}", width, height), index_of(ui.app.state.active));
   const CachedFigure& cached = ui.figure("sharing", key, [&] {
     return sharing(sharing_data, selection, Layout{width, height, ui.scale, ui.text});
   });

@@ -29,7 +29,9 @@ struct PromptPanel {
   uint64_t flow_key = 0;            ///< which tokens are in it
   int64_t first_line = 0;           ///< scroll position
   int64_t seen_tokens = 0;
-  std::string seen_place;  ///< what was selected when the chips were drawn last
+  std::map<std::string, std::string, std::less<>> drafts;  ///< of the sampling fields, as they are typed
+  std::string typed_field;                                 ///< the one with the keyboard
+  std::string seen_place;                                  ///< what was selected when the chips were drawn last
 };
 /// Token chips or the editor, Run, Next token, Generate, Cancel, sampling.
 void draw_prompt_panel(Ui&, PromptPanel&);
@@ -66,7 +68,7 @@ struct MapPlace {
 
 struct CentrePanel {
   PooledGrids thumbnails;  ///< of the atlas, as small as they are drawn
-  double wheel = 0;  ///< notches not yet worth a step
+  double wheel = 0;        ///< notches not yet worth a step
   MapPlace map;
   bool dragging = false, selecting = false;
   Point drag_from;
@@ -88,8 +90,8 @@ void draw_kv_view(Ui&, const char* place, double width, double height);
 
 void draw_log_panel(Ui&, const std::string& facts);
 
-/// Messages of the active slot, at the top of the panel they concern.
-void draw_plates(Ui&, double width);
+/// Messages of the active slot: errors at the top of the panel in the middle, notes at its foot.
+void draw_plates(Ui&, double width, bool errors);
 
 struct Palette {
   bool open = false, opened_now = false;

@@ -66,9 +66,10 @@ bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
 
 }  // namespace
 
-void draw_plates(Ui& ui, double width) {
+void draw_plates(Ui& ui, double width, bool errors) {
   const auto& plates = ui.app.data().plates;
   for (size_t index = 0; index < plates.size(); ++index) {
+    if (plates[index].error != errors) continue;
     if (draw_plate(ui, plates[index], index, width)) ui.send(fmt::format("dismiss {}", index));
   }
 }

@@ -23,7 +23,7 @@ Shown shown_tokens(const SlotData& data) {
   Shown shown;
   if (data.preview) {
     shown = {&data.preview->ids, &data.preview->pieces, static_cast<int64_t>(data.preview->ids.size()),
-             std::hash<std::string>()(data.preview->text) | 1, true};
+             data.preview->number << 1 | 1, true};
   } else if (data.run) {
     const RunSnapshot& run = *data.run->snapshot;
     shown = {&run.ids, &run.pieces, run.prompt_tokens, data.run->id << 1, false};
@@ -108,7 +108,7 @@ void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
             "Click a token to select its row, Shift-click to select it as key.\nClick beside them, or Ctrl+P, to "
             "edit the prompt.");
   }
-  if (input.clicked && !input.hit) ui.send("prompt");
+  if ((input.clicked && !input.hit) || input.double_clicked) ui.send("prompt");
   if (last > 0) {
     // A plain thumb: the chips scroll by whole lines.
     ImDrawList& list = *ImGui::GetWindowDrawList();
@@ -147,37 +147,56 @@ void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {
   }
 }
 
-void draw_settings(Ui& ui, double width) {
-  GenerationState wanted = ui.app.state.generation;
+/// A whole number that can be typed: sends `sampling NAME=...` while it is a number in range.
+void draw_number(Ui& ui, PromptPanel& panel, const char* label, const char* name, uint64_t value, double width) {
+  std::string& draft = panel.drafts[name];
+  if (panel.typed_field != name) draft = std::to_string(value);
   ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  int count = static_cast<int>(wanted.count);
-  if (ImGui::InputInt("tokens", &count)) ui.send(fmt::format("sampling count={}", std::clamp(count, 1, 100000)));
-  ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  auto temperature = static_cast<float>(wanted.temperature);
-  if (ImGui::SliderFloat("temperature", &temperature, 0, 2, "%.2f")) {
-    ui.send(fmt::format("sampling temperature={:.2f}", temperature));
+  const bool edited =
+      ImGui::InputText(label, &draft, ImGuiInputTextFlags_CharsDecimal | ImGuiInputTextFlags_AutoSelectAll);
+  ui.regions.add_last_item(fmt::format("sampling/{}", name));
+  if (ImGui::IsItemActive()) {
+    panel.typed_field = name;
+  } else if (panel.typed_field == name) {
+    panel.typed_field.clear();
   }
+  constexpr size_t most_digits = 9;
+  const bool number =
+      !draft.empty() && draft.size() <= most_digits && draft.find_first_not_of("0123456789") == std::string::npos;
+  const bool allowed = number && (std::string_view(name) != "count" || std::stoll(draft) >= 1);
+  if (edited && allowed) ui.send(fmt::format("sampling {}={}", name, draft));
+}
+
+void draw_slider(Ui& ui, const char* label, const char* name, double value, float least, float most, double width) {
+  auto shown = static_cast<float>(value);
+  ImGui::SetNextItemWidth(ui.px(width * 0.5));
+  if (ImGui::SliderFloat(label, &shown, least, most, "%.2f", ImGuiSliderFlags_AlwaysClamp)) {
+    ui.send(fmt::format("sampling {}={:.2f}", name, shown));
+  }
+  ui.regions.add_last_item(fmt::format("sampling/{}", name));
+}
+
+void draw_settings(Ui& ui, PromptPanel& panel, double width) {
+  const GenerationState& wanted = ui.app.state.generation;
+  draw_number(ui, panel, "tokens", "count", static_cast<uint64_t>(wanted.count), width);
+  draw_slider(ui, "temperature", "temperature", wanted.temperature, 0, 2, width);
   explain(ui, "0 is greedy: always the likeliest token.");
-  ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  int top_k = static_cast<int>(wanted.top_k);
-  if (ImGui::InputInt("top-k", &top_k)) ui.send(fmt::format("sampling top_k={}", std::max(0, top_k)));
+  draw_number(ui, panel, "top-k", "top_k", static_cast<uint64_t>(wanted.top_k), width);
   explain(ui, "Draws from the k likeliest tokens; 0 is all.");
-  ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  auto top_p = static_cast<float>(wanted.top_p);
-  if (ImGui::SliderFloat("top-p", &top_p, 0.05f, 1, "%.2f")) ui.send(fmt::format("sampling top_p={:.2f}", top_p));
+  draw_slider(ui, "top-p", "top_p", wanted.top_p, 0.05f, 1, width);
   explain(ui, "Draws from the smallest set of tokens that has this probability.");
-  ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  int seed = static_cast<int>(wanted.seed);
-  if (ImGui::InputInt("seed", &seed)) ui.send(fmt::format("sampling seed={}", std::max(0, seed)));
+  draw_number(ui, panel, "seed", "seed", wanted.seed, width);
+  bool ignore = wanted.ignore_eos;
+  if (ImGui::Checkbox("go on after the end of text", &ignore)) ui.send(fmt::format("sampling ignore_eos={:d}", ignore));
 }
 
 std::string sampling_text(const GenerationState& wanted) {
-  std::string text = fmt::format("{} tokens, ", wanted.count);
-  if (wanted.temperature == 0) return text + "greedy";
+  std::string text = fmt::format("Generate {} token{}, ", wanted.count, wanted.count == 1 ? "" : "s");
+  if (wanted.temperature == 0) return text + "greedy ...";
   text += fmt::format("temperature {:.2g}", wanted.temperature);
   if (wanted.top_k > 0) text += fmt::format(", top-k {}", wanted.top_k);
   if (wanted.top_p < 1) text += fmt::format(", top-p {:.2g}", wanted.top_p);
-  return text;
+  return text + " ...";
 }
 
 void draw_heading(Ui& ui, const Shown& shown, double width) {
@@ -185,8 +204,15 @@ void draw_heading(Ui& ui, const Shown& shown, double width) {
     const auto font = ui.font(TextRole::label);
     ImGui::TextUnformatted("Prompt");
   }
+  ImGui::SameLine(0, ui.px(8));
+  {
+    const auto font = ui.font(TextRole::caption);
+    if (ImGui::SmallButton("Edit")) ui.send("prompt");
+  }
+  ui.regions.add_last_item("prompt/edit");
+  explain(ui, "Puts the cursor in the prompt; so does a double click on the tokens.", "Ctrl+P");
   if (!shown.ids) return;
-  std::string count = fmt::format("{} tokens", format_count(shown.ids->size()));
+  std::string count = fmt::format("{} token{}", format_count(shown.ids->size()), shown.ids->size() == 1 ? "" : "s");
   if (shown.preview) count += ", not run yet";
   const auto font = ui.font(TextRole::caption);
   ImGui::SameLine(ui.px(width - ui.text.width(count, TextRole::caption)) + ImGui::GetStyle().WindowPadding.x);
@@ -220,7 +246,7 @@ void draw_prompt_panel(Ui& ui, PromptPanel& panel) {
   ImGui::Dummy(ImVec2(0, ui.px(4)));
   const Shown shown = shown_tokens(data);
   draw_heading(ui, shown, width);
-  const double settings = panel.settings ? 200 : 0;
+  const double settings = panel.settings ? 240 : 0;
   const double room = ImGui::GetContentRegionAvail().y / ui.scale - 32 * 2 - 8 * 3 - 26 - settings;
   const double height = std::max(72.0, std::floor(room));
   if (panel.editing) {
@@ -237,10 +263,9 @@ void draw_prompt_panel(Ui& ui, PromptPanel& panel) {
     ImGui::PopStyleColor();
     ImGui::SetCursorPos(at);
     if (ImGui::InvisibleButton("prompt/edit", ImVec2(ui.px(width), ui.px(height)))) ui.send("prompt");
-    ui.regions.add_last_item("prompt/edit");
   }
   draw_buttons(ui, panel, width);
-  if (panel.settings) draw_settings(ui, width);
+  if (panel.settings) draw_settings(ui, panel, width);
 }
 
 }  // namespace headscope::gui

@@ -3,13 +3,37 @@
 namespace headscope::gui {
 
 const CachedFigure& Ui::figure(const std::string& place, std::string key, const std::function<Figure()>& make) {
-  CachedFigure& cached = figures[place];
+  CachedFigure& cached = figures.places[place];
+  cached.shown = true;
   if (cached.version == 0 || cached.key != key) {
-    cached.figure = make();
+    cached.figure = made(make);
     cached.key = std::move(key);
-    ++cached.version;
+    cached.version = ++figures.versions;
   }
   return cached;
+}
+
+std::string Ui::data_key() const {
+  const SlotData& data = app.data();
+  return fmt::format("{} model {} run {} of {} tokens", slot_name(app.state.active), data.model_number,
+                     data.run ? data.run->id : 0, data.tokens());
+}
+
+Figure Ui::made(const std::function<Figure()>& make) const {
+  try {
+    return make();
+  } catch (const std::exception& error) {
+    Figure problem;
+    problem.sentence = error.what();
+    problem.width = problem.height = 1;
+    app.log.error(fmt::format("a view could not be drawn: {}", error.what()));
+    return problem;
+  }
+}
+
+void FigureCache::drop_unseen() {
+  std::erase_if(places, [](const auto& entry) { return !entry.second.shown; });
+  for (auto& [name, cached] : places) cached.shown = false;
 }
 
 FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {

@@ -19,7 +19,16 @@ namespace headscope::gui {
 struct CachedFigure {
   std::string key;
   Figure figure;
-  uint64_t version = 0;
+  uint64_t version = 0;  ///< never the same for two figures
+  bool shown = false;    ///< in this frame
+};
+
+/// The figures of the places in the window. What a frame does not show is dropped after it, with the data it holds.
+struct FigureCache {
+  std::map<std::string, CachedFigure, std::less<>> places;
+  uint64_t versions = 0;
+
+  void drop_unseen();
 };
 
 /// What every panel gets for one frame. Panels read the app, paint, and send command lines, which run after the frame;
@@ -30,7 +39,7 @@ struct Ui {
   FigurePainter& painter;
   const TextMeasurer& text;
   Regions& regions;
-  std::map<std::string, CachedFigure, std::less<>>& figures;
+  FigureCache& figures;
   std::vector<std::string>& sent;  ///< command lines, in order
   double scale = 1;                ///< ImGui pixels a px
   Theme theme = Theme::dark;
@@ -45,6 +54,12 @@ struct Ui {
 
   /// The figure of `place`, made by `make` when `key` has changed.
   const CachedFigure& figure(const std::string& place, std::string key, const std::function<Figure()>& make);
+  /// Which data the active slot shows: part of the key of every figure made from it.
+  std::string data_key() const;
+
+ private:
+  /// What `make` throws becomes a line in the log and an empty figure.
+  Figure made(const std::function<Figure()>& make) const;
 };
 
 /// Mouse over a painted figure, in px of the figure.

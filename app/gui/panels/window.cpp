@@ -45,7 +45,7 @@ Window::Window(App& app, Platform& platform) : app_(app), platform_(platform), p
   platform_.on_drop = [this](const std::vector<std::string>& paths) {
     try {
       app_.drop(paths);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       app_.show(app_.state.active, {"What was dropped could not be opened", error.what(), true, {}, {}});
     }
   };
@@ -140,6 +140,7 @@ void Window::draw_panels(Ui& ui) {
   const bool wide = screen.x >= ui.px(narrow) / static_cast<float>(app_.state.font_scale);
   if (wide && app_.state.head_open) panel(ui, "Head", 0, still_panel, [&] { draw_head_panel(ui); });
   if (!wide) draw_head_overlay(ui);
+  draw_notes(ui);
 }
 
 void Window::draw_head_overlay(Ui& ui) {
@@ -163,6 +164,25 @@ void Window::draw_head_overlay(Ui& ui) {
   ImGui::End();
   ImGui::PopStyleColor(2);
   ImGui::PopStyleVar(2);
+}
+
+/// Over the foot of the middle, so that nothing moves.
+void Window::draw_notes(Ui& ui) {
+  const auto& plates = app_.data().plates;
+  if (std::all_of(plates.begin(), plates.end(), [](const Plate& plate) { return plate.error; })) return;
+  const double width = std::min(720.0, middle_.z / ui.scale - 24);
+  ImGui::SetNextWindowPos(ImVec2(middle_.x + ui.px(12), middle_.y + middle_.w - ui.px(12)), ImGuiCond_Always,
+                          ImVec2(0, 1));
+  ImGui::SetNextWindowSize(ImVec2(ui.px(width), 0));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::window));
+  ImGui::Begin("##notes", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoFocusOnAppearing);
+  draw_plates(ui, width, false);
+  ImGui::End();
+  ImGui::PopStyleColor();
+  ImGui::PopStyleVar();
 }
 
 void Window::draw_log(Ui& ui) {
@@ -201,10 +221,11 @@ void Window::draw_about(Ui& ui) {
 void Window::scale_panels(double factor) {
   for (const char* name : {"Model", "KV", "Head"}) {
     const ImGuiWindow* window = ImGui::FindWindowByName(name);
-    if (window == nullptr || window->DockNode == nullptr) continue;
-    const ImVec2 size = window->DockNode->Size;
+    const ImGuiDockNode* node = window == nullptr ? nullptr : ImGui::DockBuilderGetNode(window->DockId);
+    if (node == nullptr) continue;
+    const ImVec2 size = node->SizeRef;
     const auto scaled = static_cast<float>(factor);
-    ImGui::DockBuilderSetNodeSize(window->DockNode->ID, ImVec2(size.x * scaled, size.y * scaled));
+    ImGui::DockBuilderSetNodeSize(node->ID, ImVec2(size.x * scaled, size.y * scaled));
   }
 }
 
@@ -223,7 +244,7 @@ void Window::frame() {
     styled_ = {app_.state.theme, scale()};
     styled_accent_ = own;
     apply_style(app_.state.theme, scale(), own);
-    figures_.clear();
+    figures_.places.clear();
   }
   regions_.clear();
   Ui ui = make_ui();
@@ -236,6 +257,7 @@ void Window::frame() {
     draw_export_field(ui, export_);
     draw_about(ui);
   }
+  figures_.drop_unseen();
   under_cursor_ = ui.under_cursor;
   typing_ = ImGui::GetIO().WantTextInput;
   take_shortcuts(ui);
@@ -252,7 +274,7 @@ void Window::run(const std::string& line) {
     run_command(app_, *this, line);
     const Selection& now = app_.state.slot().selection;
     if (before.layer != now.layer || before.head != now.head) overlay_ = true;
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     app_.log.error(line.substr(0, 200) + ": " + error.what());
     app_.show(app_.state.active, {"This could not be done", error.what(), true, {}, {}});
   }
@@ -279,9 +301,9 @@ Json Window::summary() const {
   json["browser"] = browser_.open;
   json["editing"] = prompt_.editing;
   json["overlay"] = overlay_;
-  const auto figure = figures_.find(app_.state.view);
-  json["sentence"] = figure == figures_.end() ? "" : figure->second.figure.sentence;
-  json["title"] = figure == figures_.end() ? "" : figure->second.figure.title;
+  const auto figure = figures_.places.find(app_.state.view);
+  json["sentence"] = figure == figures_.places.end() ? "" : figure->second.figure.sentence;
+  json["title"] = figure == figures_.places.end() ? "" : figure->second.figure.title;
   json["under_cursor"] = under_cursor_;
   json["map_cells"] = {{"shown", centre_.map.shown && app_.state.view == "map"},
                        {"exact", centre_.map.exact},
@@ -314,6 +336,12 @@ bool Window::step_back() {
     ImGui::ClosePopupToLevel(0, true);
     return true;
   }
+  const auto& plates = app_.data().plates;
+  const bool dialog = palette_.open || browser_.open || export_.open || about_ || prompt_.editing;
+  if (!dialog && !plates.empty()) {
+    app_.dismiss(app_.state.active, plates.size() - 1);
+    return true;
+  }
   for (bool* open : {&palette_.open, &browser_.open, &export_.open, &about_, &prompt_.editing, &overlay_}) {
     if (std::exchange(*open, false)) return true;
   }
@@ -321,15 +349,17 @@ bool Window::step_back() {
 }
 
 void Window::copy(const std::string& text) {
-  if (!text.empty()) ImGui::SetClipboardText(text.c_str());
+  if (text.empty()) return;
+  ImGui::SetClipboardText(text.c_str());
+  app_.show(app_.state.active, {"Copied", text.substr(0, 300), false, {}, {}});
 }
 
 void Window::export_view(const std::string& path) {
-  const auto found = figures_.find(app_.state.view);
-  if (found == figures_.end()) fail("There is no view to export yet.");
+  const auto found = figures_.places.find(app_.state.view);
+  if (found == figures_.places.end()) fail("There is no view to export yet.");
   write_figure(found->second.figure, path, app_.state.theme, std::clamp(scale(), 1.0, 4.0));
-  app_.log.info("wrote " + path);
-  app_.show(app_.state.active, {"Exported", path, false, {}, {}});
+  app_.log.info("wrote " + whole_path(path));
+  app_.show(app_.state.active, {"Exported", whole_path(path), false, {}, {}});
 }
 
 void Window::ask_export() {

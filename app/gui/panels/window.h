@@ -49,6 +49,7 @@ class Window final : public Shell {
   void scale_panels(double factor);
   void draw_panels(Ui&);
   void draw_head_overlay(Ui&);
+  void draw_notes(Ui&);
   void draw_log(Ui&);
   void draw_about(Ui&);
   void take_shortcuts(const Ui&);
@@ -61,7 +62,7 @@ class Window final : public Shell {
   Fonts fonts_;
   FigurePainter painter_;
   Regions regions_;
-  std::map<std::string, CachedFigure, std::less<>> figures_;
+  FigureCache figures_;
   std::vector<std::string> sent_;
   std::string under_cursor_;
   PromptPanel prompt_;
