@@ -18,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double autosave_s = 30;
 constexpr double shortest_frame_s = 1.0 / 60;
+constexpr double progress_frame_s = 0.1;      ///< between frames that only show how far a job is
 constexpr double headless_step_s = 1.0 / 60;  ///< of ImGui's clock
 constexpr int frames_after_event = 3;         ///< ImGui settles hover, layout and focus within three
 
@@ -60,7 +61,7 @@ class Loop {
   void step() {
     if (script_ && !script_->done()) due_ = std::max(due_, 1);
     wait();
-    if (app_.update()) due_ = frames_after_event;
+    if (app_.update()) ask_for_frames(false);
     autosave();
     if (due_ > 0 || Clock::now() >= wake_at_) draw();
   }
@@ -73,17 +74,39 @@ class Loop {
   }
 
   void wait() {
-    if (due_ > 0) {
-      // No faster than a screen; what runs on the other lanes can use the time. A script off-screen need not wait for
-      // nothing.
-      const double left = shortest_frame_s - seconds(last_frame_, Clock::now());
-      if (left > 0 && (!options_.headless || !app_.idle()))
-        std::this_thread::sleep_for(std::chrono::duration<double>(left));
-      if (platform_.wait(0)) due_ = frames_after_event;
-      return;
+    if (due_ <= 0) {
+      const double now_to_wake = wake_at_ == Clock::time_point::max() ? autosave_s : seconds(Clock::now(), wake_at_);
+      if (platform_.wait(std::clamp(now_to_wake, 0.0, autosave_s))) ask_for_frames(platform_.had_input());
+      if (due_ <= 0) return;
     }
-    const double now_to_wake = wake_at_ == Clock::time_point::max() ? autosave_s : seconds(Clock::now(), wake_at_);
-    if (platform_.wait(std::clamp(now_to_wake, 0.0, autosave_s))) due_ = frames_after_event;
+    hold_back();
+    if (platform_.wait(0)) ask_for_frames(platform_.had_input());
+  }
+
+  void ask_for_frames(bool input) {
+    input_ |= input;
+    due_ = std::max(due_, input || !app_.status().busy ? frames_after_event : 1);
+  }
+
+  /// Seconds from one frame to the next: no faster than a screen, and where a processor draws, no more than half of its
+  /// time, so that a job gets on. Nobody needs to see its progress more than some times a second. A script off-screen
+  /// need not wait for nothing.
+  double pace() const {
+    if (options_.headless && app_.idle()) return 0;
+    if (!app_.status().busy) return shortest_frame_s;
+    const bool acts = input_ || (script_ && !script_->done() && !script_->waiting());
+    return std::max(acts ? shortest_frame_s : progress_frame_s, 2 * frame_cost_s_);
+  }
+
+  void hold_back() {
+    for (double left = 0; (left = pace() - seconds(last_frame_, Clock::now())) > 0;) {
+      // Input ends a longer pause, but not the one between frames of a screen.
+      if (pace() < progress_frame_s) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(left));
+      } else if (platform_.wait(left)) {
+        ask_for_frames(platform_.had_input());
+      }
+    }
   }
 
   void draw() {
@@ -104,8 +127,11 @@ class Loop {
       times_.add(1000 * seconds(building, built), 1000 * seconds(begin, end), seconds(start_, end));
     if (script_) script_->after_frame(platform_);
     platform_.set_title(title());
+    app_.state.width = platform_.width();
+    app_.state.height = platform_.height();
     last_frame_ = begin;
-    --due_;
+    frame_cost_s_ = seconds(begin, end);
+    if (--due_ <= 0) input_ = false;
     const double next = window_.next_wake();
     wake_at_ = std::isinf(next)
                    ? Clock::time_point::max()
@@ -137,6 +163,8 @@ class Loop {
   std::optional<Script> script_;
   FrameTimes times_;
   int due_ = frames_after_event;
+  bool input_ = false;       ///< what is due answers somebody
+  double frame_cost_s_ = 0;  ///< of the newest frame
   Clock::time_point start_ = Clock::now(), last_frame_ = start_, saved_ = start_;
   Clock::time_point wake_at_ = Clock::time_point::max();
   std::string saved_state_;

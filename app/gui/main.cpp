@@ -27,6 +27,7 @@ struct Options {
   bool no_run = false;
   LoopOptions loop;
   CLI::Option* prompt_option = nullptr;
+  CLI::Option* size_option = nullptr;
 };
 
 /// SIGINT and SIGTERM end the loop, so that the workspace is saved; taken by a thread of their own.
@@ -95,7 +96,6 @@ class ImguiContext {
     io.IniSavingRate = 0.001f;  // at once: no later frame may come
     io.ConfigFlags |= ImGuiConfigFlags_DockingEnable;
     io.ConfigWindowsMoveFromTitleBarOnly = true;
-    io.ConfigDebugHighlightIdConflicts = false;
   }
   ~ImguiContext() { ImGui::DestroyContext(); }
   ImguiContext(const ImguiContext&) = delete;
@@ -140,10 +140,14 @@ void open_models(const Options& options, App& app) {
 }
 
 void open_window_and_run(Options& options, SignalWatch& signals) {
-  const auto [width, height] = parse_size(options.size);
+  auto [width, height] = parse_size(options.size);
   if (!options.loop.headless && options.workspace.empty()) options.workspace = usual_workspace().string();
   options.loop.workspace = options.workspace;
   const LoadedWorkspace loaded = load_workspace(options.workspace);
+  if (loaded.state && !options.loop.headless && options.size_option->count() == 0) {
+    width = static_cast<int>(std::min<int64_t>(loaded.state->width, largest_side));
+    height = static_cast<int>(std::min<int64_t>(loaded.state->height, largest_side));
+  }
 
   const ImguiContext imgui;
   const auto platform =
@@ -171,7 +175,8 @@ void add_options(CLI::App& cli, Options& options) {
       ->expected(0, 2)
       ->option_text("[A [B]]");
   cli.add_flag("--headless", options.loop.headless, "Draw off-screen, without a display");
-  cli.add_option("--size", options.size, "WIDTHxHEIGHT of the window in pixels")->capture_default_str();
+  options.size_option = cli.add_option("--size", options.size, "WIDTHxHEIGHT of the window in pixels");
+  options.size_option->capture_default_str();
   cli.add_option("--scale", options.scale, "Off-screen: the monitor's content scale")->check(CLI::Range(0.5, 4.0));
   cli.add_option("--script", options.loop.script, "File of commands to play")->check(CLI::ExistingFile);
   cli.add_option("--shot", options.loop.shot, "Write the window as PNG when nothing is left to do, then end");

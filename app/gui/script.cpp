@@ -142,6 +142,7 @@ void Script::parse(std::string_view text) {
 }
 
 void Script::step(App& app, Window& window, Platform& platform, FrameTimes& times) {
+  waiting_ = false;
   if (!inputs_.empty()) {
     feed(inputs_.front());
     inputs_.pop_front();
@@ -153,6 +154,7 @@ void Script::step(App& app, Window& window, Platform& platform, FrameTimes& time
     try {
       if (!since_) since_ = Clock::now();
       if (!perform(line.text, app, window, platform, times)) {
+        waiting_ = true;
         if (!app.idle()) since_ = Clock::now();
         if (seconds_since(*since_) > longest_wait_s) fail("waited {} s in vain", longest_wait_s);
         return;

@@ -66,6 +66,8 @@ class Script {
   explicit Script(std::string_view text, std::string name = "script");
 
   bool done() const { return next_ >= lines_.size() && inputs_.empty(); }
+  /// The newest line waits for what somebody else does.
+  bool waiting() const { return waiting_; }
   /// Feeds input and runs lines before a frame is built. Throws Error for a line that fails.
   void step(App&, Window&, Platform&, FrameTimes&);
   /// Must be called when a frame is done, so that shots show it.
@@ -101,6 +103,7 @@ class Script {
   size_t next_ = 0;
   std::deque<Input> inputs_;
   int64_t wait_frames_ = 0;
+  bool waiting_ = false;
   int settled_ = 0;                                             ///< frames in a row that were idle
   std::optional<std::chrono::steady_clock::time_point> since_;  ///< when the waiting line began
   /// What `time` began.

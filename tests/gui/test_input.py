@@ -349,7 +349,11 @@ def test_browser(window, stories, tiny):
         type /no/such/folder
         key enter
         wait idle
-        expect slots.B.error ~ /no/such/folder
+        expect browser_problem ~ /no/such/folder
+        expect slots.B.error == ""
+        key escape
+        wait 2
+        expect browser == false
         expect slots.B.model == stories260K
         """)
     assert (result.picture("home.png").pixels != result.picture("models.png").pixels).any()

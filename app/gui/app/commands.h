@@ -42,6 +42,8 @@ class Shell {
   virtual void show_browser(ModelSlot) = 0;
   virtual void edit_prompt() = 0;
   virtual void reset_layout() = 0;
+  /// Shows or hides the selected head's card.
+  virtual void toggle_head() = 0;
   /// Undoes the last popup, mode or lock; returns whether there was one.
   virtual bool step_back() = 0;
   virtual void copy(const std::string& text) = 0;

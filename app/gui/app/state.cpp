@@ -123,6 +123,8 @@ Json to_json(const AppState& state) {
           {"folder", state.folder},
           {"log_open", state.log_open},
           {"head_open", state.head_open},
+          {"width", state.width},
+          {"height", state.height},
           {"docking", state.docking}};
 }
 
@@ -162,6 +164,8 @@ AppState app_state(const Json& json) {
   reader.read("folder", state.folder);
   reader.read("log_open", state.log_open);
   reader.read("head_open", state.head_open);
+  reader.read("width", state.width, 320);
+  reader.read("height", state.height, 240);
   reader.read("docking", state.docking);
   reader.finish();
   return state;

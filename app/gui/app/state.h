@@ -56,8 +56,9 @@ struct AppState {
   std::vector<std::string> recent;  ///< paths of models, newest first
   std::string folder;               ///< where the file browser stands
   bool log_open = false;
-  bool head_open = true;  ///< the panel of the selected head; below 1,400 px it is an overlay
-  std::string docking;    ///< sizes of the panels, as Dear ImGui writes them
+  bool head_open = true;               ///< the panel of the selected head; below 1,400 px it is an overlay
+  int64_t width = 1280, height = 800;  ///< of the window, device pixels
+  std::string docking;                 ///< sizes of the panels, as Dear ImGui writes them
 
   SlotState& slot() { return slots[index_of(active)]; }
   const SlotState& slot() const { return slots[index_of(active)]; }

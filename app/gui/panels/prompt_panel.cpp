@@ -152,8 +152,8 @@ void draw_number(Ui& ui, PromptPanel& panel, const char* label, const char* name
   std::string& draft = panel.drafts[name];
   if (panel.typed_field != name) draft = std::to_string(value);
   ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  const bool edited =
-      ImGui::InputText(label, &draft, ImGuiInputTextFlags_CharsDecimal | ImGuiInputTextFlags_AutoSelectAll);
+  const bool edited = ImGui::InputText(fmt::format("{}##{}", label, name).c_str(), &draft,
+                                       ImGuiInputTextFlags_CharsDecimal | ImGuiInputTextFlags_AutoSelectAll);
   ui.regions.add_last_item(fmt::format("sampling/{}", name));
   if (ImGui::IsItemActive()) {
     panel.typed_field = name;
@@ -170,7 +170,8 @@ void draw_number(Ui& ui, PromptPanel& panel, const char* label, const char* name
 void draw_slider(Ui& ui, const char* label, const char* name, double value, float least, float most, double width) {
   auto shown = static_cast<float>(value);
   ImGui::SetNextItemWidth(ui.px(width * 0.5));
-  if (ImGui::SliderFloat(label, &shown, least, most, "%.2f", ImGuiSliderFlags_AlwaysClamp)) {
+  if (ImGui::SliderFloat(fmt::format("{}##{}", label, name).c_str(), &shown, least, most, "%.2f",
+                         ImGuiSliderFlags_AlwaysClamp)) {
     ui.send(fmt::format("sampling {}={:.2f}", name, shown));
   }
   ui.regions.add_last_item(fmt::format("sampling/{}", name));

@@ -42,7 +42,7 @@ FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
   input.origin = ImGui::GetCursorScreenPos();
   const ImVec2 size(std::max(1.0f, ui.px(figure.width)), std::max(1.0f, ui.px(figure.height)));
   ImGui::SetNextItemAllowOverlap();
-  ImGui::InvisibleButton(place, size);
+  ImGui::InvisibleButton(fmt::format("figure/{}", place).c_str(), size);
   ImGui::SetItemKeyOwner(ImGuiKey_MouseWheelY);  // the panel around it does not scroll, too
   const bool active = ImGui::IsItemActive();
   input.hovered =

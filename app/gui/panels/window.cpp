@@ -15,6 +15,7 @@ namespace {
 
 constexpr double bar_height = 44, gap = 12;
 constexpr double left_width = 288, right_width = 304, bottom_height = 140;
+constexpr double lowest_with_strip = 560;
 constexpr double narrow = 1400;  ///< px of width below which the head's panel lies over the middle
 
 constexpr ImGuiWindowFlags scrolling_panel =
@@ -133,18 +134,21 @@ void Window::draw_panels(Ui& ui) {
     draw_centre_panel(ui, centre_);
     middle_ = {ImGui::GetWindowPos().x, ImGui::GetWindowPos().y, ImGui::GetWindowSize().x, ImGui::GetWindowSize().y};
   });
-  panel(ui, "KV", 0, still_panel, [&] {
-    const ImVec2 room = ImGui::GetContentRegionAvail();
-    draw_kv_view(ui, "strip", room.x / ui.scale, room.y / ui.scale);
-  });
-  const bool wide = screen.x >= ui.px(narrow) / static_cast<float>(app_.state.font_scale);
+  // In a low window the tab has to do.
+  const bool strip = screen.y >= ui.px(lowest_with_strip);
+  if (strip)
+    panel(ui, "KV", 0, still_panel, [&] {
+      const ImVec2 room = ImGui::GetContentRegionAvail();
+      draw_kv_view(ui, "strip", room.x / ui.scale, room.y / ui.scale);
+    });
+  const bool wide = is_wide();
   if (wide && app_.state.head_open) panel(ui, "Head", 0, still_panel, [&] { draw_head_panel(ui); });
   if (!wide) draw_head_overlay(ui);
   draw_notes(ui);
 }
 
 void Window::draw_head_overlay(Ui& ui) {
-  if (!overlay_ || !app_.data().run || !app_.state.head_open) return;
+  if (!overlay_ || !app_.data().run) return;
   const float width = ui.px(right_width), top = middle_.y + ui.px(44);
   const float height = std::min(ui.px(660), middle_.y + middle_.w - top - ui.px(8));
   ImGui::SetNextWindowPos(ImVec2(middle_.x + middle_.z - width - ui.px(8), top));
@@ -273,7 +277,8 @@ void Window::run(const std::string& line) {
     const Selection before = app_.state.slot().selection;
     run_command(app_, *this, line);
     const Selection& now = app_.state.slot().selection;
-    if (before.layer != now.layer || before.head != now.head) overlay_ = true;
+    // Whoever picks a head, again perhaps, wants to see its card.
+    if (before.layer != now.layer || before.head != now.head || line.starts_with("select layer=")) overlay_ = true;
   } catch (const std::exception& error) {
     app_.log.error(line.substr(0, 200) + ": " + error.what());
     app_.show(app_.state.active, {"This could not be done", error.what(), true, {}, {}});
@@ -299,6 +304,7 @@ Json Window::summary() const {
   Json json = gui::summary(app_);
   json["palette"] = palette_.open;
   json["browser"] = browser_.open;
+  json["browser_problem"] = browser_.open ? browser_.problem : "";
   json["editing"] = prompt_.editing;
   json["overlay"] = overlay_;
   const auto figure = figures_.places.find(app_.state.view);
@@ -329,6 +335,13 @@ void Window::edit_prompt() {
   prompt_.draft = app_.state.slot().prompt;
 }
 
+bool Window::is_wide() const { return ImGui::GetMainViewport()->Size.x >= narrow * platform_.content_scale(); }
+
+void Window::toggle_head() {
+  bool& shown = is_wide() ? app_.state.head_open : overlay_;
+  shown = !shown;
+}
+
 void Window::reset_layout() { relayout_ = true; }
 
 bool Window::step_back() {
@@ -351,7 +364,7 @@ bool Window::step_back() {
 void Window::copy(const std::string& text) {
   if (text.empty()) return;
   ImGui::SetClipboardText(text.c_str());
-  app_.show(app_.state.active, {"Copied", text.substr(0, 300), false, {}, {}});
+  app_.show(app_.state.active, {"Copied", text_.fitted(printable(text, text_), TextRole::text, 520), false, {}, {}});
 }
 
 void Window::export_view(const std::string& path) {

@@ -35,6 +35,7 @@ class Window final : public Shell {
   void show_browser(ModelSlot) override;
   void edit_prompt() override;
   void reset_layout() override;
+  void toggle_head() override;
   bool step_back() override;
   void copy(const std::string& text) override;
   std::string under_cursor() const override { return under_cursor_; }
@@ -44,6 +45,7 @@ class Window final : public Shell {
 
  private:
   double scale() const;
+  bool is_wide() const;
   Ui make_ui();
   void lay_out(ImGuiID dock);
   void scale_panels(double factor);

@@ -98,6 +98,8 @@ class Headless : public Platform {
     return std::exchange(is_woken_, false) || has_queued_input();
   }
 
+  bool had_input() const override { return has_queued_input(); }
+
   void wake() override {
     const std::lock_guard lock(mutex_);
     is_woken_ = true;

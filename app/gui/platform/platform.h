@@ -22,6 +22,8 @@ class Platform {
   /// while input waits in ImGui's queue: that hands out one press or release of a key a frame. Off-screen, input comes
   /// from the caller by ImGui::GetIO().Add...Event.
   virtual bool wait(double seconds) = 0;
+  /// Whether the last `wait` saw what somebody did, and not only a `wake`.
+  virtual bool had_input() const = 0;
   /// Ends a `wait`. Any thread.
   virtual void wake() = 0;
 

@@ -82,8 +82,11 @@ class Window : public Platform {
       glfwPollEvents();
     }
     const bool woken = woken_.exchange(false), happened = std::exchange(happened_, false);
-    return woken || happened || has_queued_input();
+    had_input_ = happened || has_queued_input();
+    return woken || had_input_;
   }
+
+  bool had_input() const override { return had_input_; }
 
   void wake() override {
     woken_ = true;
@@ -163,6 +166,7 @@ class Window : public Platform {
   GlfwWindow window_;
   Renderer renderer_;
   Rgb background_;
+  bool had_input_ = false;
   bool happened_ = true;  ///< the first frame is due
   std::atomic<bool> woken_ = false;
 };
