@@ -188,11 +188,12 @@ def measure_tiles(gui, models):
     for i in range(40, 60):
         lines += timed("head.again", select(i), "map_cells.exact == true")
     chance = random.Random(1)
-    for name, condition in (("zoom.shown", "map_cells.updates >= 1"), ("zoom.tile", "map_cells.updates >= 2"),
-                            ("zoom.exact", "map_cells.exact == true")):
+    for first, name, condition in ((60, "zoom.shown", "map_cells.updates >= 1"),
+                                   (80, "zoom.tile", "map_cells.updates >= 2"),
+                                   (100, "zoom.exact", "map_cells.exact == true")):
         for i in range(20):
             begin = 8 * chance.randrange(60, 180)
-            lines += [select(60 + i), "fit", "wait idle"]
+            lines += [select(first + i), "fit", "wait idle"]
             lines += timed(name, f"zoom {begin}:{begin + 400} {begin - 440}:{begin - 40}", condition)
     lines += [select(0), "fit", "wait idle", "move map/cell/1500/200", "wait 4"]
     for i in range(20):

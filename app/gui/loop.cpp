@@ -95,7 +95,7 @@ class Loop {
     if (options_.headless && app_.idle()) return 0;
     if (!app_.status().busy) return shortest_frame_s;
     const bool acts = input_ || (script_ && !script_->done() && !script_->waiting());
-    return std::max(acts ? shortest_frame_s : progress_frame_s, 2 * frame_cost_s_);
+    return acts ? std::clamp(2 * frame_cost_s_, shortest_frame_s, progress_frame_s / 2) : progress_frame_s;
   }
 
   void hold_back() {
