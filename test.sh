@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Sets up what is missing, builds, and runs all tests. Options are passed on to ctest: ./test.sh -L unit
 #   ./test.sh                     everything, the sanitizer build included
+#   ./test.sh --full              the same with the long forms of the window's tests (random input for 2 minutes, ...)
 #   HEADSCOPE_SANITIZERS=0 ...    without the sanitizer build
 set -euo pipefail
 root=$(cd "$(dirname "$0")" && pwd)
 cd "$root"
+if [ "${1:-}" = --full ]; then
+  export HEADSCOPE_FULL=1
+  shift
+fi
 scripts/setup.sh tests
 jobs=${HEADSCOPE_JOBS:-$(nproc)}
 status=0
