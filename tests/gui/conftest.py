@@ -55,6 +55,27 @@ def shapes(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A random llama of 4 layers x 4 heads, made without transformers, which take seconds to import."""
+    import numpy as np
+
+    import byte_tokenizer
+    import tiny_checkpoint
+
+    config = {**tiny_checkpoint.CONFIG, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4,
+              "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 512,
+              "bos_token_id": None, "eos_token_id": None}
+    random = np.random.default_rng(3)
+    arrays = {}
+    for layer in range(config["num_hidden_layers"]):
+        for name, shape in tiny_checkpoint.shapes(config).items():
+            values = random.standard_normal(shape) / np.sqrt(shape[-1]) if len(shape) > 1 else np.ones(shape)
+            arrays[name.replace("layers.0.", f"layers.{layer}.")] = values.astype(np.float32)
+    folder = tiny_checkpoint.write(tmp_path_factory.mktemp("small") / "llama-4x4", config, arrays)
+    return byte_tokenizer.write(folder)
+
+
+@pytest.fixture(scope="session")
 def slow_model(tmp_path_factory):
     """A llama whose weights, all zero, take so long to read that loading can be watched and cancelled."""
     import tiny_checkpoint

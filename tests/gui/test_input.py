@@ -115,7 +115,7 @@ def test_double_click_on_a_head_opens_its_map(window, stories):
         """, stories)
 
 
-def test_the_wheel_does_not_scroll_an_atlas_that_fits(window, stories, shapes):
+def test_the_wheel_does_not_scroll_an_atlas_that_fits(window, stories):
     result = window.play("""
         wait idle
         shot before.png
@@ -128,24 +128,6 @@ def test_the_wheel_does_not_scroll_an_atlas_that_fits(window, stories, shapes):
         wait 3
         """, stories)
     assert (result.picture("before.png").pixels[:, 300:] == result.picture("down.png").pixels[:, 300:]).all()
-    scrolled = window.play("""
-        wait idle
-        wheel at/700/300 -500
-        wait 3
-        click atlas/31/0
-        wait 2
-        expect selection.A.layer == 31
-        wheel at/700/300 2
-        wait 3
-        state up.json
-        wheel at/700/300 500
-        wait 3
-        click atlas/0/0
-        wait 2
-        expect selection.A.layer == 0
-        """, shapes("llama-32x32"), "--prompt", "Zoo")
-    assert scrolled.state()["atlas"]["first_layer"] == 0
-    assert 0 < scrolled.state("up.json")["atlas"]["first_layer"] < 30
 
 
 def test_escape_undoes_one_thing_at_a_time(window, stories):
@@ -418,8 +400,8 @@ def test_export_field_asks_before_it_overwrites(window, stories):
     assert not (window.folder / "picture.gif").exists()
 
 
-def test_drop_one_and_two(window, stories, shapes, tiny):
-    other = shapes("llama-4x4")
+def test_drop_one_and_two(window, stories, small_model, tiny):
+    other = small_model
     window.play(f"""
         wait 2
         drop {quoted(stories)}

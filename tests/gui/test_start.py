@@ -105,7 +105,7 @@ def test_names_with_odd_characters(window, tiny):
         json.loads((window.folder / f"{i}.json").read_text(encoding="utf-8"))
 
 
-def test_the_workspace_comes_back(window, stories, shapes):
+def test_the_workspace_comes_back(window, stories, small_model):
     """Model, prompt, selection, zoom, theme, panel sizes: as they were left."""
     first = window.play(f"""
         wait idle
@@ -124,9 +124,9 @@ def test_the_workspace_comes_back(window, stories, shapes):
         slot B
         select layer=2 head=2
         slot A
-        """, stories, shapes("llama-4x4"), "--workspace", "w.json")
+        """, stories, small_model, "--workspace", "w.json")
     saved = json.loads((window.folder / "w.json").read_text(encoding="utf-8"))
-    assert saved["slots"]["A"]["path"] == str(stories) and saved["slots"]["B"]["path"] == str(shapes("llama-4x4"))
+    assert saved["slots"]["A"]["path"] == str(stories) and saved["slots"]["B"]["path"] == str(small_model)
     again = window.play("wait idle", "--workspace", "w.json", name="again.txt")
     one, two = first.state(), again.state()  # of the same file name: the second has replaced the first
     for key in ("slots", "selection", "active", "view", "theme", "font_scale", "map", "atlas", "recent"):
@@ -148,7 +148,7 @@ def test_the_picture_comes_back(window, stories):
     assert (again.pixels != moved.pixels).any(-1).mean() > 0.1, "a window without it looks different"
 
 
-def test_the_command_line_lies_over_the_workspace(window, stories, shapes):
+def test_the_command_line_lies_over_the_workspace(window, stories, small_model):
     window.play("wait idle\nprompt Zoo\nselect layer=4 head=4", stories, "--workspace", "w.json")
     state = window.play("wait idle", stories, "--prompt", "other", "--theme", "light", "--workspace", "w.json").state()
     assert state["slots"]["A"]["prompt"] == "other" and state["selection"]["A"]["layer"] == 4
@@ -158,7 +158,7 @@ def test_the_command_line_lies_over_the_workspace(window, stories, shapes):
     state = window.play("wait idle", f"{stories}/", "--workspace", "w.json").state()
     assert state["slots"]["A"]["prompt"] == "other" and state["recent"] == [str(stories)]
     assert state["slots"]["A"]["model"] == "stories260K"
-    state = window.play("wait idle", shapes("llama-4x4"), "--workspace", "w.json").state()
+    state = window.play("wait idle", small_model, "--workspace", "w.json").state()
     assert state["slots"]["A"]["model"] == "llama-4x4" and state["slots"]["A"]["prompt"] != "other"
 
 

@@ -222,7 +222,7 @@ def test_cut_from_the_command_line(window, stories):
         """, stories, "--prompt", "Lily saw a big dog. " * 130, "--cut", 512)
 
 
-def test_an_empty_prompt_is_refused_where_it_has_no_token(window, shapes):
+def test_an_empty_prompt_is_refused_where_it_has_no_token(window, small_model):
     window.play("""
         wait idle
         expect slots.A.tokens > 10
@@ -237,7 +237,7 @@ def test_an_empty_prompt_is_refused_where_it_has_no_token(window, shapes):
         wait idle
         expect slots.A.tokens == 1
         expect slots.A.status == ready
-        """, shapes("llama-4x4"))
+        """, small_model)
 
 
 def test_a_model_without_a_tokenizer(window, tiny):
@@ -293,6 +293,27 @@ def test_32_x_32_heads(window, shapes):
     require_drawn(result, "huge")
 
 
+def test_the_wheel_scrolls_an_atlas_of_32_layers(window, shapes):
+    scrolled = window.play("""
+        wait idle
+        wheel at/700/300 -500
+        wait 3
+        click atlas/31/0
+        wait 2
+        expect selection.A.layer == 31
+        wheel at/700/300 2
+        wait 3
+        state up.json
+        wheel at/700/300 500
+        wait 3
+        click atlas/0/0
+        wait 2
+        expect selection.A.layer == 0
+        """, shapes("llama-32x32"), "--prompt", "Zoo")
+    assert scrolled.state()["atlas"]["first_layer"] == 0
+    assert 0 < scrolled.state("up.json")["atlas"]["first_layer"] < 30
+
+
 def test_2000_tokens(window, shapes):
     """Cells of the map then stand for several tokens; zoomed in, for one."""
     result = window.play(f"""
@@ -316,7 +337,7 @@ def test_2000_tokens(window, shapes):
     assert result.state()["selection"]["A"]["weight"] is not None
 
 
-def test_two_models(window, stories, shapes):
+def test_two_models(window, stories, small_model):
     """Each slot keeps its run and selection; its colour is on what belongs to it; closing one leaves the other."""
     a, b = THEMES["dark"]["A"], THEMES["dark"]["B"]
     result = window.play(f"""
@@ -356,7 +377,7 @@ def test_two_models(window, stories, shapes):
         close
         wait idle
         expect slots.A.status == empty
-        """, stories, shapes("llama-4x4"))
+        """, stories, small_model)
     require_drawn(result, "two")
     for name, own, other in (("a.png", a, b), ("b.png", b, a)):
         picture = result.picture(name)
