@@ -97,8 +97,8 @@ def test_names_with_odd_characters(window, tiny):
     raw = os.fsencode(window.folder) + b"/bytes\xff\xfe"
     os.symlink(os.fsencode(tiny), raw)
     for i, path in enumerate((str(odd), raw)):
-        (window.folder / f"{i}.txt").write_bytes(b"wait idle\nlog\n"[:10] + b"toggle_log\nwait 3\nexpect slots.A.status == open\n"
-                                                 b'view kv\nwait 3\nexpect imgui_misuse == ""\n')
+        (window.folder / f"{i}.txt").write_text('wait idle\ntoggle_log\nwait 3\nexpect slots.A.status == open\nview kv\n'
+                                                'wait 3\nexpect imgui_misuse == ""\n')
         done = subprocess.run([window.program, path, "--headless", "--script", f"{i}.txt", "--workspace", f"{i}.json"],
                               capture_output=True, timeout=60, cwd=window.folder, check=False)
         assert done.returncode == 0, done.stderr
