@@ -81,6 +81,8 @@ AppState busy_state() {
   state.log_open = true;
   state.head_open = false;
   state.docking = "[Window][Model]\nPos=1,2\n";
+  state.width = 1600;
+  state.height = 1000;
   return state;
 }
 
