@@ -80,15 +80,4 @@ def slow_model(tmp_path_factory):
     """A llama whose weights, all zero, take so long to read that loading can be watched and cancelled."""
     import tiny_checkpoint
 
-    config = {**tiny_checkpoint.CONFIG, "vocab_size": 6 << 20}
-    header, end = {}, 0
-    for name, shape in tiny_checkpoint.shapes(config).items():
-        size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
-        end += size
-    folder = tiny_checkpoint.write(tmp_path_factory.mktemp("slow") / "slow", config,
-                                   weights=tiny_checkpoint.safetensors_file(header))
-    with open(folder / "model.safetensors", "r+b") as file:
-        file.seek(0, os.SEEK_END)
-        file.truncate(file.tell() + end)  # sparse
-    return folder
+    return tiny_checkpoint.write_slow(tmp_path_factory.mktemp("slow") / "slow")

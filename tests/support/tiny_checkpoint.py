@@ -1,6 +1,8 @@
 """A tiny llama folder written byte by byte, so that tests can make every kind of broken one. Needs numpy only."""
 
 import json
+import math
+import os
 import pathlib
 import struct
 
@@ -74,6 +76,20 @@ def write(folder, config=None, arrays=None, weights=None):
         weights = safetensors_file(*packed(tensors(config) if arrays is None else arrays))
     (folder / "model.safetensors").write_bytes(weights)
     return folder
+
+
+def write_slow(folder):
+    """A model whose weights, all zero and absent from the disk, take so long to read that loading can be stopped."""
+    config = {**CONFIG, "vocab_size": 6 << 20}
+    header, end = {}, 0
+    for name, shape in shapes(config).items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    write(folder, config, weights=safetensors_file(header))
+    path = pathlib.Path(folder) / "model.safetensors"
+    os.truncate(path, path.stat().st_size + end)
+    return pathlib.Path(folder)
 
 
 def write_sharded(folder, index=None, shards=None):
