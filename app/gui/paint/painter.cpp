@@ -229,15 +229,17 @@ FigurePainter::FigurePainter(const Fonts& fonts) : impl_(std::make_unique<Impl>(
 FigurePainter::~FigurePainter() = default;
 
 void FigurePainter::paint(const Figure& figure, std::string_view name, uint64_t version, ImDrawList& list,
-                          ImVec2 origin, double scale, Theme theme) {
+                          ImVec2 origin, double scale, Theme theme, bool on_background) {
   impl_->begin_frame(ImGui::GetFrameCount());
   origin = {std::round(origin.x), std::round(origin.y)};
   const Place& place = impl_->place_of(figure, name, version, scale);
   const Brush brush(impl_->fonts, list, origin, scale, theme);
-  fill_box(list,
-           {static_cast<double>(origin.x), static_cast<double>(origin.y), std::round(figure.width * scale),
-            std::round(figure.height * scale)},
-           to_u32(figure.background, theme));
+  if (!on_background) {
+    fill_box(list,
+             {static_cast<double>(origin.x), static_cast<double>(origin.y), std::round(figure.width * scale),
+              std::round(figure.height * scale)},
+             to_u32(figure.background, theme));
+  }
   auto batch = place.plan.batches.begin();
   for (size_t i = 0; i < figure.primitives.size(); ++i) {
     if (batch != place.plan.batches.end() && place.plan.images[batch->first] == i) {

@@ -26,10 +26,11 @@ class FigurePainter {
   /// large, clipped to the draw list's current clip rectangle. `place` names where it is shown ("centre", "head"): each
   /// place keeps texts' widths and a texture of the images' values, which are taken again when `version` differs from
   /// the last one drawn there, so a changed figure needs a new version (colours and ranges may change without). One
-  /// figure a place and frame. A place that is not shown for some hundred frames is forgotten. Throws Error when the
-  /// images have more cells in sight than the largest texture.
+  /// figure a place and frame. `on_background`: the caller has filled the place with the figure's background; where a
+  /// processor draws, filling it twice costs a quarter of a frame. A place that is not shown for some hundred frames is
+  /// forgotten. Throws Error when the images have more cells in sight than the largest texture.
   void paint(const Figure& figure, std::string_view place, uint64_t version, ImDrawList&, ImVec2 origin, double scale,
-             Theme theme);
+             Theme theme, bool on_background = false);
 
   /// Bytes of all textures, for the log and for leak tests.
   size_t texture_bytes() const;

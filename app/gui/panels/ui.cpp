@@ -55,7 +55,8 @@ FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
   const float threshold = ImGui::GetIO().MouseDragThreshold;
   input.clicked = ImGui::IsItemDeactivated() && input.hovered && dragged.x < threshold && dragged.y < threshold;
   input.double_clicked = input.hovered && ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left);
-  ui.painter.paint(figure, place, cached.version, *ImGui::GetWindowDrawList(), input.origin, ui.scale, ui.theme);
+  ui.painter.paint(figure, place, cached.version, *ImGui::GetWindowDrawList(), input.origin, ui.scale, ui.theme,
+                   figure.background == ColourRole::panel);  // as panels are
   ui.regions.add_figure(figure, input.origin, ui.scale);
   return input;
 }
