@@ -210,14 +210,14 @@ def measure_cancel(gui, models):
     lines = ["until slots.A.tokens == 2048", "wait idle"]
     chance = random.Random(2)
     for _ in range(20):
-        lines += ["run", f"wait {chance.randint(1, 40)}", "time run cancel", "until slots.A.status == ready",
-                  "wait idle"]
+        lines += ["run", "until slots.A.status == running", f"wait {chance.randint(0, 8)}", "time run cancel",
+                  "until slots.A.status == ready", "wait idle"]
     lines += ["run", "until slots.A.tokens == 2048", "wait idle"]
     for _ in range(20):
         lines += ["generate 600", f"wait {chance.randint(1, 20)}", "time generate cancel",
                   "until slots.A.status == ready", "wait idle"]
     for _ in range(20):
-        lines += [f'open {models["slow"]} slot=B', f"wait {chance.randint(1, 4)}", "time open cancel",
+        lines += [f'open {models["slow"]} slot=B', f"wait {chance.randint(0, 1)}", "time open cancel",
                   "until slots.B.status != opening", "expect slots.B.status == empty", "wait idle", "slot A"]
     found = gui.play("cancel", lines, models["gpt2-small"], "--prompt-file", models["prompt"], "--cut", 2048)
     return {"notes": found["notes"], "others": found["others"]}
@@ -355,7 +355,7 @@ def as_markdown(result):
              f"Made by `scripts/measure_window.py`: random models, 1280x800, no graphics card "
              f"({result['renderer']}).", "",
              f"{machine['cpu']}, {machine['cores']} cores; {result['date']}, commit {result['commit']}. \"Others\" is "
-             "how many cores other processes used meanwhile, on average: the machine was shared.", "",
+             "how many cores other processes used meanwhile, on average.", "",
              "| limit | measured | wanted | |", "| --- | --- | --- | --- |"]
     for row in result["verdicts"]:
         sign = ">=" if row["at_least"] else "<="
