@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "app/gui/app/workspace.h"
+#include "app/gui/frame_times.h"
 #include "core/base/atomic_file.h"
 #include "core/base/error.h"
 

@@ -267,7 +267,8 @@ class TileStore::Impl {
     } catch (const Cancelled&) {
       return;
     } catch (const std::exception&) {
-      // The cells stay coarse; a later call of a viewer asks again.
+      const std::lock_guard lock(mutex_);
+      outdate(key);  // the cells stay coarse; a later call of a viewer asks again
     }
     const std::lock_guard lock(mutex_);
     const auto found = wanted_.find(key);
@@ -287,11 +288,16 @@ class TileStore::Impl {
     const std::lock_guard lock(mutex_);
     if (!wanted_.contains(key)) return false;
     cache_.put(key, tile);
+    outdate(key);
+    return true;
+  }
+
+  /// Viewers of the tile's head compose their cells anew when they ask next.
+  void outdate(const TileKey& key) {
     for (auto& [id, viewer] : viewers_) {
       const MapRegion& shown = viewer.region;
       if (viewer.run == key.run && shown.layer == key.layer && shown.head == key.head) viewer.fresh = false;
     }
-    return true;
   }
 
   const size_t budget_;

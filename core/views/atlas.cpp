@@ -146,11 +146,19 @@ class AtlasPainter {
     } else {
       figure_.add(ImageMark{box, cells_of(head).grid, scale_}, std::move(hit));
     }
+    if (head.off) paint_off(box);
     if (!plan_.has_captions()) return;
     const std::string number = metric_number(value, metric_), full = fmt::format("{} {}", number, metric_unit(metric_));
     const bool fits = !metric_unit(metric_).empty() && layout_.text.width(full, TextRole::number_small) <= box.width;
     text({box.right(), box.bottom() + 13}, fits ? full : number, TextRole::number_small, {ColourRole::dim}, Anchor::end,
          box.width);
+  }
+
+  /// Crossed out, as the head's output is zeroed.
+  void paint_off(const Box& box) {
+    const Paint paint{ColourRole::warning};
+    figure_.add(LineMark{{box.x, box.y}, {box.right(), box.bottom()}, paint, 1.5});
+    figure_.add(LineMark{{box.right(), box.y}, {box.x, box.bottom()}, paint, 1.5});
   }
 
   /// The head's map with no more cells than pixels.

@@ -21,6 +21,7 @@ struct AtlasHead {
   double sink = 0;             ///< weight on the first token
   double max = 0;              ///< largest weight of the row
   double window = NAN;         ///< weight on the nearest 16 keys, itself counted; shown by the head's card only
+  bool off = false;            ///< its output was zeroed; its map is that of the queries and keys it had
 };
 
 struct AtlasLayer {

@@ -139,6 +139,7 @@ std::string head_tooltip(const AtlasData& data, HeadId id) {
   std::string out =
       fmt::format("layer {}, head {}, reads KV head {}", id.layer, id.head, id.head / (layer.q_heads / layer.kv_heads));
   if (layer.kv_owner != id.layer) out += fmt::format(" of layer {}", layer.kv_owner);
+  if (layer.heads[static_cast<size_t>(id.head)].off) out += "\nswitched off: its output is zeroed";
   for (const HeadMetric metric : {HeadMetric::entropy, HeadMetric::distance, HeadMetric::sink, HeadMetric::max}) {
     const double value = metric_value(layer.heads[static_cast<size_t>(id.head)], metric);
     out += fmt::format("\n{} {}", metric_text(metric), metric_number(value, metric));

@@ -301,7 +301,7 @@ Figure head(const HeadData& data, const HeadState& state, const Selection& selec
   const double next = HeadPainter::next_height(data.next.size());
   const bool both = next > 0 && layout.height >= next + 240;
   const Layout upper{layout.width, layout.height - (both ? next + padding : 0), layout.scale, layout.text};
-  Figure figure = empty_figure(title, shows, "No head is selected.", "Choose a head in the atlas.", upper);
+  Figure figure = empty_figure(title, shows, "No head is selected.", "Choose a head in the atlas.", data.facts.slot, upper);
   figure.height = layout.height;
   if (both) {
     const double y = layout.height - padding - next - 8;

@@ -247,25 +247,36 @@ class MapPainter {
                                  : fmt::format("{}-{}", first, first + data_.group_size - 1);
   }
 
-  /// query, arrow, key and, at the right, the weight.
+  /// "12 dog -> Lily 3" and, at the right, the weight. Words repeat, so their positions are with them.
   void paint_cell_row(Figure& figure, const Box& room, double& y, const MapCell& cell) {
-    const auto name = [&](int64_t token, int64_t end) {
-      if (data_.bin > 1) return cell_tokens(token, data_.bin, end);
-      if (token >= static_cast<int64_t>(data_.pieces.size())) return fmt::format("{}", token);
-      return token_label(data_.pieces[static_cast<size_t>(token)], layout_.text);
+    constexpr double weight_width = 68, arrow_width = 24;
+    const auto text = [&](double x, std::string_view what, ColourRole role, Anchor anchor, double width) {
+      add_fitted(figure, {x, y + 13}, what, TextRole::number, {role}, anchor, width, layout_);
     };
-    const std::string weight = weight_text(static_cast<double>(cell.weight));
-    const double tokens = room.width - 56, each = std::floor((tokens - 24) / 2);
-    const Paint paint{ColourRole::text};
-    add_fitted(figure, {room.x, y + 13}, name(cell.query, window_.row_end), TextRole::number, paint, Anchor::start,
-               each, layout_);
-    add_fitted(figure, {room.x + each + 12, y + 13}, "\u2192", TextRole::number, {ColourRole::dim}, Anchor::middle, 24,
-               layout_);
-    add_fitted(figure, {room.x + each + 24, y + 13}, name(cell.key, window_.key_end), TextRole::number, paint,
-               Anchor::start, each, layout_);
-    add_fitted(figure, {room.x + room.width, y + 13}, weight, TextRole::number, {ColourRole::dim}, Anchor::end, 56,
-               layout_);
+    const double each = std::floor((room.width - weight_width - arrow_width) / 2);
+    const double middle = room.x + each + arrow_width / 2;
+    const std::string query_at = position_text(cell.query), key_at = position_text(cell.key);
+    const double left = layout_.text.width(query_at, TextRole::number), key_x = room.x + each + arrow_width;
+    const double right = layout_.text.width(key_at, TextRole::number);
+    const std::string key =
+        layout_.text.fitted(cell_name(cell.key, window_.key_end), TextRole::number, each - right - 8);
+    text(room.x, query_at, ColourRole::dim, Anchor::start, each);
+    text(room.x + each, cell_name(cell.query, window_.row_end), ColourRole::text, Anchor::end, each - left - 8);
+    text(middle, "\u2192", ColourRole::dim, Anchor::middle, arrow_width);
+    text(key_x, key, ColourRole::text, Anchor::start, each);
+    text(key_x + layout_.text.width(key, TextRole::number) + 8, key_at, ColourRole::dim, Anchor::start, right + 1);
+    text(room.x + room.width, weight_text(static_cast<double>(cell.weight)), ColourRole::dim, Anchor::end,
+         weight_width);
     y += 20;
+  }
+
+  /// Empty where a cell is several tokens, whose numbers are its name.
+  std::string position_text(int64_t token) const { return data_.bin > 1 ? "" : fmt::format("{}", token); }
+
+  std::string cell_name(int64_t token, int64_t end) const {
+    if (data_.bin > 1) return cell_tokens(token, data_.bin, end);
+    if (token >= static_cast<int64_t>(data_.pieces.size())) return fmt::format("{}", token);
+    return token_label(data_.pieces[static_cast<size_t>(token)], layout_.text);
   }
 
   const MapData& data_;
@@ -312,7 +323,7 @@ Figure map(const MapData& data, const MapState& state, const Selection& selectio
     const std::string title = "Attention map", shows = "Shows which token looks at which, for one head.";
     if (data.facts.tokens <= 0) return empty_figure(title, shows, data.facts, layout);
     return empty_figure(title, shows, fmt::format("Layer {}, head {} was not kept in this run.", data.layer, data.head),
-                        "Run the prompt again with this layer kept.", layout);
+                        "Run the prompt again with this layer kept.", data.facts.slot, layout);
   }
   check_map(data);
   return MapPainter(data, state, selection, layout).paint();

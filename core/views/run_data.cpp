@@ -58,6 +58,12 @@ uint64_t counterfactual_bytes(const RunSnapshot& run, int64_t kv_heads) {
   return static_cast<uint64_t>(elements * run.tokens()) * sizeof(float);
 }
 
+/// Interventions are kept as they are written in files.
+bool is_off(const RunSnapshot& run, int64_t layer, int64_t head) {
+  const std::string text = fmt::format("zero {}:{}", layer, head);
+  return std::find(run.interventions.begin(), run.interventions.end(), text) != run.interventions.end();
+}
+
 }  // namespace
 
 RunFacts run_facts(const RunSnapshot& run) {
@@ -115,7 +121,8 @@ AtlasData AtlasSums::data(const RunSnapshot& run) const {
       const HeadSums& sums = sums_[index][static_cast<size_t>(head)];
       layer.heads.push_back({thumbnail(rows.thumbnails, head, run.tokens()), mean(sums.entropy, Statistic::entropy),
                              mean(sums.distance, Statistic::distance), mean(sums.sink, Statistic::sink),
-                             mean(sums.max, Statistic::max), mean(sums.window, Statistic::window)});
+                             mean(sums.max, Statistic::max), mean(sums.window, Statistic::window),
+                             is_off(run, static_cast<int64_t>(index), head)});
     }
     data.layers.push_back(std::move(layer));
   }

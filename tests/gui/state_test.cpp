@@ -11,6 +11,7 @@
 #include "app/gui/app/workspace.h"
 #include "app/gui/panels/shortcuts.h"
 #include "app/gui/script.h"
+#include "app/gui/script_condition.h"
 #include "core/base/error.h"
 
 namespace headscope::gui {

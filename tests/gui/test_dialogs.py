@@ -141,6 +141,68 @@ def test_double_clicks_in_the_browser_open_one_thing(window, tiny):
         """)
 
 
+def test_the_browser_narrows_down_as_one_types(window, tiny):
+    """Letters behind the folder choose, arrows and Enter take; a file's name may hold what Dear ImGui uses itself."""
+    for name in ("alpha", "beta##one", "beta##two"):
+        (window.folder / name).symlink_to(tiny)
+    window.play(f"""
+        wait 2
+        key ctrl+o
+        wait 3
+        type BETA
+        wait 3
+        key enter
+        wait idle
+        expect browser == false
+        expect slots.A.model == beta##one
+        key ctrl+o
+        wait 3
+        type eta
+        wait 3
+        key down
+        wait 2
+        key enter
+        wait idle
+        expect slots.A.model == beta##two
+        key ctrl+o
+        wait 3
+        key down
+        wait 2
+        key enter
+        wait idle
+        expect slots.A.model == alpha
+        key ctrl+o
+        wait 3
+        type zzz
+        wait 3
+        key enter
+        wait 3
+        expect browser_problem ~ There is nothing at
+        key escape
+        wait 3
+        click menu/File
+        wait 3
+        click recent/beta##two
+        wait idle
+        expect slots.A.model == beta##two
+        """)
+
+
+def test_palette_knows_other_words(window, stories):
+    """A command is found by what it does, too, behind those found by their names."""
+    window.play("""
+        wait idle
+        key ctrl+k
+        wait 2
+        type theme
+        wait 2
+        key enter
+        wait 2
+        expect palette == false
+        expect theme == light
+        """, stories)
+
+
 def test_export_field_asks_before_it_overwrites(window, stories):
     (window.folder / "headscope-atlas.svg").write_text("keep me")
     result = window.play("""

@@ -236,10 +236,16 @@ def test_drop_one_and_two(window, stories, small_model, tiny):
         wait idle
         expect slots.A.model == llama-4x4
         expect slots.B.model == stories260K
+        drop {quoted(stories)} {quoted(other)} /third
+        wait idle
+        expect slots.A.model == stories260K
+        expect slots.B.model == llama-4x4
+        expect slots.B.plates == 1
+        slot A
         drop /no/such/file
         wait idle
-        expect slots.A.model == llama-4x4
-        expect slots.B.model == stories260K
+        expect slots.A.model == stories260K
+        expect slots.B.model == llama-4x4
         """)
 
 

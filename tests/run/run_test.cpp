@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/data/tiles.h"
+#include "core/views/run_data.h"
 #include "kernels/thread_pool.h"
 #include "tests/run/random_model.h"
 
@@ -184,6 +185,9 @@ TEST(Run, ZeroedHeadChangesOnlyWhatComesAfterIt) {
   zero.interventions = {{Intervention::Kind::zero_head, 1, 2}};
   const RunSnapshot plain = run_all(model, ids), changed = run_all(model, ids, zero);
   EXPECT_THAT(changed.interventions, ::testing::ElementsAre("zero 1:2"));
+  const AtlasData seen = atlas_data(changed);
+  EXPECT_TRUE(seen.layers[1].heads[2].off);
+  EXPECT_FALSE(seen.layers[2].heads[1].off);
   const auto queries = [](const RunSnapshot& run, size_t layer) {
     return copy({run.layers[layer].q.row(0), static_cast<size_t>(20 * run.layers[layer].q.width())});
   };

@@ -152,6 +152,23 @@ TEST(Atlas, TheSelectedHeadHasAnOutline) {
   EXPECT_NO_THROW(atlas(small_atlas(), {}, {7, 70, {}, {}}, layout(1000, 600)));
 }
 
+TEST(Atlas, AHeadThatIsOffIsCrossedOut) {
+  AtlasData data = small_atlas();
+  data.layers[1].heads[2].off = true;
+  const Figure figure = atlas(data, {}, {}, layout(1000, 600));
+  const Box cell_box = hit_box(figure, "atlas/1/2");
+  int strokes = 0;
+  for (const Primitive& p : figure.primitives) {
+    const auto* line = std::get_if<LineMark>(&p.shape);
+    if (line == nullptr || line->paint.role != ColourRole::warning) continue;
+    ++strokes;
+    EXPECT_TRUE(cell_box.grown(1).contains(line->from) && cell_box.grown(1).contains(line->to));
+  }
+  EXPECT_EQ(strokes, 2);
+  EXPECT_THAT(find_hit(figure, "atlas/1/2")->hit->tooltip, HasSubstr("switched off"));
+  EXPECT_EQ(find_hit(figure, "atlas/1/1")->hit->tooltip.find("switched off"), std::string::npos);
+}
+
 TEST(Atlas, ReadersOfAnotherCacheAreMarked) {
   AtlasData data = small_atlas();
   data.layers[1].kv_owner = 0;

@@ -63,8 +63,8 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
   SlotState& saved = state.slots[index_of(slot)];
   if (data.run) tiles_.forget(data.run->id);
   const bool same = saved.path == opened.path;
-  data.model = std::move(opened.model);
-  data.run.reset();
+  engine_.discard(std::exchange(data.model, std::move(opened.model)));
+  engine_.discard(std::exchange(data.run, nullptr));
   data.preview.reset();
   data.model_number = ++models_opened_;
   if (data.opening == opened.path) data.opening.clear();
@@ -96,7 +96,7 @@ void App::take(ModelSlot slot, RunGrew&& grew) {
   const bool first = !data.run || data.run->id != grew.run->id;
   if (data.run && first) tiles_.forget(data.run->id);
   const std::string before = data.run ? data.run->prompt : grew.run->prompt;
-  data.run = std::move(grew.run);
+  engine_.discard(std::exchange(data.run, std::move(grew.run)));
   if (data.preview && data.preview->text == data.run->prompt) data.preview.reset();
   if (!first) return;
   // Another text is looked at as a whole.
@@ -182,6 +182,8 @@ void App::close(ModelSlot slot) {
   if (!data.model && data.opening.empty()) fail("There is no model in slot {}.", slot_name(slot));
   if (data.run) tiles_.forget(data.run->id);
   engine_.close(slot);
+  engine_.discard(std::move(data.run));
+  engine_.discard(std::move(data.model));
   data = {};
   state.slots[index_of(slot)] = {};
   const ModelSlot other = slot == ModelSlot::a ? ModelSlot::b : ModelSlot::a;
@@ -284,6 +286,10 @@ void App::drop(const std::vector<std::string>& paths) {
   const ModelSlot first = paths.size() > 1 ? ModelSlot::a : second ? ModelSlot::b : state.active;
   open(first, paths[0]);
   if (paths.size() > 1) open(ModelSlot::b, paths[1]);
+  if (paths.size() > 2) {
+    show(ModelSlot::b,
+         {"Only two models can be open", "The first two of what was dropped are opened.", false, {}, {}, true});
+  }
 }
 
 }  // namespace headscope::gui

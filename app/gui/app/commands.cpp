@@ -1,7 +1,6 @@
 #include "app/gui/app/commands.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "core/base/error.h"
@@ -13,49 +12,6 @@ namespace headscope::gui {
 namespace {
 
 using Call = CommandCall;
-
-ModelSlot slot_of(std::string_view name) {
-  if (name == "A" || name == "a") return ModelSlot::a;
-  if (name == "B" || name == "b") return ModelSlot::b;
-  fail("{} is not a slot: use A or B.", quoted(name));
-}
-
-ModelSlot slot_argument(const App& app, const Call& call, size_t place) {
-  const auto name = call.text("slot", place);
-  return name ? slot_of(*name) : app.state.active;
-}
-
-std::string needed(const Call& call, std::string_view name, size_t place, std::string_view example) {
-  const auto text = call.text(name, place);
-  if (!text || text->empty()) fail("{} needs {}, as in: {}", call.id, name, example);
-  return *text;
-}
-
-int64_t whole(const Call& call, const std::string& text, int64_t least, int64_t most) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
-    fail("{}: {} must be a whole number from {} to {}.", call.id, quoted(text), least, most);
-  }
-  return value;
-}
-
-double real(const Call& call, const std::string& text, double least, double most) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value >= least && value <= most)) {
-    fail("{}: {} must be a number from {} to {}.", call.id, quoted(text), least, most);
-  }
-  return value;
-}
-
-/// "10:40" as tokens [10, 40).
-std::pair<int64_t, int64_t> range(const Call& call, const std::string& text) {
-  const size_t colon = text.find(':');
-  if (colon == std::string::npos) fail("{}: {} must be two tokens, as in 10:40.", call.id, quoted(text));
-  const int64_t begin = whole(call, text.substr(0, colon), 0, INT32_MAX);
-  return {begin, whole(call, text.substr(colon + 1), begin + 1, INT32_MAX)};
-}
 
 // --- when a command can be used ------------------------------------------------------------------------------------
 
@@ -73,10 +29,9 @@ std::string needs_head(const App& app) {
 
 void open(App& app, Shell& shell, const Call& call) {
   call.allow(2, {"path", "slot"});
-  if (!call.text("path", 0)) return shell.show_browser(slot_argument(app, call, 1));
-  app.open(slot_argument(app, call, 1), *call.text("path", 0));
+  if (!call.text("path", 0)) return shell.show_browser(call.slot("slot", 1, app.state.active));
+  app.open(call.slot("slot", 1, app.state.active), *call.text("path", 0));
 }
-
 void open_b(App& app, Shell& shell, const Call&) {
   app.state.active = ModelSlot::b;
   shell.show_browser(ModelSlot::b);
@@ -84,7 +39,7 @@ void open_b(App& app, Shell& shell, const Call&) {
 
 void close(App& app, Shell&, const Call& call) {
   call.allow(1, {"slot"});
-  app.close(slot_argument(app, call, 0));
+  app.close(call.slot("slot", 0, app.state.active));
 }
 
 void prompt(App& app, Shell& shell, const Call& call) {
@@ -95,12 +50,12 @@ void prompt(App& app, Shell& shell, const Call& call) {
 
 void prompt_file(App& app, Shell&, const Call& call) {
   call.allow(1, {"path"});
-  app.set_prompt(app.state.active, read_small_file(needed(call, "path", 0, "prompt_file text.txt"), 1 << 20));
+  app.set_prompt(app.state.active, read_small_file(call.needed("path", 0, "prompt_file text.txt"), 1 << 20));
 }
 
 void run(App& app, Shell&, const Call& call) {
   call.allow(0, {"cut"});
-  if (call.number("cut")) app.state.slot().cut = *call.number("cut");
+  if (const auto cut = call.number("cut")) app.state.slot().cut = *cut;
   app.run(app.state.active);
 }
 
@@ -108,20 +63,18 @@ void next(App& app, Shell&, const Call&) { app.generate(app.state.active, 1); }
 
 void generate(App& app, Shell&, const Call& call) {
   call.allow(1, {"count"});
-  const auto count = call.text("count", 0);
-  app.generate(app.state.active, count ? whole(call, *count, 1, 1 << 20) : app.state.generation.count);
+  app.generate(app.state.active, call.whole("count", 0, {1, 1 << 20}).value_or(app.state.generation.count));
 }
 
 void sampling(App& app, Shell&, const Call& call) {
   call.allow(0, {"count", "temperature", "top_k", "top_p", "seed", "ignore_eos"});
   GenerationState wanted = app.state.generation;
-  const auto text = [&](std::string_view name) { return call.text(name, SIZE_MAX); };
-  if (text("count")) wanted.count = whole(call, *text("count"), 1, 1 << 20);
-  if (text("temperature")) wanted.temperature = real(call, *text("temperature"), 0, 1000);
-  if (text("top_k")) wanted.top_k = whole(call, *text("top_k"), 0, INT32_MAX);
-  if (text("top_p")) wanted.top_p = real(call, *text("top_p"), 1e-6, 1);
-  if (text("seed")) wanted.seed = static_cast<uint64_t>(whole(call, *text("seed"), 0, INT64_MAX));
-  if (text("ignore_eos")) wanted.ignore_eos = whole(call, *text("ignore_eos"), 0, 1) == 1;
+  if (const auto count = call.whole("count", by_name, {1, 1 << 20})) wanted.count = *count;
+  if (const auto temperature = call.real("temperature", by_name, {0, 1000})) wanted.temperature = *temperature;
+  if (const auto top_k = call.whole("top_k", by_name, {0, INT32_MAX})) wanted.top_k = *top_k;
+  if (const auto top_p = call.real("top_p", by_name, {1e-6, 1})) wanted.top_p = *top_p;
+  if (const auto seed = call.whole("seed", by_name, {0, INT64_MAX})) wanted.seed = static_cast<uint64_t>(*seed);
+  if (const auto ignore = call.whole("ignore_eos", by_name, {0, 1})) wanted.ignore_eos = *ignore == 1;
   app.state.generation = wanted;
 }
 
@@ -129,7 +82,7 @@ void cancel(App& app, Shell&, const Call&) { app.cancel(); }
 
 void select(App& app, Shell&, const Call& call) {
   call.allow(0, {"slot", "layer", "head", "query", "key"});
-  const ModelSlot slot = slot_argument(app, call, SIZE_MAX);
+  const ModelSlot slot = call.slot("slot", by_name, app.state.active);
   Selection selection = app.state.slots[index_of(slot)].selection;
   if (const auto layer = call.number("layer")) selection.layer = layer;
   if (const auto head = call.number("head")) selection.head = head;
@@ -147,7 +100,7 @@ void unlock(App& app, Shell&, const Call&) {
 /// Selects the head with the largest mean of a metric.
 void largest(App& app, Shell&, const Call& call) {
   call.allow(1, {"metric"});
-  const std::string name = needed(call, "metric", 0, "largest distance");
+  const std::string name = call.needed("metric", 0, "largest distance");
   Json json = to_json(AtlasState{});
   json["metric"] = name;
   const HeadMetric metric = atlas_state(json).metric;
@@ -159,7 +112,6 @@ void largest(App& app, Shell&, const Call& call) {
   selection.head = found->head;
   app.select(app.state.active, selection);
 }
-
 void furthest(App& app, Shell& shell, const Call&) { largest(app, shell, parse_call("largest distance")); }
 
 void move_head(App& app, int64_t layers, int64_t heads) {
@@ -191,7 +143,7 @@ void switch_off(App& app, Shell&, const Call& call) {
 
 void view(App& app, Shell&, const Call& call) {
   call.allow(1, {"name"});
-  const std::string name = needed(call, "name", 0, "view map");
+  const std::string name = call.needed("name", 0, "view map");
   std::vector<std::string_view> names;
   for (const ViewInfo& info : views()) names.push_back(info.name);
   if (std::find(names.begin(), names.end(), name) == names.end()) {
@@ -205,10 +157,10 @@ void view_kv(App& app, Shell&, const Call&) { app.state.view = "kv"; }
 
 void zoom(App& app, Shell&, const Call& call) {
   call.allow(2, {"rows", "cols"});
-  const auto rows = call.text("rows", 0), columns = call.text("cols", 1);
-  if (!rows || !columns) fail("zoom needs rows and columns in tokens, as in: zoom 10:40 0:40");
-  std::tie(app.state.map.row_begin, app.state.map.row_end) = range(call, *rows);
-  std::tie(app.state.map.key_begin, app.state.map.key_end) = range(call, *columns);
+  const bool both = call.text("rows", 0) && call.text("cols", 1);
+  if (!both) fail("zoom needs rows and columns in tokens, as in: zoom 10:40 0:40");
+  std::tie(app.state.map.row_begin, app.state.map.row_end) = *call.range("rows", 0);
+  std::tie(app.state.map.key_begin, app.state.map.key_end) = *call.range("cols", 1);
 }
 
 void fit(App& app, Shell&, const Call&) {
@@ -220,7 +172,7 @@ void fit(App& app, Shell&, const Call&) {
 void metric(App& app, Shell&, const Call& call) {
   call.allow(1, {"name"});
   Json json = to_json(app.state.atlas);
-  json["metric"] = needed(call, "name", 0, "metric distance");
+  json["metric"] = call.needed("name", 0, "metric distance");
   app.state.atlas = atlas_state(json);
 }
 
@@ -228,7 +180,7 @@ void log_colour(App& app, Shell&, const Call&) { app.state.map.log_colour = !app
 
 void theme(App& app, Shell&, const Call& call) {
   call.allow(1, {"name"});
-  const std::string name = needed(call, "name", 0, "theme light");
+  const std::string name = call.needed("name", 0, "theme light");
   if (name != "dark" && name != "light") fail("There is no theme {}; choose dark or light.", quoted(name));
   app.state.theme = name == "dark" ? Theme::dark : Theme::light;
 }
@@ -238,8 +190,8 @@ void other_theme(App& app, Shell&, const Call&) {
 
 void font_scale(App& app, Shell&, const Call& call) {
   call.allow(1, {"scale"});
-  app.state.font_scale =
-      real(call, needed(call, "scale", 0, "font_scale 1.2"), smallest_font_scale, largest_font_scale);
+  call.needed("scale", 0, "font_scale 1.2");
+  app.state.font_scale = *call.real("scale", 0, {smallest_font_scale, largest_font_scale});
 }
 void scale_by(App& app, double step) {
   app.state.font_scale =
@@ -251,7 +203,8 @@ void usual_size(App& app, Shell&, const Call&) { app.state.font_scale = 1; }
 
 void slot(App& app, Shell&, const Call& call) {
   call.allow(1, {"name"});
-  app.state.active = slot_of(needed(call, "name", 0, "slot B"));
+  call.needed("name", 0, "slot B");
+  app.state.active = call.slot("name", 0, app.state.active);
 }
 void other_slot(App& app, Shell&, const Call&) {
   app.state.active = app.state.active == ModelSlot::a ? ModelSlot::b : ModelSlot::a;
@@ -265,8 +218,7 @@ void export_view(App&, Shell& shell, const Call& call) {
 
 void dismiss(App& app, Shell&, const Call& call) {
   call.allow(1, {"plate"});
-  const auto plate = call.text("plate", 0);
-  app.dismiss(app.state.active, plate ? static_cast<size_t>(whole(call, *plate, 0, 1000)) : 0);
+  app.dismiss(app.state.active, static_cast<size_t>(call.whole("plate", 0, {0, 1000}).value_or(0)));
 }
 
 void palette(App&, Shell& shell, const Call&) { shell.show_palette(); }
@@ -343,24 +295,5 @@ constexpr Command table[] = {
 }  // namespace
 
 std::span<const Command> commands() { return table; }
-
-const Command& find_command(std::string_view id) {
-  for (const Command& command : table) {
-    if (command.id == id) return command;
-  }
-  std::vector<std::string_view> names;
-  for (const Command& command : table) names.push_back(command.id);
-  fail("There is no command {}; there are {}.", quoted(id), listed(names, 100));
-}
-
-void run_command(App& app, Shell& shell, std::string_view line) {
-  const CommandCall call = parse_call(line);
-  const Command& command = find_command(call.id);
-  if (const std::string reason = command.disabled(app); !reason.empty()) {
-    fail("{} cannot be done now: {}", command.title.empty() ? command.id : command.title, reason);
-  }
-  app.clear_notes();  // they were about what was done before
-  command.run(app, shell, call);
-}
 
 }  // namespace headscope::gui

@@ -1,19 +1,30 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "app/gui/app/app.h"
 
 namespace headscope::gui {
 
+/// The numbers that an argument may be.
+template <class Number>
+struct Bounds {
+  Number least, most;
+};
+
+/// The place of an argument that is given by its name only.
+inline constexpr size_t by_name = SIZE_MAX;
+
 /// A command line taken apart: `select slot=A layer=2`, `open "my models/gpt2" B`. `rest` is everything behind the
-/// command's name as it was written.
+/// command's name as it was written. All throw Error with a sentence that says what is wrong.
 struct CommandCall {
   std::string id;
   std::vector<std::string> words;  ///< without a name, in order
@@ -22,10 +33,22 @@ struct CommandCall {
 
   /// Throws Error naming the command when there are more words or other names than the command takes.
   void allow(size_t most_words, std::initializer_list<std::string_view> names) const;
-  /// A whole number from 0 on; nothing when the argument is absent. Throws Error.
-  std::optional<int64_t> number(std::string_view name) const;
+
   /// A named argument, or the word at `place`, or nothing.
   std::optional<std::string> text(std::string_view name, size_t place) const;
+  /// The same where it must not be missing or empty; `example` is a line that has it.
+  std::string needed(std::string_view name, size_t place, std::string_view example) const;
+  /// A whole number from 0 on, given by its name; nothing when the argument is absent.
+  std::optional<int64_t> number(std::string_view name) const;
+  std::optional<int64_t> whole(std::string_view name, size_t place, Bounds<int64_t>) const;
+  std::optional<double> real(std::string_view name, size_t place, Bounds<double>) const;
+  /// "10:40" as tokens [10, 40).
+  std::optional<std::pair<int64_t, int64_t>> range(std::string_view name, size_t place) const;
+  ModelSlot slot(std::string_view name, size_t place, ModelSlot otherwise) const;
+
+  /// The word at `place`, which must be there: `what` says what it is, as in "a file".
+  const std::string& needed_word(size_t place, std::string_view what) const;
+  double needed_number(size_t place) const;
 };
 
 /// Words are parted by spaces; a word in double quotes may hold spaces, with \" \\ \n \t as in JSON. Throws Error.

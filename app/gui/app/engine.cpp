@@ -176,7 +176,7 @@ void Engine::submit(ModelSlot slot, const std::string& verb, JobFailed failure,
 }
 
 void Engine::open(ModelSlot slot, std::string path) {
-  lane_.cancel_all(key_of(slot, "opening"));
+  for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
   submit(slot, "opening", {"The model could not be opened", {}, path}, [this, slot, path](const Progress& progress) {
     const auto checkpoint = open_checkpoint(path);
     auto model = Model::load(*checkpoint, progress);
@@ -230,6 +230,11 @@ void Engine::encode(ModelSlot slot, std::shared_ptr<const Model> model, std::str
       post(slot, JobFailed{"The prompt could not be tokenized", error.what(), {}, 0});
     }
   });
+}
+
+void Engine::discard(std::shared_ptr<const void> thing) {
+  if (!thing) return;
+  text_lane_.submit(fmt::format("discard/{}", ++discards_), [thing = std::move(thing)](std::stop_token) {});
 }
 
 void Engine::cancel() {

@@ -89,6 +89,7 @@ class Engine {
   Engine(int threads, std::function<void()> wake);
   ~Engine();
 
+  /// What this slot was doing with the model before stops; that model stays until the new one is there.
   void open(ModelSlot, std::string path);
   /// Frees the slot's run and model.
   void close(ModelSlot);
@@ -99,6 +100,8 @@ class Engine {
   /// Text to token ids, for the display.
   void encode(ModelSlot, std::shared_ptr<const Model>, std::string text);
   void cancel();
+  /// Lets go of something on a lane: freeing a model or a run takes longer than a frame.
+  void discard(std::shared_ptr<const void>);
 
   std::vector<EngineEvent> take_events();
   bool idle() const { return lane_.idle() && text_lane_.idle() && !has_events(); }
@@ -139,6 +142,7 @@ class Engine {
   std::array<Slot, 2> slots_;  ///< touched by the run lane only
   uint64_t runs_made_ = 0;     ///< likewise
   std::atomic<uint64_t> encodings_{0};
+  uint64_t discards_ = 0;                                ///< UI thread only
   std::array<std::atomic<int64_t>, 2> wanted_tokens_{};  ///< asked for by generate() and not yet begun
   Lane text_lane_;
   Lane lane_;

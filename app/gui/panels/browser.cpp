@@ -17,31 +17,56 @@ bool is_model(const fs::path& path, bool folder) {
   return folder ? fs::exists(path / "config.json", ignored) : path.extension() == ".h5";
 }
 
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+/// What is typed behind the folder: the beginning of a name.
+std::string typed_name(const Browser& browser) {
+  const std::string folder = (browser.folder / "").string();
+  return lower(browser.text.starts_with(folder) ? browser.text.substr(folder.size()) : "");
+}
+
+/// Shows the entries whose names contain what is typed, those that begin with it first.
+void narrow_down(Browser& browser) {
+  const std::string typed = typed_name(browser);
+  browser.shown.clear();
+  for (size_t i = 0; i < browser.entries.size(); ++i) {
+    if (lower(browser.entries[i].name).find(typed) != std::string::npos) browser.shown.push_back(i);
+  }
+  std::stable_partition(browser.shown.begin(), browser.shown.end(),
+                        [&](size_t i) { return lower(browser.entries[i].name).starts_with(typed); });
+  browser.chosen = typed.empty() || browser.shown.empty() ? -1 : 0;
+}
+
 /// Folders and .h5 files, models first in sight by their mark; hidden ones left out.
 void list_folder(Browser& browser) {
   browser.entries.clear();
   browser.problem.clear();
-  browser.chosen = -1;
+  bool cut = false;
   std::error_code error;
   for (fs::directory_iterator at(browser.folder, fs::directory_options::skip_permission_denied, error), end;
        !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name.empty() || name.front() == '.' || browser.entries.size() >= most_entries) continue;
     std::error_code ignored;
     const bool folder = at->is_directory(ignored);
-    if (folder || at->path().extension() == ".h5") {
-      browser.entries.push_back({name, folder, is_model(at->path(), folder)});
-    }
+    if (name.empty() || name.front() == '.' || (!folder && at->path().extension() != ".h5")) continue;
+    if (cut = browser.entries.size() >= most_entries; cut) break;
+    browser.entries.push_back({name, folder, is_model(at->path(), folder)});
   }
   if (error) browser.problem = fmt::format("{} cannot be listed: {}.", quoted_path(browser.folder), error.message());
+  if (cut) browser.problem = fmt::format("Only {} entries are listed; type the path of another one.", most_entries);
   std::sort(browser.entries.begin(), browser.entries.end(), [](const Browser::Entry& a, const Browser::Entry& b) {
     return std::tie(b.folder, a.name) < std::tie(a.folder, b.name);
   });
+  narrow_down(browser);
 }
 
 void go_to(Browser& browser, fs::path folder) {
   browser.folder = std::move(folder);
-  browser.text = browser.folder.string();
+  browser.text = (browser.folder / "").string();
+  browser.at_end = true;
   list_folder(browser);
 }
 
@@ -53,16 +78,21 @@ void take(Ui& ui, Browser& browser, const fs::path& path, bool model) {
   browser.open = false;
 }
 
-void draw_entry(Ui& ui, Browser& browser, const Browser::Entry& entry, int index) {
+void take_chosen(Ui& ui, Browser& browser) {
+  const Browser::Entry entry = browser.entries[browser.shown[static_cast<size_t>(browser.chosen)]];
+  take(ui, browser, browser.folder / entry.name, entry.model);
+}
+
+/// Returns whether the entry was double-clicked.
+bool draw_entry(Ui& ui, Browser& browser, const Browser::Entry& entry, int index) {
   const ImVec2 at = ImGui::GetCursorScreenPos();
   const float width = ImGui::GetContentRegionAvail().x;
+  bool taken = false;
   ImGui::PushID(index);
   if (ImGui::Selectable("##entry", browser.chosen == index, ImGuiSelectableFlags_AllowDoubleClick,
                         ImVec2(0, ui.px(26)))) {
     browser.chosen = index;
-    if (ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left)) {
-      take(ui, browser, browser.folder / entry.name, entry.model);
-    }
+    taken = ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left);
   }
   ImGui::PopID();
   ui.regions.add_last_item(fmt::format("browser/{}", entry.name));
@@ -72,12 +102,50 @@ void draw_entry(Ui& ui, Browser& browser, const Browser::Entry& entry, int index
                                           width / ui.scale - 120);
   list.AddText(ui.fonts.font(TextRole::text), size, ImVec2(at.x + ui.px(8), at.y + (ui.px(26) - size) / 2),
                ui.colour(entry.model ? ColourRole::text : ColourRole::dim), name.c_str());
-  if (!entry.model) return;
+  if (!entry.model) return taken;
   const float small = ui.fonts.size(TextRole::caption, ui.scale);
   const double mark = ui.text.width("model", TextRole::caption);
   list.AddText(ui.fonts.font(TextRole::caption), small,
                ImVec2(at.x + width - ui.px(mark + 10), at.y + (ui.px(26) - small) / 2), ui.colour(accent(browser.slot)),
                "model");
+  return taken;
+}
+
+/// Up and Down choose an entry while the path field has the keyboard; returns whether the choice moved.
+bool take_arrows(Browser& browser) {
+  const int step = (ImGui::IsKeyPressed(ImGuiKey_DownArrow) ? 1 : 0) - (ImGui::IsKeyPressed(ImGuiKey_UpArrow) ? 1 : 0);
+  if (step == 0 || browser.shown.empty()) return false;
+  browser.chosen = std::clamp(browser.chosen + step, 0, static_cast<int>(browser.shown.size()) - 1);
+  return true;
+}
+
+void draw_entries(Ui& ui, Browser& browser) {
+  const bool moved = take_arrows(browser);
+  bool taken = false;
+  ImGuiListClipper clipper;
+  clipper.Begin(static_cast<int>(browser.shown.size()), ui.px(26));
+  if (moved) clipper.IncludeItemByIndex(browser.chosen);
+  while (clipper.Step()) {
+    for (int i = clipper.DisplayStart; i < clipper.DisplayEnd; ++i) {
+      taken |= draw_entry(ui, browser, browser.entries[browser.shown[static_cast<size_t>(i)]], i);
+      if (moved && i == browser.chosen) ImGui::SetScrollHereY(0.5f);
+    }
+  }
+  if (taken) take_chosen(ui, browser);
+}
+
+/// Enter in the path field: what is chosen below, or what the whole path names.
+void take_path(Ui& ui, Browser& browser) {
+  std::error_code ignored;
+  const fs::path typed(browser.text);
+  const bool other = fs::exists(typed, ignored) && !fs::equivalent(typed, browser.folder, ignored);
+  if (!other && browser.chosen >= 0) return take_chosen(ui, browser);
+  if (!fs::exists(typed, ignored)) {
+    browser.problem = fmt::format("There is nothing at {}.", quoted_path(typed));
+    return;
+  }
+  const bool folder = fs::is_directory(typed, ignored);
+  take(ui, browser, folder ? (typed / "").parent_path() : typed, !folder || is_model(typed, true));
 }
 
 void draw_path_field(Ui& ui, Browser& browser) {
@@ -85,20 +153,50 @@ void draw_path_field(Ui& ui, Browser& browser) {
   ui.regions.add_last_item("browser/up");
   explain(ui, "The folder above.");
   ImGui::SameLine();
-  if (browser.opened_now) ImGui::SetKeyboardFocusHere();
+  if (browser.opened_now || browser.at_end) ImGui::SetKeyboardFocusHere();
   ImGui::SetNextItemWidth(-FLT_MIN);
-  if (!ImGui::InputText("##path", &browser.text, ImGuiInputTextFlags_EnterReturnsTrue)) {
-    ui.regions.add_last_item("browser/path");
-    return;
+  const auto to_end = [](ImGuiInputTextCallbackData* data) {
+    auto& at_end = *static_cast<bool*>(data->UserData);
+    if (std::exchange(at_end, false)) data->CursorPos = data->SelectionStart = data->SelectionEnd = data->BufTextLen;
+    return 0;
+  };
+  const bool entered = ImGui::InputText("##path", &browser.text,
+                                        ImGuiInputTextFlags_EnterReturnsTrue | ImGuiInputTextFlags_CallbackAlways,
+                                        to_end, &browser.at_end);
+  ui.regions.add_last_item("browser/path");
+  if (ImGui::IsItemEdited()) {
+    browser.problem.clear();
+    narrow_down(browser);
   }
-  std::error_code ignored;
-  const fs::path typed(browser.text);
-  if (!fs::exists(typed, ignored)) {
-    browser.problem = fmt::format("There is nothing at {}.", quoted_path(typed));
-    return;
+  if (entered) take_path(ui, browser);
+}
+
+void draw_inside(Ui& ui, Browser& browser) {
+  {
+    const auto font = ui.font(TextRole::label);
+    ImGui::Text("Open a model in slot %s", std::string(slot_name(browser.slot)).c_str());
   }
-  const bool folder = fs::is_directory(typed, ignored);
-  take(ui, browser, typed, !folder || is_model(typed, true));
+  draw_path_field(ui, browser);
+  ImGui::BeginChild("##entries", ImVec2(0, -ui.px(32 + 12)));
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, 0));
+  if (!browser.problem.empty() || browser.shown.empty()) {
+    const char* nothing = browser.entries.empty() ? "No folders and no .h5 files are here."
+                                                  : "Nothing here has these letters in its name.";
+    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(browser.problem.empty() ? ColourRole::dim : ColourRole::error));
+    ImGui::TextWrapped("%s", browser.problem.empty() ? nothing : browser.problem.c_str());
+    ImGui::PopStyleColor();
+  }
+  draw_entries(ui, browser);
+  ImGui::PopStyleVar();
+  ImGui::EndChild();
+  const bool has_choice = browser.chosen >= 0 && browser.chosen < static_cast<int>(browser.shown.size());
+  ImGui::BeginDisabled(!has_choice);
+  if (button(ui, "Open", 120, ButtonKind::primary) && has_choice) take_chosen(ui, browser);
+  ui.regions.add_last_item("browser/open");
+  ImGui::EndDisabled();
+  ImGui::SameLine();
+  if (button(ui, "Cancel", 120)) browser.open = false;
+  ui.regions.add_last_item("browser/cancel");
 }
 
 }  // namespace
@@ -110,39 +208,6 @@ void open_browser(Browser& browser, ModelSlot slot, const std::string& folder) {
   fs::path start = folder;
   if (start.empty() || !fs::is_directory(start, ignored)) start = fs::current_path(ignored);
   go_to(browser, start);
-}
-
-static void draw_inside(Ui& ui, Browser& browser) {
-  {
-    const auto font = ui.font(TextRole::label);
-    ImGui::Text("Open a model in slot %s", std::string(slot_name(browser.slot)).c_str());
-  }
-  draw_path_field(ui, browser);
-  ImGui::BeginChild("##entries", ImVec2(0, -ui.px(32 + 12)));
-  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, 0));
-  if (!browser.problem.empty() || browser.entries.empty()) {
-    ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(browser.problem.empty() ? ColourRole::dim : ColourRole::error));
-    ImGui::TextWrapped("%s",
-                       browser.problem.empty() ? "No folders and no .h5 files are here." : browser.problem.c_str());
-    ImGui::PopStyleColor();
-  }
-  for (size_t i = 0; i < browser.entries.size(); ++i) {
-    const Browser::Entry entry = browser.entries[i];  // the list changes when a folder is entered
-    draw_entry(ui, browser, entry, static_cast<int>(i));
-  }
-  ImGui::PopStyleVar();
-  ImGui::EndChild();
-  const bool has_choice = browser.chosen >= 0 && browser.chosen < static_cast<int>(browser.entries.size());
-  ImGui::BeginDisabled(!has_choice);
-  if (ImGui::Button("Open", ImVec2(ui.px(120), ui.px(32))) && has_choice) {
-    const Browser::Entry chosen = browser.entries[static_cast<size_t>(browser.chosen)];
-    take(ui, browser, browser.folder / chosen.name, chosen.model);
-  }
-  ui.regions.add_last_item("browser/open");
-  ImGui::EndDisabled();
-  ImGui::SameLine();
-  if (ImGui::Button("Cancel", ImVec2(ui.px(120), ui.px(32)))) browser.open = false;
-  ui.regions.add_last_item("browser/cancel");
 }
 
 void draw_browser(Ui& ui, Browser& browser) {

@@ -51,6 +51,7 @@ void draw_metric_choice(Ui& ui, double right) {
   double width = 0;
   for (const char* name : metric_names) width += ui.text.width(name, TextRole::caption) + 20;
   ImGui::SameLine(ui.px(right - width));
+  ImGui::SetCursorPosY(ImGui::GetCursorPosY() + ui.px(4));  // centred on the tabs
   const auto font = ui.font(TextRole::caption);
   for (size_t i = 0; i < std::size(metrics); ++i) {
     const bool chosen = ui.app.state.atlas.metric == metrics[i];
@@ -113,8 +114,8 @@ void draw_atlas_view(Ui& ui, CentrePanel& panel, double width, double height) {
   if (!input.hit) return;
   tooltip(ui, input.hit->tooltip, true);
   ui.under_cursor = input.hit->tooltip;
-  long layer = 0, head = 0;
-  if (std::sscanf(input.hit->id.c_str(), "atlas/%ld/%ld", &layer, &head) != 2) return;
+  const auto place = numbers_of(input.hit->id, "atlas/");
+  if (place.size() != 2) return;
   if (const Primitive* cell = find_hit(cached.figure, input.hit->id)) {
     const Box box = bounds(*cell, ui.text);
     ImGui::GetWindowDrawList()->AddRect(
@@ -122,7 +123,7 @@ void draw_atlas_view(Ui& ui, CentrePanel& panel, double width, double height) {
         ImVec2(input.origin.x + ui.px(box.right()) + 1, input.origin.y + ui.px(box.bottom()) + 1),
         ui.colour(ColourRole::selection, 0.8), 0.0f, 1.0f);
   }
-  if (input.clicked) ui.send(fmt::format("select layer={} head={}", layer, head));
+  if (input.clicked) ui.send(fmt::format("select layer={} head={}", place[0], place[1]));
   if (input.double_clicked) ui.send("view_map");
 }
 
@@ -147,7 +148,7 @@ void draw_centre_panel(Ui& ui, CentrePanel& panel) {
   if (std::any_of(plates.begin(), plates.end(), [](const Plate& plate) { return plate.error; })) {
     ImGui::SetCursorPosX(ui.px(12));
     ImGui::BeginGroup();
-    draw_plates(ui, width - 24, true);
+    draw_errors(ui, width - 24);
     ImGui::EndGroup();
   }
   const ImVec2 room = ImGui::GetContentRegionAvail();

@@ -4,9 +4,10 @@
 #include "core/views/write.h"
 
 namespace headscope::gui {
+namespace {
 
 /// Sends the export, or says what stands against it.
-static void try_export(Ui& ui, ExportField& field) {
+void try_export(Ui& ui, ExportField& field) {
   std::error_code ignored;
   try {
     check_figure_path(field.path);
@@ -22,7 +23,7 @@ static void try_export(Ui& ui, ExportField& field) {
   }
 }
 
-static void draw_inside(Ui& ui, ExportField& field) {
+void draw_inside(Ui& ui, ExportField& field) {
   {
     const auto font = ui.font(TextRole::label);
     ImGui::TextUnformatted("Export this view");
@@ -40,12 +41,14 @@ static void draw_inside(Ui& ui, ExportField& field) {
     ImGui::TextWrapped("%s", field.problem.c_str());
     ImGui::PopStyleColor();
   }
-  go |= ImGui::Button(field.confirm ? "Overwrite" : "Export", ImVec2(ui.px(120), ui.px(32)));
+  go |= button(ui, field.confirm ? "Overwrite" : "Export", 120, ButtonKind::primary);
   ui.regions.add_last_item("export/go");
   ImGui::SameLine();
-  if (ImGui::Button("Cancel", ImVec2(ui.px(120), ui.px(32)))) field.open = false;
+  if (button(ui, "Cancel", 120)) field.open = false;
   if (go) try_export(ui, field);
 }
+
+}  // namespace
 
 void draw_export_field(Ui& ui, ExportField& field) {
   floating_window(ui, "##export", 520, field.problem.empty() ? 164 : 208, field.open, field.opened_now,

@@ -1,3 +1,4 @@
+#include "app/gui/panels/dock.h"
 #include "app/gui/panels/panels.h"
 #include "core/views/head.h"
 
@@ -49,6 +50,29 @@ void draw_head_panel(Ui& ui) {
   ImGui::SetCursorPos(ImVec2(ui.px(16), ImGui::GetWindowHeight() - ui.px(48)));
   command_button(ui, off ? "Switch head on" : "Switch head off", "switch_off", width - 32,
                  off ? ButtonKind::toggle_on : ButtonKind::plain);
+}
+
+void draw_head_overlay(Ui& ui, const Middle& middle, bool& open) {
+  if (!open || !ui.app.data().run) return;
+  const float width = ui.px(head_width), top = middle.at.y + ui.px(44);
+  const float height = std::min(ui.px(660), middle.at.y + middle.size.y - top - ui.px(8));
+  ImGui::SetNextWindowPos(ImVec2(middle.at.x + middle.size.x - width - ui.px(8), top));
+  ImGui::SetNextWindowSize(ImVec2(width, height));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, std::max(1.0f, ui.px(1)));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
+  ImGui::PushStyleColor(ImGuiCol_Border, ui.colour(ColourRole::line));
+  ImGui::Begin("##head", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoFocusOnAppearing);
+  draw_head_panel(ui);
+  ImGui::SetCursorPos(ImVec2(width - ui.px(34), ui.px(8)));
+  if (ImGui::Button("x", ImVec2(ui.px(26), ui.px(26)))) open = false;
+  ui.regions.add_last_item("head/close");
+  explain(ui, "Closes this panel.", "Esc");
+  ImGui::End();
+  ImGui::PopStyleColor(2);
+  ImGui::PopStyleVar(2);
 }
 
 }  // namespace headscope::gui

@@ -1,9 +1,10 @@
 #include "app/gui/panels/panels.h"
 
 namespace headscope::gui {
+namespace {
 
 /// The KV figure in this many px: the strip at the bottom and the view in the middle.
-static const CachedFigure& kv_figure(Ui& ui, const std::string& place, double width, double height) {
+const CachedFigure& kv_figure(Ui& ui, const std::string& place, double width, double height) {
   const SlotData& data = ui.app.data();
   const Selection& selection = ui.app.state.slot().selection;
   const std::string key = fmt::format("{} {} {}x{}", ui.data_key(), selection.layer.value_or(-1), width, height);
@@ -14,17 +15,19 @@ static const CachedFigure& kv_figure(Ui& ui, const std::string& place, double wi
   });
 }
 
+}  // namespace
+
 void draw_kv_view(Ui& ui, const char* place, double width, double height) {
   const FigureInput input = show_figure(ui, kv_figure(ui, place, width, height), place);
   fill_on_click(ui, input);
   if (!input.hit) return;
   tooltip(ui, input.hit->tooltip, true);
   ui.under_cursor = input.hit->tooltip;
-  long layer = 0;
-  if (input.clicked && std::sscanf(input.hit->id.c_str(), "kv/layer/%ld", &layer) == 1) {
-    const int64_t heads = ui.app.data().model->architecture()->layers[static_cast<size_t>(layer)].q_heads;
+  const auto layer = numbers_of(input.hit->id, "kv/layer/");
+  if (input.clicked && layer.size() == 1) {
+    const int64_t heads = ui.app.data().model->architecture()->layers[static_cast<size_t>(layer[0])].q_heads;
     const int64_t head = std::min(ui.app.state.slot().selection.head.value_or(0), heads - 1);
-    ui.send(fmt::format("select layer={} head={}", layer, head));
+    ui.send(fmt::format("select layer={} head={}", layer[0], head));
   }
 }
 

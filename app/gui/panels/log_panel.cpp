@@ -2,8 +2,12 @@
 
 namespace headscope::gui {
 
-void draw_log_panel(Ui& ui, const std::string& facts) {
+namespace {
+
+void draw_lines(Ui& ui, const ProgramFacts& program) {
   const auto font = ui.font(TextRole::number);
+  const std::string facts =
+      fmt::format("HeadScope {}; {}; kernel {}", program.version, program.renderer, program.kernel);
   ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
   ImGui::TextWrapped("%s", facts.c_str());
   ImGui::PopStyleColor();
@@ -15,17 +19,31 @@ void draw_log_panel(Ui& ui, const std::string& facts) {
   ui.regions.add_last_item("log/copy");
   explain(ui, "Copies the facts and all messages, for a report.");
   ImGui::Separator();
-  ImGui::BeginChild("##lines", ImVec2(0, 0), ImGuiChildFlags_None, ImGuiWindowFlags_HorizontalScrollbar);
+  ImGui::BeginChild("##lines", ImVec2(0, 0));
   for (const Log::Line& line : ui.app.log.lines()) {
     const ColourRole role = line.level == Log::Level::error     ? ColourRole::error
                             : line.level == Log::Level::warning ? ColourRole::warning
                                                                 : ColourRole::text;
     ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(role));
-    ImGui::TextUnformatted((line.time + "  " + line.text).c_str());
+    ImGui::TextWrapped("%s", (line.time + "  " + line.text).c_str());
     ImGui::PopStyleColor();
   }
   if (ImGui::GetScrollY() >= ImGui::GetScrollMaxY()) ImGui::SetScrollHereY(1);
   ImGui::EndChild();
+}
+
+}  // namespace
+
+void draw_log_window(Ui& ui, const ProgramFacts& facts, bool& open) {
+  if (!open) return;
+  const ImVec2 screen = ImGui::GetMainViewport()->Size;
+  ImGui::SetNextWindowSize(ImVec2(ui.px(680), ui.px(280)), ImGuiCond_FirstUseEver);
+  ImGui::SetNextWindowPos(ImVec2(screen.x - ui.px(700), screen.y - ui.px(300)), ImGuiCond_FirstUseEver);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, std::max(1.0f, ui.px(1)));
+  ImGui::Begin("Log", &open, ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoSavedSettings);
+  ImGui::PopStyleVar();
+  draw_lines(ui, facts);
+  ImGui::End();
 }
 
 }  // namespace headscope::gui

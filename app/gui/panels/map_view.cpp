@@ -84,6 +84,18 @@ void note_cells(MapPlace& place, const MapRegion& region, uint64_t run, const Co
   place.exact = composed.exact;
 }
 
+/// Why there is no map.
+const CachedFigure& empty_map(Ui& ui, const Layout& layout) {
+  const App& app = ui.app;
+  const bool has_run = app.data().run != nullptr;
+  const std::string key = fmt::format("empty {} {} {} {}", ui.data_key(), has_run, layout.width, layout.height);
+  return ui.figure("map", key, [&] {
+    if (!has_run) return map(nothing_to_show(app), {}, {}, layout);
+    return empty_figure("Attention map", "Shows which token looks at which, for one head.", "No head is selected.",
+                        "Click a head in the atlas.", app.state.active, layout);
+  });
+}
+
 /// Makes the figure again when tiles, window or selection have changed.
 const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double height) {
   App& app = ui.app;
@@ -91,14 +103,7 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
   const Selection& selection = app.state.slot().selection;
   const Layout layout{width, height, ui.scale, ui.text};
   panel.map.shown = false;
-  if (!data.run || !has_head(*data.model->architecture(), selection)) {
-    const std::string key = fmt::format("empty {} {} {} {}", ui.data_key(), data.run != nullptr, width, height);
-    return ui.figure("map", key, [&] {
-      if (!data.run) return map(nothing_to_show(app), {}, {}, layout);
-      return empty_figure("Attention map", "Shows which token looks at which, for one head.", "No head is selected.",
-                          "Click a head in the atlas.", layout);
-    });
-  }
+  if (!data.run || !has_head(*data.model->architecture(), selection)) return empty_map(ui, layout);
   const MapState state = whole_window(app.state.map, data.tokens());
   const MapWindow window{*selection.layer, *selection.head, state.row_begin,
                          state.row_end,    state.key_begin, state.key_end};
@@ -127,23 +132,17 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
   return cached;
 }
 
-void use_mouse(Ui& ui, CentrePanel& panel, const FigureInput& input) {
-  const ImGuiIO& io = ImGui::GetIO();
+/// Dragging moves the map; with Shift it draws a frame that is zoomed to.
+void use_drag(Ui& ui, CentrePanel& panel, const FigureInput& input, bool moved) {
   const int64_t tokens = ui.app.data().tokens();
   MapState& state = ui.app.state.map;
-  MapPlace& place = panel.map;
-  const auto cell = place.at(input.mouse);
-  if (input.hovered && cell && io.MouseWheel != 0) {
-    state = whole_window(state, tokens);
-    zoom_at(state, *cell, static_cast<double>(io.MouseWheel), tokens);
-  }
+  const MapPlace& place = panel.map;
   if (input.held && ImGui::IsMouseClicked(ImGuiMouseButton_Left) && place.box.contains(input.mouse)) {
     panel.drag_state = whole_window(state, tokens);
     panel.drag_from = input.mouse;
     panel.dragging = true;
-    panel.selecting = io.KeyShift;
+    panel.selecting = ImGui::GetIO().KeyShift;
   }
-  const bool moved = io.MouseDragMaxDistanceSqr[0] >= io.MouseDragThreshold * io.MouseDragThreshold;
   if (panel.dragging && moved && !panel.selecting) {
     const double pitch = place.pitch();
     pan_to(state, panel.drag_state, (panel.drag_from.y - input.mouse.y) / pitch,
@@ -154,14 +153,26 @@ void use_mouse(Ui& ui, CentrePanel& panel, const FigureInput& input) {
     ImGui::GetWindowDrawList()->AddRect(screen(panel.drag_from), screen(input.mouse), ui.colour(ColourRole::selection),
                                         0.0f, 1.0f);
   }
-  if (panel.dragging && !input.held) {
-    panel.dragging = false;
-    const auto from = place.at(panel.drag_from), to = place.clamped(input.mouse);
-    if (panel.selecting && moved && from && to) {
-      ui.send(fmt::format("zoom {}:{} {}:{}", std::min(from->query, to->query), std::max(from->query, to->query) + 1,
-                          std::min(from->key, to->key), std::max(from->key, to->key) + 1));
-    }
+  if (!panel.dragging || input.held) return;
+  panel.dragging = false;
+  const auto from = place.at(panel.drag_from), to = place.clamped(input.mouse);
+  if (panel.selecting && moved && from && to) {
+    ui.send(fmt::format("zoom {}:{} {}:{}", std::min(from->query, to->query), std::max(from->query, to->query) + 1,
+                        std::min(from->key, to->key), std::max(from->key, to->key) + 1));
   }
+}
+
+void use_mouse(Ui& ui, CentrePanel& panel, const FigureInput& input) {
+  const ImGuiIO& io = ImGui::GetIO();
+  const int64_t tokens = ui.app.data().tokens();
+  const auto cell = panel.map.at(input.mouse);
+  if (input.hovered && cell && io.MouseWheel != 0) {
+    MapState& state = ui.app.state.map;
+    state = whole_window(state, tokens);
+    zoom_at(state, *cell, static_cast<double>(io.MouseWheel), tokens);
+  }
+  const bool moved = io.MouseDragMaxDistanceSqr[0] >= io.MouseDragThreshold * io.MouseDragThreshold;
+  use_drag(ui, panel, input, moved);
   if (input.double_clicked) {
     ui.send("fit");
   } else if (input.clicked && cell && !moved) {

@@ -82,13 +82,37 @@ void draw_sharing(Ui& ui, double width) {
   if (!input.hit) return;
   tooltip(ui, input.hit->tooltip);
   ui.under_cursor = input.hit->tooltip;
-  int64_t layer = 0, head = 0;
-  if (input.clicked && std::sscanf(input.hit->id.c_str(), "sharing/%ld/%ld", &layer, &head) == 2) {
-    ui.send(fmt::format("select layer={} head={}", layer, head));
-  }
+  const auto place = numbers_of(input.hit->id, "sharing/");
+  if (input.clicked && place.size() == 2) ui.send(fmt::format("select layer={} head={}", place[0], place[1]));
 }
 
 }  // namespace
+
+/// Painted by hand, because Dear ImGui does not show what follows "##" in a file's name.
+void draw_recent_models(Ui& ui, double width) {
+  const bool in_menu = width == 0;
+  const double pad = in_menu ? 0 : 8;
+  if (in_menu) {
+    for (const std::string& path : ui.app.state.recent) {
+      width = std::max(width, ui.text.width(printable(path, ui.text), TextRole::text));
+    }
+  }
+  const float size = ui.fonts.size(TextRole::text, ui.scale);
+  for (const std::string& path : ui.app.state.recent) {
+    const std::string last = std::filesystem::path(path).filename().string(), whole = printable(path, ui.text);
+    const std::string shown =
+        in_menu ? whole : ui.text.fitted(printable(last, ui.text), TextRole::text, width - 2 * pad);
+    const ImVec2 at = ImGui::GetCursorScreenPos(), room(ui.px(width), ui.px(26));
+    ImGui::PushID(path.c_str());
+    if (ImGui::Selectable("##recent", false, 0, room)) ui.send("open " + quoted_word(path));
+    ImGui::PopID();
+    ui.regions.add_last_item("recent/" + last);
+    ImGui::GetWindowDrawList()->AddText(ui.fonts.font(TextRole::text), size,
+                                        ImVec2(at.x + ui.px(pad), at.y + (room.y - size) / 2),
+                                        ui.colour(ColourRole::text), shown.c_str());
+    explain(ui, whole + "\nOpens this model again in the active slot.");
+  }
+}
 
 void draw_model_panel(Ui& ui) {
   const double width = ImGui::GetContentRegionAvail().x / ui.scale;
@@ -105,14 +129,7 @@ void draw_model_panel(Ui& ui) {
     ImGui::Dummy(ImVec2(0, ui.px(4)));
     if (data.opening.empty()) {
       command_button(ui, "Open model...", "open", width, ButtonKind::primary);
-      for (const std::string& path : ui.app.state.recent) {
-        const std::string name = ui.text.fitted(printable(std::filesystem::path(path).filename().string(), ui.text),
-                                                TextRole::text, width - 24);
-        ImGui::PushID(path.c_str());
-        if (ImGui::Button(name.c_str(), ImVec2(ui.px(width), ui.px(26)))) ui.send("open " + quoted_word(path));
-        ImGui::PopID();
-        explain(ui, path);
-      }
+      draw_recent_models(ui, width);
     }
     return;
   }

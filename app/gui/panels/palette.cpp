@@ -39,7 +39,9 @@ std::vector<Match> matches_of(const std::string& typed) {
   std::vector<Match> matches;
   for (const Command& command : commands()) {
     if (command.title.empty()) continue;
-    const int fit = fit_of(lower(command.title) + " " + lower(command.menu), lower(typed));
+    // Its name counts most; its explanation helps whoever calls the thing otherwise.
+    const int by_name = fit_of(lower(command.title) + " " + lower(command.menu), lower(typed));
+    const int fit = by_name > 0 ? 100 + by_name : fit_of(lower(command.help), lower(typed));
     if (fit > 0) matches.push_back({&command, fit});
   }
   std::stable_sort(matches.begin(), matches.end(), [](const Match& a, const Match& b) { return a.fit > b.fit; });
@@ -69,9 +71,7 @@ void draw_match(Ui& ui, const Command& command, bool chosen, bool moved, bool& p
   if (reason.empty()) explain(ui, command.help);
 }
 
-}  // namespace
-
-static void draw_inside(Ui& ui, Palette& palette) {
+void draw_inside(Ui& ui, Palette& palette) {
   if (palette.opened_now) ImGui::SetKeyboardFocusHere();
   ImGui::SetNextItemWidth(-FLT_MIN);
   if (ImGui::InputTextWithHint("##text", "Search commands", &palette.text)) palette.chosen = 0;
@@ -87,7 +87,7 @@ static void draw_inside(Ui& ui, Palette& palette) {
   ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, 0));
   if (matches.empty()) {
     ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
-    ImGui::TextUnformatted("No command has these words in its name.");
+    ImGui::TextUnformatted("No command has these words in its name or explanation.");
     ImGui::PopStyleColor();
   }
   for (int i = 0; i <= last; ++i) {
@@ -101,6 +101,8 @@ static void draw_inside(Ui& ui, Palette& palette) {
   ImGui::PopStyleVar();
   ImGui::EndChild();
 }
+
+}  // namespace
 
 void draw_palette(Ui& ui, Palette& palette) {
   floating_window(ui, "##palette", 560, 420, palette.open, palette.opened_now, [&] { draw_inside(ui, palette); });

@@ -12,8 +12,21 @@
 /// and nobody else needs (an open editor, a scroll position) is its own struct here.
 namespace headscope::gui {
 
-/// Menus, model tabs, command search, progress. Height 44 px.
+/// What a report of a fault needs.
+struct ProgramFacts {
+  std::string version, kernel, renderer;
+};
+
+/// Where the panel in the middle lies, in ImGui pixels.
+struct Middle {
+  ImVec2 at, size;
+};
+
+/// Menus, model tabs, command search, progress: a window of its own at the top.
 void draw_top_bar(Ui&);
+
+/// Models that were open before, a line each `width` px wide; 0: as wide as the longest, with whole paths.
+void draw_recent_models(Ui&, double width);
 
 /// Facts of the active model with its sharing geometry.
 void draw_model_panel(Ui&);
@@ -84,14 +97,19 @@ void draw_map_view(Ui&, CentrePanel&, double width, double height);
 
 /// The selected head's card.
 void draw_head_panel(Ui&);
+/// The same over the right of the middle, where there is no room beside it.
+void draw_head_overlay(Ui&, const Middle&, bool& open);
 
 /// The growing KV cache in `width` x `height` px: the view in the middle, or the strip at the bottom.
 void draw_kv_view(Ui&, const char* place, double width, double height);
 
-void draw_log_panel(Ui&, const std::string& facts);
+void draw_log_window(Ui&, const ProgramFacts&, bool& open);
+void draw_about(Ui&, const ProgramFacts&, bool& open);
 
-/// Messages of the active slot: errors at the top of the panel in the middle, notes at its foot.
-void draw_plates(Ui&, double width, bool errors);
+/// The active slot's errors, at the top of the panel in the middle.
+void draw_errors(Ui&, double width);
+/// The active slot's notes, over the foot of the middle, so that nothing moves.
+void draw_notes(Ui&, const Middle&);
 
 struct Palette {
   bool open = false, opened_now = false;
@@ -105,13 +123,15 @@ struct Browser {
   ModelSlot slot = ModelSlot::a;
   std::filesystem::path folder;
   std::string text;     ///< what is typed in the path field
+  bool at_end = false;  ///< put the cursor at its end, as the folder is another one
   std::string problem;  ///< why the folder cannot be listed
   struct Entry {
     std::string name;
     bool folder = false, model = false;
   };
   std::vector<Entry> entries;
-  int chosen = -1;
+  std::vector<size_t> shown;  ///< of the entries, those that fit what is typed
+  int chosen = -1;            ///< of those shown
 };
 void open_browser(Browser&, ModelSlot, const std::string& folder);
 void draw_browser(Ui&, Browser&);

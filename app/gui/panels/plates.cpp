@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "app/gui/panels/panels.h"
 
 namespace headscope::gui {
@@ -64,14 +66,34 @@ bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
   return dismissed;
 }
 
-}  // namespace
-
 void draw_plates(Ui& ui, double width, bool errors) {
   const auto& plates = ui.app.data().plates;
   for (size_t index = 0; index < plates.size(); ++index) {
     if (plates[index].error != errors) continue;
     if (draw_plate(ui, plates[index], index, width)) ui.send(fmt::format("dismiss {}", index));
   }
+}
+
+}  // namespace
+
+void draw_errors(Ui& ui, double width) { draw_plates(ui, width, true); }
+
+void draw_notes(Ui& ui, const Middle& middle) {
+  const auto& plates = ui.app.data().plates;
+  if (std::all_of(plates.begin(), plates.end(), [](const Plate& plate) { return plate.error; })) return;
+  const double width = std::min(720.0, middle.size.x / ui.scale - 24);
+  ImGui::SetNextWindowPos(ImVec2(middle.at.x + ui.px(12), middle.at.y + middle.size.y - ui.px(12)), ImGuiCond_Always,
+                          ImVec2(0, 1));
+  ImGui::SetNextWindowSize(ImVec2(ui.px(width), 0));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::window));
+  ImGui::Begin("##notes", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+                   ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoFocusOnAppearing);
+  draw_plates(ui, width, false);
+  ImGui::End();
+  ImGui::PopStyleColor();
+  ImGui::PopStyleVar();
 }
 
 }  // namespace headscope::gui

@@ -59,17 +59,10 @@ std::vector<float> query_weights(const RunSnapshot& run, const Selection& select
       .cells;
 }
 
-void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
-  const SlotData& data = ui.app.data();
-  const Shown shown = shown_tokens(data);
-  const double bar = 10;  // room for the scrollbar
-  const TokenFlow& flow = flow_of(ui, panel, shown, width - bar - 2 * tokens_margin);
-  const int64_t visible = std::max<int64_t>(1, tokens_lines(height));
+/// What was appended comes into sight, and so does a token selected elsewhere. `place` is what is selected.
+void follow(PromptPanel& panel, const Shown& shown, const TokenFlow& flow, const Selection& selection,
+            const std::string& place, int64_t visible) {
   const int64_t last = std::max<int64_t>(0, flow.lines() - visible);
-  const Selection& selection = ui.app.state.slot().selection;
-  const std::string place = fmt::format("{} {} {} {} {}", panel.flow_key, shown.preview, selection.query.value_or(-1),
-                                        selection.layer.value_or(-1), selection.head.value_or(-1));
-  // What was appended comes into sight, and so does a token selected elsewhere.
   if (panel.seen_tokens != flow.size()) panel.first_line = flow.size() > shown.prompt_tokens ? last : 0;
   if (panel.seen_place != place && selection.query && *selection.query < flow.size() && !shown.preview) {
     const int64_t line = flow.line_of(*selection.query);
@@ -78,6 +71,47 @@ void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
   panel.seen_tokens = flow.size();
   panel.seen_place = place;
   panel.first_line = std::clamp<int64_t>(panel.first_line, 0, last);
+}
+
+void use_chips(Ui& ui, PromptPanel& panel, const FigureInput& input, bool preview) {
+  if (input.hovered && ImGui::GetIO().MouseWheel != 0) {
+    panel.first_line -= static_cast<int64_t>(std::lround(ImGui::GetIO().MouseWheel * 3));
+  }
+  if (input.hit) {
+    tooltip(ui, input.hit->tooltip, true);
+    ui.under_cursor = input.hit->tooltip;
+    const auto token = numbers_of(input.hit->id, "tokens/");
+    if (input.clicked && !preview && token.size() == 1) {
+      ui.send(fmt::format("select {}={}", ImGui::GetIO().KeyShift ? "key" : "query", token[0]));
+    }
+  } else if (input.hovered) {
+    tooltip(ui,
+            "Click a token to select its row, Shift-click to select it as key.\nClick beside them, or Ctrl+P, to "
+            "edit the prompt.");
+  }
+  if ((input.clicked && !input.hit) || input.double_clicked) ui.send("prompt");
+}
+
+/// A plain thumb from `at` on: the chips scroll by whole lines.
+void draw_thumb(Ui& ui, ImVec2 at, double width, double height, int64_t first, int64_t visible, int64_t lines) {
+  const auto total = static_cast<double>(lines);
+  const double top = height * static_cast<double>(first) / total;
+  const double thumb = std::max(16.0, height * static_cast<double>(visible) / total);
+  ImGui::GetWindowDrawList()->AddRectFilled(
+      ImVec2(at.x + ui.px(width - 6), at.y + ui.px(std::min(top, height - thumb))),
+      ImVec2(at.x + ui.px(width), at.y + ui.px(std::min(top + thumb, height))), ui.colour(ColourRole::line), ui.px(3));
+}
+
+void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
+  const SlotData& data = ui.app.data();
+  const Shown shown = shown_tokens(data);
+  constexpr double bar = 10;  // room for the scrollbar
+  const TokenFlow& flow = flow_of(ui, panel, shown, width - bar - 2 * tokens_margin);
+  const int64_t visible = std::max<int64_t>(1, tokens_lines(height));
+  const Selection& selection = ui.app.state.slot().selection;
+  const std::string place = fmt::format("{} {} {} {} {}", panel.flow_key, shown.preview, selection.query.value_or(-1),
+                                        selection.layer.value_or(-1), selection.head.value_or(-1));
+  follow(panel, shown, flow, selection, place, visible);
   const std::string key = fmt::format("{} {} {} {} {} {} {}", place, flow.size(), panel.first_line, width, height,
                                       shown.prompt_tokens, selection.key.value_or(-1));
   const CachedFigure& cached = ui.figure("tokens", key, [&] {
@@ -91,34 +125,8 @@ void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
                   Layout{width - bar, height, ui.scale, ui.text});
   });
   const ImVec2 at = ImGui::GetCursorScreenPos();
-  const FigureInput input = show_figure(ui, cached, "tokens");
-  if (input.hovered && ImGui::GetIO().MouseWheel != 0) {
-    panel.first_line -= static_cast<int64_t>(std::lround(ImGui::GetIO().MouseWheel * 3));
-  }
-  if (input.hit) {
-    tooltip(ui, input.hit->tooltip, true);
-    ui.under_cursor = input.hit->tooltip;
-    long token = 0;
-    if (input.clicked && !shown.preview && std::sscanf(input.hit->id.c_str(), "tokens/%ld", &token) == 1) {
-      const bool as_key = ImGui::GetIO().KeyShift;
-      ui.send(fmt::format("select {}={}", as_key ? "key" : "query", token));
-    }
-  } else if (input.hovered) {
-    tooltip(ui,
-            "Click a token to select its row, Shift-click to select it as key.\nClick beside them, or Ctrl+P, to "
-            "edit the prompt.");
-  }
-  if ((input.clicked && !input.hit) || input.double_clicked) ui.send("prompt");
-  if (last > 0) {
-    // A plain thumb: the chips scroll by whole lines.
-    ImDrawList& list = *ImGui::GetWindowDrawList();
-    const double total = static_cast<double>(flow.lines());
-    const double top = height * static_cast<double>(panel.first_line) / total;
-    const double thumb = std::max(16.0, height * static_cast<double>(visible) / total);
-    list.AddRectFilled(ImVec2(at.x + ui.px(width - 6), at.y + ui.px(std::min(top, height - thumb))),
-                       ImVec2(at.x + ui.px(width), at.y + ui.px(std::min(top + thumb, height))),
-                       ui.colour(ColourRole::line), ui.px(3));
-  }
+  use_chips(ui, panel, show_figure(ui, cached, "tokens"), shown.preview);
+  if (flow.lines() > visible) draw_thumb(ui, at, width, height, panel.first_line, visible, flow.lines());
 }
 
 void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {

@@ -49,10 +49,27 @@ ImGuiKeyChord parse_chord(std::string_view text) {
   return chord | key_of(lower);
 }
 
-void Window::take_shortcuts(const Ui&) {
+namespace {
+
+struct Shortcut {
+  const Command* command;
+  ImGuiKeyChord chord;
+};
+
+std::vector<Shortcut> shortcuts() {
+  std::vector<Shortcut> found;
   for (const Command& command : commands()) {
-    if (command.shortcut.empty()) continue;
-    const ImGuiKeyChord chord = parse_chord(command.shortcut);
+    if (!command.shortcut.empty()) found.push_back({&command, parse_chord(command.shortcut)});
+  }
+  return found;
+}
+
+}  // namespace
+
+void Window::take_shortcuts() {
+  static const std::vector<Shortcut> all = shortcuts();
+  for (const auto& [entry, chord] : all) {
+    const Command& command = *entry;
     const bool plain = (chord & (ImGuiMod_Ctrl | ImGuiMod_Alt)) == 0 && command.id != "escape";
     const bool dialog = palette_.open || browser_.open || export_.open;
     if (plain && (typing_ || dialog)) continue;

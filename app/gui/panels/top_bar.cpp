@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "app/gui/panels/dock.h"
 #include "app/gui/panels/panels.h"
 
 namespace headscope::gui {
@@ -28,10 +29,7 @@ void draw_menu(Ui& ui, const char* name) {
   }
   if (std::string_view(name) == "File" && !ui.app.state.recent.empty()) {
     ImGui::Separator();
-    for (const std::string& path : ui.app.state.recent) {
-      if (ImGui::MenuItem(path.c_str())) ui.send("open " + quoted_word(path));
-      explain(ui, "Opens this model again in the active slot.");
-    }
+    draw_recent_models(ui, 0);
   }
   ImGui::EndMenu();
 }
@@ -137,9 +135,7 @@ void draw_status(Ui& ui, double width) {
   explain(ui, "Stops what is running; what is done stays.", "Ctrl+.");
 }
 
-}  // namespace
-
-void draw_top_bar(Ui& ui) {
+void draw_bar(Ui& ui) {
   const double width = ImGui::GetWindowWidth() / ui.scale;
   if (ImGui::BeginMenuBar()) {
     {
@@ -171,6 +167,26 @@ void draw_top_bar(Ui& ui) {
     ImGui::Dummy(ImVec2(0, 0));  // ImGui wants an item behind a moved cursor
     ImGui::EndMenuBar();
   }
+}
+
+}  // namespace
+
+void draw_top_bar(Ui& ui) {
+  ImGui::SetNextWindowPos(ImVec2(0, 0));
+  ImGui::SetNextWindowSize(ImVec2(ImGui::GetMainViewport()->Size.x, ui.px(top_bar_height)));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), 0));
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowMinSize, ImVec2(1, 1));
+  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, ImVec2(ui.px(6), (ui.px(top_bar_height) - ImGui::GetFontSize()) / 2));
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.colour(ColourRole::panel));
+  ImGui::PushStyleColor(ImGuiCol_MenuBarBg, ui.colour(ColourRole::panel));
+  ImGui::Begin("##bar", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_MenuBar | ImGuiWindowFlags_NoMove |
+                   ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking |
+                   ImGuiWindowFlags_NoBringToFrontOnFocus);
+  draw_bar(ui);
+  ImGui::End();
+  ImGui::PopStyleColor(2);
+  ImGui::PopStyleVar(3);
 }
 
 }  // namespace headscope::gui

@@ -1,5 +1,7 @@
 #include "app/gui/panels/ui.h"
 
+#include <charconv>
+
 namespace headscope::gui {
 
 const CachedFigure& Ui::figure(const std::string& place, std::string key, const std::function<Figure()>& make) {
@@ -36,6 +38,21 @@ void FigureCache::drop_unseen() {
   for (auto& [name, cached] : places) cached.shown = false;
 }
 
+std::vector<int64_t> numbers_of(std::string_view id, std::string_view prefix) {
+  if (!id.starts_with(prefix)) return {};
+  std::vector<int64_t> numbers;
+  const char *at = id.data() + prefix.size(), *last = id.data() + id.size();
+  for (;;) {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(at, last, number);
+    if (error != std::errc()) return {};
+    numbers.push_back(number);
+    if (end == last) return numbers;
+    if (*end != '/') return {};
+    at = end + 1;
+  }
+}
+
 FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
   const Figure& figure = cached.figure;
   FigureInput input;
@@ -68,8 +85,10 @@ void fill_on_click(Ui& ui, const FigureInput& input) {
   if (input.clicked) ui.send(data.model ? "run" : "open");
 }
 
+namespace {
+
 /// The first line is the brightest.
-static void draw_lines(Ui& ui, std::string_view lines, bool numbers) {
+void draw_lines(Ui& ui, std::string_view lines, bool numbers) {
   const auto font = ui.font(numbers ? TextRole::number : TextRole::caption);
   double opacity = 1;
   ImGui::PushTextWrapPos(ui.px(420));
@@ -84,6 +103,8 @@ static void draw_lines(Ui& ui, std::string_view lines, bool numbers) {
   }
   ImGui::PopTextWrapPos();
 }
+
+}  // namespace
 
 void tooltip(Ui& ui, std::string_view lines, bool numbers) {
   if (lines.empty()) return;
@@ -102,9 +123,7 @@ void explain(Ui& ui, std::string_view what, std::string_view shortcut) {
   tooltip(ui, shortcut.empty() ? std::string(what) : fmt::format("{}\n{}", what, shortcut));
 }
 
-bool command_button(Ui& ui, const char* label, const std::string& line, double width, ButtonKind kind) {
-  const Command& command = find_command(parse_call(line).id);
-  const std::string reason = command.disabled(ui.app);
+bool button(Ui& ui, const char* label, double width, ButtonKind kind) {
   const ColourRole accented = accent(ui.app.state.active);
   int colours = 0;
   const auto push = [&](ImGuiCol target, ImU32 colour) {
@@ -121,11 +140,19 @@ bool command_button(Ui& ui, const char* label, const std::string& line, double w
     push(ImGuiCol_ButtonHovered, ui.colour(accented, 0.3));
     push(ImGuiCol_Border, ui.colour(accented));
   }
-  ImGui::BeginDisabled(!reason.empty());
   const bool pressed = ImGui::Button(label, ImVec2(ui.px(width), ui.px(32)));
-  ImGui::EndDisabled();
   ImGui::PopStyleColor(colours);
-  ui.regions.add_last_item(parse_call(line).id);
+  return pressed;
+}
+
+bool command_button(Ui& ui, const char* label, const std::string& line, double width, ButtonKind kind) {
+  const std::string id = parse_call(line).id;
+  const Command& command = find_command(id);
+  const std::string reason = command.disabled(ui.app);
+  ImGui::BeginDisabled(!reason.empty());
+  const bool pressed = button(ui, label, width, kind);
+  ImGui::EndDisabled();
+  ui.regions.add_last_item(id);
   explain(ui, reason.empty() ? command.help : std::string_view(reason), command.shortcut);
   if (pressed) ui.send(line);
   return pressed;

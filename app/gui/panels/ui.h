@@ -73,6 +73,9 @@ struct FigureInput {
   bool held = false;  ///< the button went down here and is still down
 };
 
+/// The numbers of an id "atlas/2/5" behind "atlas/"; empty when it does not begin so or holds anything else.
+std::vector<int64_t> numbers_of(std::string_view id, std::string_view prefix);
+
 /// Paints a cached figure at ImGui's cursor, makes it an item that takes the mouse, registers its regions.
 FigureInput show_figure(Ui&, const CachedFigure&, const char* place);
 
@@ -86,8 +89,9 @@ void tooltip(Ui&, std::string_view lines, bool numbers = false);
 void explain(Ui&, std::string_view what, std::string_view shortcut = {});
 
 enum class ButtonKind { plain, primary, toggle_on };
-/// A button of the standard height that sends a command line; greyed with the reason as tooltip when it cannot be done.
-/// `width` in px, 0: as wide as the text.
+/// A button of the standard height, `width` px wide; 0: as wide as the text.
+bool button(Ui&, const char* label, double width = 0, ButtonKind kind = ButtonKind::plain);
+/// The same that sends a command line; greyed with the reason as tooltip when it cannot be done.
 bool command_button(Ui&, const char* label, const std::string& line, double width = 0,
                     ButtonKind kind = ButtonKind::plain);
 

@@ -47,16 +47,9 @@ class Window final : public Shell {
   double scale() const;
   bool is_wide() const;
   Ui make_ui();
-  void lay_out(ImGuiID dock);
-  void scale_panels(double factor);
   void draw_panels(Ui&);
-  void draw_head_overlay(Ui&);
-  void draw_notes(Ui&);
-  void draw_log(Ui&);
-  void draw_about(Ui&);
-  void take_shortcuts(const Ui&);
+  void take_shortcuts();
   void follow_slot();
-  const char* shown_figure() const;
 
   App& app_;
   Platform& platform_;
@@ -72,9 +65,9 @@ class Window final : public Shell {
   Palette palette_;
   Browser browser_;
   ExportField export_;
+  ProgramFacts facts_;
   bool about_ = false;
   bool overlay_ = false;  ///< the head's panel over the middle, in narrow windows
-  ImVec4 middle_{};       ///< x, y, width, height of the panel in the middle
   bool relayout_ = false;
   bool typing_ = false;
   ModelSlot shown_slot_ = ModelSlot::a;

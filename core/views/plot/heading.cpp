@@ -104,7 +104,8 @@ Figure begin_figure(std::string title, std::string sentence, const RunFacts& fac
   return figure;
 }
 
-Figure empty_figure(std::string title, std::string shows, std::string why, std::string action, const Layout& layout) {
+Figure empty_figure(std::string title, std::string shows, std::string why, std::string action, ModelSlot slot,
+                    const Layout& layout) {
   Figure figure;
   figure.width = layout.width;
   figure.height = layout.height;
@@ -120,7 +121,7 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
   const Part parts[] = {{figure.title, TextRole::title, ColourRole::text},
                         {shows, TextRole::text, ColourRole::dim},
                         {why, TextRole::text, ColourRole::text},
-                        {action, TextRole::text, ColourRole::model_a}};
+                        {action, TextRole::text, accent(slot)}};
   struct Row {
     std::string text;
     const Part* part;
@@ -153,7 +154,7 @@ Figure empty_figure(std::string title, std::string shows, std::string why, std::
 Figure empty_figure(std::string title, std::string shows, const RunFacts& facts, const Layout& layout) {
   const bool no_model = facts.model.empty();
   return empty_figure(std::move(title), std::move(shows), no_model ? "No model is open." : "Nothing has been run yet.",
-                      no_model ? "Open a model." : "Run a prompt.", layout);
+                      no_model ? "Open a model." : "Run a prompt.", facts.slot, layout);
 }
 
 }  // namespace headscope

@@ -29,8 +29,10 @@ inline constexpr double padding = 16;
 /// anything, even empty.
 Figure begin_figure(std::string title, std::string sentence, const RunFacts&, const Layout&, Box& body);
 
-/// A figure for a view that has nothing to show: what it shows, why it is empty, the one action that fills it.
-Figure empty_figure(std::string title, std::string shows, std::string why, std::string action, const Layout&);
+/// A figure for a view that has nothing to show: what it shows, why it is empty, the one action that fills it, in the
+/// slot's colour.
+Figure empty_figure(std::string title, std::string shows, std::string why, std::string action, ModelSlot,
+                    const Layout&);
 /// The same where no model is open or nothing has been run.
 Figure empty_figure(std::string title, std::string shows, const RunFacts&, const Layout&);
 
