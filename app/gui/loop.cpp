@@ -45,9 +45,9 @@ class Loop {
       if (!options_.workspace.empty()) save_workspace(options_.workspace, app_.state);  // nothing is lost
       throw;
     }
+    if (!options_.workspace.empty()) save_workspace(options_.workspace, app_.state);
     if (!options_.shot.empty()) write_file_atomically(options_.shot, png_bytes(platform_.screenshot()));
     if (!options_.frame_times.empty()) save_frame_times();
-    if (!options_.workspace.empty()) save_workspace(options_.workspace, app_.state);
   }
 
  private:
@@ -128,8 +128,8 @@ class Loop {
       times_.add(1000 * seconds(building, built), 1000 * seconds(begin, end), seconds(start_, end));
     if (script_) script_->after_frame(platform_);
     platform_.set_title(title());
-    app_.state.width = platform_.width();
-    app_.state.height = platform_.height();
+    app_.state.width = std::lround(platform_.width() / platform_.content_scale());
+    app_.state.height = std::lround(platform_.height() / platform_.content_scale());
     last_frame_ = begin;
     frame_cost_s_ = seconds(begin, end);
     if (--due_ <= 0) input_ = false;

@@ -145,8 +145,8 @@ void open_window_and_run(Options& options, SignalWatch& signals) {
   options.loop.workspace = options.workspace;
   const LoadedWorkspace loaded = load_workspace(options.workspace);
   if (loaded.state && !options.loop.headless && options.size_option->count() == 0) {
-    width = static_cast<int>(std::min<int64_t>(loaded.state->width, largest_side));
-    height = static_cast<int>(std::min<int64_t>(loaded.state->height, largest_side));
+    width = static_cast<int>(std::clamp<int64_t>(loaded.state->width, smallest_width, largest_side));
+    height = static_cast<int>(std::clamp<int64_t>(loaded.state->height, smallest_height, largest_side));
   }
 
   const ImguiContext imgui;

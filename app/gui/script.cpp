@@ -114,7 +114,7 @@ bool Script::perform_input(const CommandCall& call, const Window& window) {
 
 bool Script::wait(const CommandCall& call, const Stage& stage) {
   if (call.needed_word(0, "idle or a number of frames") != "idle") {
-    if (wait_frames_ == 0) wait_frames_ = static_cast<int64_t>(call.needed_number(0)) + 1;
+    if (wait_frames_ == 0) wait_frames_ = std::max<int64_t>(0, static_cast<int64_t>(call.needed_number(0))) + 1;
     since_ = Clock::now();  // however long it takes, it is not in vain
     return --wait_frames_ == 0;
   }

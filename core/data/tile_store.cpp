@@ -257,6 +257,7 @@ class TileStore::Impl {
 
   /// On the lane. Whoever cancels takes the tile out of `wanted_` itself, and it may be wanted again by now.
   void compute(const TileKey& key, int64_t length, const RunSnapshot& run, const std::stop_token& stop) {
+    bool failed = false;
     try {
       MapTilePtr tile;
       while (wants_more(key, length, tile)) {
@@ -267,10 +268,10 @@ class TileStore::Impl {
     } catch (const Cancelled&) {
       return;
     } catch (const std::exception&) {
-      const std::lock_guard lock(mutex_);
-      outdate(key);  // the cells stay coarse; a later call of a viewer asks again
+      failed = true;  // the cells stay coarse; a later call of a viewer asks again
     }
     const std::lock_guard lock(mutex_);
+    if (failed) outdate(key);
     const auto found = wanted_.find(key);
     if (found != wanted_.end() && found->second.length <= length) wanted_.erase(found);
   }

@@ -147,6 +147,25 @@ TEST(AppState, WhatDoesNotFitIsNamed) {
   }
 }
 
+TEST(AppState, AnySizeOfTheWindowIsTaken) {
+  EXPECT_EQ(app_state(Json::parse(R"({"width": 64, "height": 1})")).width, 64);
+}
+
+TEST(AppState, AZoomIsCutToTheRun) {
+  MapState zoom;
+  zoom.row_begin = 30;
+  zoom.row_end = 60;
+  zoom.key_begin = 10;
+  zoom.key_end = 15;
+  const MapState cut = window_within(zoom, 40);
+  EXPECT_EQ(std::pair(cut.row_begin, cut.row_end), std::pair(int64_t{30}, int64_t{40}));
+  EXPECT_EQ(std::pair(cut.key_begin, cut.key_end), std::pair(int64_t{10}, int64_t{15}));
+  const MapState beyond = window_within(zoom, 20);
+  EXPECT_EQ(std::pair(beyond.row_begin, beyond.row_end), std::pair(int64_t{0}, int64_t{20}));
+  const MapState all = window_within({}, 20);
+  EXPECT_EQ(std::pair(all.key_begin, all.key_end), std::pair(int64_t{0}, int64_t{20}));
+}
+
 TEST(AppState, RememberNoMoreThanTheNewestPaths) {
   AppState state;
   for (size_t i = 0; i < most_recent + 5; ++i) state.recent.push_back(fmt::format("/m/{}", i));

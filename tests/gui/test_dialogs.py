@@ -143,7 +143,7 @@ def test_double_clicks_in_the_browser_open_one_thing(window, tiny):
 
 def test_the_browser_narrows_down_as_one_types(window, tiny):
     """Letters behind the folder choose, arrows and Enter take; a file's name may hold what Dear ImGui uses itself."""
-    for name in ("alpha", "beta##one", "beta##two"):
+    for name in ("alpha", "alpha-2", "beta##one", "beta##two"):
         (window.folder / name).symlink_to(tiny)
     window.play(f"""
         wait 2
@@ -173,11 +173,39 @@ def test_the_browser_narrows_down_as_one_types(window, tiny):
         expect slots.A.model == alpha
         key ctrl+o
         wait 3
+        type alpha
+        wait 3
+        key down
+        wait 2
+        key enter
+        wait idle
+        expect slots.A.model == alpha-2
+        key ctrl+o
+        wait 3
         type zzz
         wait 3
         key enter
         wait 3
         expect browser_problem ~ There is nothing at
+        key backspace
+        key backspace
+        key backspace
+        type alpha
+        wait 3
+        key enter
+        wait idle
+        expect slots.A.model == alpha
+        key ctrl+o
+        wait 3
+        click browser/beta##one
+        wait 3
+        key down
+        wait 2
+        key enter
+        wait idle
+        expect slots.A.model == beta##two
+        key ctrl+o
+        wait 3
         key escape
         wait 3
         click menu/File

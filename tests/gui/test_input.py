@@ -160,6 +160,61 @@ def test_escape_undoes_one_thing_at_a_time(window, stories):
         """), stories, "--prompt", PROMPT)
 
 
+def test_a_note_goes_without_anything_else(window, stories):
+    """Escape and Dismiss are about the messages that are there, also when a note stands beside an error."""
+    window.play(map_script("""
+        click map/cell/9/3
+        copy_command
+        wait 2
+        expect slots.A.plates == 1
+        key escape
+        wait 2
+        expect slots.A.plates == 0
+        expect selection.A.query == 9
+        try view nothing
+        copy_command
+        expect slots.A.plates == 2
+        expect slots.A.error != ""
+        dismiss 1
+        expect slots.A.plates == 1
+        expect slots.A.error != ""
+        dismiss 0
+        expect slots.A.plates == 0
+        """), stories, "--prompt", PROMPT)
+
+
+def test_the_editor_closes_with_its_model(window, stories, tiny):
+    window.play(f"""
+        wait idle
+        key ctrl+p
+        wait 3
+        type "x"
+        wait 3
+        expect editing == true
+        close
+        wait idle
+        open {quoted(stories)}
+        wait idle
+        expect editing == false
+        open {quoted(tiny)}
+        wait idle
+        expect slots.A.prompt == ""
+        open {quoted(stories)}
+        wait idle
+        expect slots.A.prompt != ""
+        expect slots.A.error == ""
+        """, stories)
+
+
+def test_only_tabs_are_views(window, stories):
+    window.play("""
+        wait idle
+        try view head
+        expect slots.A.error ~ There is no view
+        expect view == atlas
+        """, stories)
+
+
 def test_what_was_typed_survives_escape(window, stories):
     window.play("""
         wait idle
@@ -246,6 +301,17 @@ def test_drop_one_and_two(window, stories, small_model, tiny):
         wait idle
         expect slots.A.model == stories260K
         expect slots.B.model == llama-4x4
+        """)
+
+
+def test_drop_while_the_first_is_read(window, stories, slow_model):
+    window.play(f"""
+        wait 2
+        drop {quoted(slow_model)}
+        drop {quoted(stories)}
+        wait idle
+        expect slots.A.model == slow
+        expect slots.B.model == stories260K
         """)
 
 

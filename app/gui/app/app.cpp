@@ -53,7 +53,10 @@ bool App::idle() const { return engine_.idle() && tiles_.idle(); }
 bool App::update() {
   auto events = engine_.take_events();
   for (EngineEvent& event : events) {
+    const bool grew = std::holds_alternative<RunGrew>(event.what);
     std::visit([&](auto&& what) { take(event.slot, std::move(what)); }, std::move(event.what));
+    if (grew) keep_heads_of_run(event.slot, event.request);
+    if (!grew) end_request(event.slot, event.request);
   }
   return !events.empty();
 }
@@ -73,6 +76,7 @@ void App::take(ModelSlot slot, ModelOpened&& opened) {
   if (!same) {
     saved.switched_off.clear();
     saved.cut = 0;
+    if (saved.prompt.empty()) saved.prompt = built_in_prompt;
   }
   if (!data.model->has_tokenizer() && saved.prompt == built_in_prompt) saved.prompt.clear();  // ids are wanted
   clamp_selection(slot);
@@ -100,11 +104,7 @@ void App::take(ModelSlot slot, RunGrew&& grew) {
   if (data.preview && data.preview->text == data.run->prompt) data.preview.reset();
   if (!first) return;
   // Another text is looked at as a whole.
-  if (before != data.run->prompt && slot == state.active) {
-    const bool log_colour = state.map.log_colour;
-    state.map = {};
-    state.map.log_colour = log_colour;
-  }
+  if (before != data.run->prompt && slot == state.active) state.map = without_zoom(state.map);
   std::erase_if(data.plates, [](const Plate& plate) { return plate.error && !plate.stays; });
   clamp_selection(slot);
   // The head that the atlas names in its sentence, so that map and card have something to show from the start.
@@ -123,7 +123,6 @@ void App::take(ModelSlot slot, JobEnded&& ended) {
 }
 
 void App::take(ModelSlot slot, JobCancelled&& cancelled) {
-  if (cancelled.what == "running") keep_heads_of_run(slot);
   log.info(fmt::format("{} was cancelled in slot {}", cancelled.what, slot_name(slot)));
 }
 
@@ -138,12 +137,23 @@ void App::take(ModelSlot slot, JobFailed&& failed) {
         fmt::format("Run the first {} tokens", format_count(static_cast<uint64_t>(failed.fitting_tokens)));
   }
   show(slot, std::move(plate));
-  if (failed.what == run_failure) keep_heads_of_run(slot);
 }
 
-/// A run that did not come leaves the one before: the heads that are off are those of that one.
-void App::keep_heads_of_run(ModelSlot slot) {
-  if (const auto& run = data(slot).run) state.slots[index_of(slot)].switched_off = run->switched_off;
+/// What a job says last. The tokens of a run that was stopped are all that will come.
+void App::end_request(ModelSlot slot, uint64_t request) {
+  SlotData& data = mutable_data(slot);
+  if (request != 0 && request == data.run_request) {
+    data.run_request = 0;
+    keep_heads_of_run(slot, request);
+  }
+  if (data.run_request == 0 && data.run) clamp_tokens(slot, data.tokens());
+}
+
+/// The heads that are off are those of the run that is shown, unless a newer one is still to come.
+void App::keep_heads_of_run(ModelSlot slot, uint64_t request) {
+  const SlotData& data = this->data(slot);
+  const bool newer_comes = data.run_request != 0 && data.run_request != request;
+  if (data.run && !newer_comes) state.slots[index_of(slot)].switched_off = data.run->switched_off;
 }
 
 void App::take(ModelSlot slot, PromptEncoded&& encoded) {
@@ -162,11 +172,15 @@ void App::clamp_selection(ModelSlot slot) {
   Selection& selection = state.slots[index_of(slot)].selection;
   const SlotData& data = this->data(slot);
   if (data.model && !has_head(*data.model->architecture(), selection)) selection.layer = selection.head = {};
-  if (data.run) {
-    // A long prompt arrives in parts: what is selected may still come.
-    if (selection.query && *selection.query >= data.run->expected_tokens) selection.query.reset();
-    if (selection.key && *selection.key >= data.run->expected_tokens) selection.key.reset();
-  }
+  // A long prompt arrives in parts: what is selected may still come.
+  if (data.run) clamp_tokens(slot, std::max(data.tokens(), data.run->expected_tokens));
+}
+
+/// Forgets a selected query or key that is not among the first `tokens`.
+void App::clamp_tokens(ModelSlot slot, int64_t tokens) {
+  Selection& selection = state.slots[index_of(slot)].selection;
+  if (selection.query && *selection.query >= tokens) selection.query.reset();
+  if (selection.key && *selection.key >= tokens) selection.key.reset();
 }
 
 void App::open(ModelSlot slot, const std::string& path) {
@@ -195,7 +209,7 @@ void App::run(ModelSlot slot) {
   const SlotState& saved = state.slots[index_of(slot)];
   if (!data.model) fail("There is no model in slot {}: open one first.", slot_name(slot));
   encode_prompt(slot);
-  engine_.run(slot, {saved.prompt, saved.cut, saved.switched_off});
+  mutable_data(slot).run_request = engine_.run(slot, {saved.prompt, saved.cut, saved.switched_off});
 }
 
 void App::generate(ModelSlot slot, int64_t count) {
@@ -205,8 +219,12 @@ void App::generate(ModelSlot slot, int64_t count) {
 }
 
 void App::cancel() {
-  for (SlotData& data : data_) data.opening.clear();  // jobs that wait for their turn go without a word
   engine_.cancel();
+  for (const ModelSlot slot : model_slots) {  // jobs that wait for their turn go without a word
+    mutable_data(slot).opening.clear();
+    mutable_data(slot).run_request = 0;
+    keep_heads_of_run(slot, 0);
+  }
 }
 
 void App::encode_prompt(ModelSlot slot) {
@@ -241,12 +259,16 @@ void App::select(ModelSlot slot, const Selection& selection) {
     fail("There is no head {} in layer {}: it has heads 0 to {}.", *selection.head, *selection.layer,
          architecture.layers[static_cast<size_t>(*selection.layer)].q_heads - 1);
   }
-  for (const auto& token : {selection.query, selection.key}) {
-    if (token && *token >= std::max<int64_t>(1, data.tokens())) {
+  // What was selected before may lie in a part of the run that is still to come.
+  Selection& now = state.slots[index_of(slot)].selection;
+  const auto check = [&](const std::optional<int64_t>& token, const std::optional<int64_t>& before) {
+    if (token && token != before && *token >= std::max<int64_t>(1, data.tokens())) {
       fail("There is no token {}: the run has {} tokens, counted from 0.", *token, data.tokens());
     }
-  }
-  state.slots[index_of(slot)].selection = selection;
+  };
+  check(selection.query, now.query);
+  check(selection.key, now.key);
+  now = selection;
 }
 
 void App::switch_head(ModelSlot slot, HeadId head) {
@@ -279,10 +301,12 @@ void App::dismiss(ModelSlot slot, size_t plate) {
   if (plate < plates.size()) plates.erase(plates.begin() + static_cast<std::ptrdiff_t>(plate));
 }
 
-/// The first goes to the active slot, or to B when A holds a model and B does not; a second one to the other.
+/// One goes to the active slot, or to B when A holds a model and B does not; of two the first goes to A, the second to
+/// B.
 void App::drop(const std::vector<std::string>& paths) {
   if (paths.empty()) return;
-  const bool second = data(ModelSlot::a).model && !data(ModelSlot::b).model;
+  const auto taken = [&](ModelSlot slot) { return data(slot).model || !data(slot).opening.empty(); };
+  const bool second = taken(ModelSlot::a) && !taken(ModelSlot::b);
   const ModelSlot first = paths.size() > 1 ? ModelSlot::a : second ? ModelSlot::b : state.active;
   open(first, paths[0]);
   if (paths.size() > 1) open(ModelSlot::b, paths[1]);

@@ -31,7 +31,8 @@ struct SlotData {
   std::shared_ptr<const RunView> run;    ///< null: nothing has been run
   std::optional<PromptEncoded> preview;  ///< tokens of the prompt as it is typed, while it differs from what was run
   std::vector<Plate> plates;
-  std::string opening;  ///< path of the model being opened, or empty
+  std::string opening;       ///< path of the model being opened, or empty
+  uint64_t run_request = 0;  ///< of the engine, while a run that was asked for has not ended; 0: none
 
   int64_t tokens() const { return run ? run->snapshot->tokens() : 0; }
 };
@@ -85,6 +86,7 @@ class App {
   SlotData& mutable_data(ModelSlot slot) { return data_[index_of(slot)]; }
   void take(ModelSlot, ModelOpened&&);
   void take(ModelSlot, RunGrew&&);
+  void end_request(ModelSlot, uint64_t request);
   void take(ModelSlot, JobEnded&&);
   void take(ModelSlot, JobCancelled&&);
   void take(ModelSlot, JobFailed&&);
@@ -92,7 +94,8 @@ class App {
   void remember(const std::string& path);
   void encode_prompt(ModelSlot);
   void clamp_selection(ModelSlot);
-  void keep_heads_of_run(ModelSlot);
+  void keep_heads_of_run(ModelSlot, uint64_t request);
+  void clamp_tokens(ModelSlot, int64_t tokens);
 
   Options options_;
   uint64_t models_opened_ = 0;

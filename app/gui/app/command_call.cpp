@@ -187,7 +187,8 @@ void run_command(App& app, Shell& shell, std::string_view line) {
   if (const std::string reason = command.disabled(app); !reason.empty()) {
     fail("{} cannot be done now: {}", command.title.empty() ? command.id : command.title, reason);
   }
-  app.clear_notes();  // they were about what was done before
+  // Notes were about what was done before; these two are about the notes.
+  if (command.id != "dismiss" && command.id != "escape") app.clear_notes();
   command.run(app, shell, call);
 }
 

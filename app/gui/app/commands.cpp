@@ -145,7 +145,9 @@ void view(App& app, Shell&, const Call& call) {
   call.allow(1, {"name"});
   const std::string name = call.needed("name", 0, "view map");
   std::vector<std::string_view> names;
-  for (const ViewInfo& info : views()) names.push_back(info.name);
+  for (const ViewInfo& info : views()) {
+    if (info.tab) names.push_back(info.name);
+  }
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     fail("There is no view {}; choose from {}.", quoted(name), listed(names));
   }
@@ -163,11 +165,7 @@ void zoom(App& app, Shell&, const Call& call) {
   std::tie(app.state.map.key_begin, app.state.map.key_end) = *call.range("cols", 1);
 }
 
-void fit(App& app, Shell&, const Call&) {
-  const bool log = app.state.map.log_colour;
-  app.state.map = {};
-  app.state.map.log_colour = log;
-}
+void fit(App& app, Shell&, const Call&) { app.state.map = without_zoom(app.state.map); }
 
 void metric(App& app, Shell&, const Call& call) {
   call.allow(1, {"name"});

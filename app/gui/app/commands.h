@@ -93,7 +93,7 @@ struct Command {
 };
 
 std::span<const Command> commands();
-/// Throws Error for an unknown name, with the nearest ones.
+/// Throws Error for an unknown name, with all of them.
 const Command& find_command(std::string_view id);
 
 /// Runs one line. Throws Error, also when the command is disabled now.

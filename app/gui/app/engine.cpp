@@ -105,7 +105,7 @@ Engine::Engine(int threads, std::function<void()> wake)
 
 Engine::~Engine() {
   cancel();
-  lane_.drain();  // jobs use the members below them
+  lane_.drain();
   text_lane_.cancel_all();
   text_lane_.drain();
 }
@@ -115,7 +115,7 @@ bool Engine::has_events() const {
   return !events_.empty();
 }
 
-void Engine::post(ModelSlot slot, decltype(EngineEvent::what) what) {
+void Engine::post(ModelSlot slot, decltype(EngineEvent::what) what, uint64_t request) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_[static_cast<size_t>(slot)] != closes_[static_cast<size_t>(slot)]) return;  // nobody wants to know
@@ -123,7 +123,7 @@ void Engine::post(ModelSlot slot, decltype(EngineEvent::what) what) {
     const bool stale = std::holds_alternative<RunGrew>(what) && !events_.empty() && events_.back().slot == slot &&
                        std::holds_alternative<RunGrew>(events_.back().what);
     if (stale) events_.pop_back();
-    events_.push_back({slot, std::move(what)});
+    events_.push_back({slot, request, std::move(what)});
   }
   wake_();
 }
@@ -150,33 +150,35 @@ void Engine::set_status(ModelSlot slot, std::string_view stage, double fraction)
 
 /// Queues a job whose end, stop or failure becomes an event; `failure` lacks only its sentence.
 void Engine::submit(ModelSlot slot, const std::string& verb, JobFailed failure,
-                    std::function<void(const Progress&)> work) {
-  lane_.submit(key_of(slot, verb), [this, slot, verb, failure, work = std::move(work)](std::stop_token stop) mutable {
-    const Progress progress{
-        stop, [this, slot](std::string_view stage, double fraction) { set_status(slot, stage, fraction); }};
-    set_status(slot, verb, 0);
-    try {
-      work(progress);
-      post(slot, JobEnded{});
-    } catch (const Cancelled&) {
-      post(slot, JobCancelled{verb});
-    } catch (const PromptTooLong& error) {
-      failure.sentence = error.what();
-      failure.fitting_tokens = error.fitting_tokens;
-      post(slot, failure);
-    } catch (const std::bad_alloc&) {
-      failure.sentence = shortage_of_memory;
-      post(slot, failure);
-    } catch (const std::exception& error) {
-      failure.sentence = error.what();
-      post(slot, failure);
-    }
-    set_status(slot, "", 0);
-  });
+                    std::function<void(const Progress&)> work, uint64_t request) {
+  lane_.submit(
+      key_of(slot, verb), [this, slot, verb, failure, request, work = std::move(work)](std::stop_token stop) mutable {
+        const Progress progress{
+            stop, [this, slot](std::string_view stage, double fraction) { set_status(slot, stage, fraction); }};
+        set_status(slot, verb, 0);
+        try {
+          work(progress);
+          post(slot, JobEnded{}, request);
+        } catch (const Cancelled&) {
+          post(slot, JobCancelled{verb}, request);
+        } catch (const PromptTooLong& error) {
+          failure.sentence = error.what();
+          failure.fitting_tokens = error.fitting_tokens;
+          post(slot, failure, request);
+        } catch (const std::bad_alloc&) {
+          failure.sentence = shortage_of_memory;
+          post(slot, failure, request);
+        } catch (const std::exception& error) {
+          failure.sentence = error.what();
+          post(slot, failure, request);
+        }
+        set_status(slot, "", 0);
+      });
 }
 
 void Engine::open(ModelSlot slot, std::string path) {
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
+  wanted_tokens_[static_cast<size_t>(slot)] = 0;
   submit(slot, "opening", {"The model could not be opened", {}, path}, [this, slot, path](const Progress& progress) {
     const auto checkpoint = open_checkpoint(path);
     auto model = Model::load(*checkpoint, progress);
@@ -196,6 +198,7 @@ void Engine::close(ModelSlot slot) {
     std::erase_if(events_, [&](const EngineEvent& event) { return event.slot == slot; });
   }
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel(key_of(slot, verb));
+  wanted_tokens_[index] = 0;
   submit(slot, "closing", {"The model could not be closed"}, [this, index, number](const Progress&) {
     slots_[index] = {};
     const std::lock_guard lock(mutex_);
@@ -203,12 +206,18 @@ void Engine::close(ModelSlot slot) {
   });
 }
 
-void Engine::run(ModelSlot slot, RunRequest request) {
+uint64_t Engine::run(ModelSlot slot, RunRequest wanted) {
   lane_.cancel(key_of(slot, "generating"));
   lane_.cancel(key_of(slot, "running"));
   wanted_tokens_[static_cast<size_t>(slot)] = 0;
-  submit(slot, "running", {std::string(run_failure)},
-         [this, slot, request = std::move(request)](const Progress& progress) { do_run(slot, request, progress); });
+  const uint64_t request = ++requests_;
+  submit(
+      slot, "running", {std::string(run_failure)},
+      [this, slot, request, wanted = std::move(wanted)](const Progress& progress) {
+        do_run(slot, wanted, request, progress);
+      },
+      request);
+  return request;
 }
 
 void Engine::generate(ModelSlot slot, GenerateRequest request) {
@@ -242,18 +251,18 @@ void Engine::cancel() {
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel_all(verb);  // a slot closes in any case
 }
 
-void Engine::publish(ModelSlot slot) {
+void Engine::publish(ModelSlot slot, uint64_t request) {
   Slot& here = slots_[static_cast<size_t>(slot)];
-  post(slot, RunGrew{std::make_shared<RunView>(here.views->make(*here.run, slot, here.facts))});
+  post(slot, RunGrew{std::make_shared<RunView>(here.views->make(*here.run, slot, here.facts))}, request);
 }
 
-void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& progress) {
+void Engine::do_run(ModelSlot slot, const RunRequest& wanted, uint64_t request, const Progress& progress) {
   Slot& here = slots_[static_cast<size_t>(slot)];
   if (!here.model) fail("No model is open here; open one first.");
-  auto ids = prompt_ids(*here.model, request.prompt);
-  if (request.cut > 0 && static_cast<int64_t>(ids.size()) > request.cut) ids.resize(static_cast<size_t>(request.cut));
+  auto ids = prompt_ids(*here.model, wanted.prompt);
+  if (wanted.cut > 0 && static_cast<int64_t>(ids.size()) > wanted.cut) ids.resize(static_cast<size_t>(wanted.cut));
   RunOptions options;
-  for (const HeadId& head : request.switched_off) {
+  for (const HeadId& head : wanted.switched_off) {
     options.interventions.push_back({Intervention::Kind::zero_head, head.layer, head.head});
   }
   options.expected_tokens = static_cast<int64_t>(ids.size());
@@ -273,7 +282,7 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
     } catch (...) {
       if (begin > 0) {
         growing.end_prompt();  // what is done is a run of its own
-        publish(slot);
+        publish(slot, request);
       }
       throw;
     }
@@ -281,15 +290,15 @@ void Engine::do_run(ModelSlot slot, const RunRequest& request, const Progress& p
       here.run = std::move(run);
       here.facts = {};
       here.facts.id = ++runs_made_;
-      here.facts.prompt = request.prompt;
-      here.facts.cut = request.cut;
-      here.facts.switched_off = request.switched_off;
+      here.facts.prompt = wanted.prompt;
+      here.facts.cut = wanted.cut;
+      here.facts.switched_off = wanted.switched_off;
       here.facts.expected_tokens = options.expected_tokens;
       here.views = std::make_unique<ViewMaker>();
       here.sampler.reset();
     }
     if (begin + part.size() == ids.size()) growing.end_prompt();
-    publish(slot);
+    publish(slot, request);
   }
 }
 

@@ -77,6 +77,7 @@ struct PromptEncoded {
 };
 struct EngineEvent {
   ModelSlot slot = ModelSlot::a;
+  uint64_t request = 0;  ///< what Engine::run returned, of events about that run and of how it ended
   std::variant<ModelOpened, RunGrew, JobEnded, JobCancelled, JobFailed, PromptEncoded> what;
 };
 
@@ -93,8 +94,8 @@ class Engine {
   void open(ModelSlot, std::string path);
   /// Frees the slot's run and model.
   void close(ModelSlot);
-  /// Runs a prompt; what else this slot was doing with a run stops.
-  void run(ModelSlot, RunRequest);
+  /// Runs a prompt; what else this slot was doing with a run stops. Returns the request's number.
+  uint64_t run(ModelSlot, RunRequest);
   /// Appends to the slot's run.
   void generate(ModelSlot, GenerateRequest);
   /// Text to token ids, for the display.
@@ -125,11 +126,12 @@ class Engine {
   };
 
   bool has_events() const;
-  void post(ModelSlot, decltype(EngineEvent::what) what);
-  void submit(ModelSlot, const std::string& verb, JobFailed failure, std::function<void(const Progress&)>);
+  void post(ModelSlot, decltype(EngineEvent::what) what, uint64_t request = 0);
+  void submit(ModelSlot, const std::string& verb, JobFailed failure, std::function<void(const Progress&)>,
+              uint64_t request = 0);
   void set_status(ModelSlot, std::string_view stage, double fraction);
-  void publish(ModelSlot);
-  void do_run(ModelSlot, const RunRequest&, const Progress&);
+  void publish(ModelSlot, uint64_t request = 0);
+  void do_run(ModelSlot, const RunRequest&, uint64_t request, const Progress&);
   void do_generate(ModelSlot, const GenerateRequest&, const Progress&);
 
   std::function<void()> wake_;
@@ -142,7 +144,7 @@ class Engine {
   std::array<Slot, 2> slots_;  ///< touched by the run lane only
   uint64_t runs_made_ = 0;     ///< likewise
   std::atomic<uint64_t> encodings_{0};
-  uint64_t discards_ = 0;                                ///< UI thread only
+  uint64_t requests_ = 0, discards_ = 0;                 ///< UI thread only
   std::array<std::atomic<int64_t>, 2> wanted_tokens_{};  ///< asked for by generate() and not yet begun
   Lane text_lane_;
   Lane lane_;

@@ -34,13 +34,14 @@ std::string render_line(const App& app) {
     for (size_t i = 0; i < run.ids.size(); ++i) line += fmt::format("{}{}", i > 0 ? "," : "", run.ids[i]);
   } else {
     line += " --prompt " + shell_word(view.prompt);
-    if (view.cut > 0) line += fmt::format(" --cut {}", view.cut);
+    const int64_t cut = run.prompt_tokens < view.expected_tokens ? run.prompt_tokens : view.cut;  // stopped in between
+    if (cut > 0) line += fmt::format(" --cut {}", cut);
     const int64_t generated = run.tokens() - run.prompt_tokens;
     if (generated > 0) line += fmt::format(" --generate {} --ignore-eos", generated);
   }
   for (const std::string& intervention : run.interventions)
     line += " --zero " + intervention.substr(intervention.find(' ') + 1);
-  const Json state = app.state.view == "map"  ? to_json(app.state.map)
+  const Json state = app.state.view == "map"  ? to_json(window_within(app.state.map, run.tokens()))
                      : app.state.view == "kv" ? to_json(app.state.kv)
                                               : to_json(app.state.atlas);
   line += " --state " + shell_word(state.dump());

@@ -109,6 +109,22 @@ std::vector<std::string> paths_of(const Json& json) {
 
 }  // namespace
 
+MapState without_zoom(const MapState& zoomed) {
+  MapState whole;
+  whole.log_colour = zoomed.log_colour;
+  return whole;
+}
+
+MapState window_within(MapState state, int64_t tokens) {
+  const auto cut = [&](int64_t& begin, int64_t& end) {
+    if (begin >= tokens) begin = 0, end = tokens;
+    if (end == 0 || end > tokens) end = tokens;
+  };
+  cut(state.row_begin, state.row_end);
+  cut(state.key_begin, state.key_end);
+  return state;
+}
+
 Json to_json(const AppState& state) {
   return {{"format", "headscope-workspace"},
           {"version", 1},
@@ -146,7 +162,9 @@ AppState app_state(const Json& json) {
   }
   reader.read_enum("active", state.active, slot_names);
   std::vector<std::string_view> names;
-  for (const ViewInfo& view : views()) names.push_back(view.name);
+  for (const ViewInfo& view : views()) {
+    if (view.tab) names.push_back(view.name);
+  }
   size_t view = 0;
   reader.read("view", view, names);
   state.view = names[view];
@@ -164,8 +182,8 @@ AppState app_state(const Json& json) {
   reader.read("folder", state.folder);
   reader.read("log_open", state.log_open);
   reader.read("head_open", state.head_open);
-  reader.read("width", state.width, 320);
-  reader.read("height", state.height, 240);
+  reader.read("width", state.width, 1);
+  reader.read("height", state.height, 1);
   reader.read("docking", state.docking);
   reader.finish();
   return state;

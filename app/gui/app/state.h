@@ -57,12 +57,18 @@ struct AppState {
   std::string folder;               ///< where the file browser stands
   bool log_open = false;
   bool head_open = true;               ///< the panel of the selected head; below 1,400 px it is an overlay
-  int64_t width = 1280, height = 800;  ///< of the window, device pixels
+  int64_t width = 1280, height = 800;  ///< of the window, px at content scale 1
   std::string docking;                 ///< sizes of the panels, as Dear ImGui writes them
 
   SlotState& slot() { return slots[index_of(active)]; }
   const SlotState& slot() const { return slots[index_of(active)]; }
 };
+
+/// The whole map in the same colours.
+MapState without_zoom(const MapState&);
+
+/// The zoom with its ends filled in and cut to a run of so many tokens; all of it when it lies beyond.
+MapState window_within(MapState, int64_t tokens);
 
 inline constexpr double smallest_font_scale = 0.8, largest_font_scale = 1.6;
 inline constexpr size_t most_recent = 10;

@@ -31,6 +31,10 @@ Json slot_summary(const App& app, ModelSlot slot) {
   json["preview_ids"] = data.preview ? Json(data.preview->ids) : Json::array();
   json["prompt"] = app.state.slots[index_of(slot)].prompt;
   json["next"] = data.run && !data.run->next.empty() ? Json(data.run->next.front().piece) : Json(nullptr);
+  json["switched_off"] = Json::array();
+  for (const HeadId& head : app.state.slots[index_of(slot)].switched_off) {
+    json["switched_off"].push_back(fmt::format("{}:{}", head.layer, head.head));
+  }
   json["plates"] = data.plates.size();
   json["error"] = "";
   for (const Plate& plate : data.plates) {
@@ -48,7 +52,8 @@ Json selection_summary(const App& app, ModelSlot slot) {
             {"weight", nullptr},
             {"score", nullptr}};
   const SlotData& data = app.data(slot);
-  if (data.run && selection.layer && selection.head && selection.query && selection.key) {
+  const bool known = selection.query < data.tokens() && selection.key < data.tokens();  // they may be still to come
+  if (data.run && selection.layer && selection.head && selection.query && selection.key && known) {
     const ScoredWeight cell =
         score_and_weight(*data.run->snapshot, *selection.layer, *selection.head, *selection.query, *selection.key);
     json["weight"] = cell.weight;

@@ -26,8 +26,12 @@ LoadedWorkspace load_workspace(const fs::path& path) {
   } catch (const Error& error) {
     fs::path aside = path;
     aside += ".damaged";
-    fs::rename(path, aside, ignored);
-    return {{}, fmt::format("{} The file is now {}; the window starts afresh.", error.what(), quoted_path(aside))};
+    std::error_code problem;
+    fs::rename(path, aside, problem);
+    const std::string kept =
+        problem ? fmt::format("The file could not be set aside ({}) and will be overwritten", problem.message())
+                : fmt::format("The file is now {}", quoted_path(aside));
+    return {{}, fmt::format("{} {}; the window starts afresh.", error.what(), kept)};
   }
 }
 

@@ -1,7 +1,6 @@
 #include <misc/cpp/imgui_stdlib.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "app/gui/panels/panels.h"
 
@@ -15,11 +14,6 @@ constexpr size_t most_entries = 10000;
 bool is_model(const fs::path& path, bool folder) {
   std::error_code ignored;
   return folder ? fs::exists(path / "config.json", ignored) : path.extension() == ".h5";
-}
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
 }
 
 /// What is typed behind the folder: the beginning of a name.
@@ -38,6 +32,7 @@ void narrow_down(Browser& browser) {
   std::stable_partition(browser.shown.begin(), browser.shown.end(),
                         [&](size_t i) { return lower(browser.entries[i].name).starts_with(typed); });
   browser.chosen = typed.empty() || browser.shown.empty() ? -1 : 0;
+  browser.picked = false;
 }
 
 /// Folders and .h5 files, models first in sight by their mark; hidden ones left out.
@@ -64,7 +59,7 @@ void list_folder(Browser& browser) {
 }
 
 void go_to(Browser& browser, fs::path folder) {
-  browser.folder = std::move(folder);
+  browser.folder = whole_path(folder.string());
   browser.text = (browser.folder / "").string();
   browser.at_end = true;
   list_folder(browser);
@@ -92,6 +87,7 @@ bool draw_entry(Ui& ui, Browser& browser, const Browser::Entry& entry, int index
   if (ImGui::Selectable("##entry", browser.chosen == index, ImGuiSelectableFlags_AllowDoubleClick,
                         ImVec2(0, ui.px(26)))) {
     browser.chosen = index;
+    browser.picked = true;
     taken = ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left);
   }
   ImGui::PopID();
@@ -116,6 +112,7 @@ bool take_arrows(Browser& browser) {
   const int step = (ImGui::IsKeyPressed(ImGuiKey_DownArrow) ? 1 : 0) - (ImGui::IsKeyPressed(ImGuiKey_UpArrow) ? 1 : 0);
   if (step == 0 || browser.shown.empty()) return false;
   browser.chosen = std::clamp(browser.chosen + step, 0, static_cast<int>(browser.shown.size()) - 1);
+  browser.picked = true;
   return true;
 }
 
@@ -131,7 +128,9 @@ void draw_entries(Ui& ui, Browser& browser) {
       if (moved && i == browser.chosen) ImGui::SetScrollHereY(0.5f);
     }
   }
-  if (taken) take_chosen(ui, browser);
+  // With the keyboard in the path field, Enter comes from there.
+  const bool enter = !ui.typing && browser.picked && ImGui::IsKeyPressed(ImGuiKey_Enter);
+  if (taken || enter) take_chosen(ui, browser);
 }
 
 /// Enter in the path field: what is chosen below, or what the whole path names.
@@ -139,9 +138,10 @@ void take_path(Ui& ui, Browser& browser) {
   std::error_code ignored;
   const fs::path typed(browser.text);
   const bool other = fs::exists(typed, ignored) && !fs::equivalent(typed, browser.folder, ignored);
-  if (!other && browser.chosen >= 0) return take_chosen(ui, browser);
+  if (browser.chosen >= 0 && (browser.picked || !other)) return take_chosen(ui, browser);
   if (!fs::exists(typed, ignored)) {
     browser.problem = fmt::format("There is nothing at {}.", quoted_path(typed));
+    browser.at_end = true;  // to be typed on
     return;
   }
   const bool folder = fs::is_directory(typed, ignored);
@@ -155,14 +155,9 @@ void draw_path_field(Ui& ui, Browser& browser) {
   ImGui::SameLine();
   if (browser.opened_now || browser.at_end) ImGui::SetKeyboardFocusHere();
   ImGui::SetNextItemWidth(-FLT_MIN);
-  const auto to_end = [](ImGuiInputTextCallbackData* data) {
-    auto& at_end = *static_cast<bool*>(data->UserData);
-    if (std::exchange(at_end, false)) data->CursorPos = data->SelectionStart = data->SelectionEnd = data->BufTextLen;
-    return 0;
-  };
   const bool entered = ImGui::InputText("##path", &browser.text,
                                         ImGuiInputTextFlags_EnterReturnsTrue | ImGuiInputTextFlags_CallbackAlways,
-                                        to_end, &browser.at_end);
+                                        cursor_to_end, &browser.at_end);
   ui.regions.add_last_item("browser/path");
   if (ImGui::IsItemEdited()) {
     browser.problem.clear();

@@ -4,20 +4,9 @@
 namespace headscope::gui {
 namespace {
 
-/// Views that have a tab in the middle; the others have panels of their own.
-constexpr std::pair<std::string_view, std::string_view> tabs[] = {
-    {"atlas", "Ctrl+1"}, {"map", "Ctrl+2"}, {"kv", "Ctrl+3"}};
-
-std::string_view title_of(std::string_view name) {
-  for (const ViewInfo& view : views()) {
-    if (view.name == name) return view.title;
-  }
-  return name;
-}
-
-void draw_tab(Ui& ui, std::string_view name, std::string_view shortcut) {
+void draw_tab(Ui& ui, const ViewInfo& view) {
+  const std::string_view title = view.title, name = view.name;
   const bool chosen = ui.app.state.view == name;
-  const std::string_view title = title_of(name);
   const TextRole role = chosen ? TextRole::label : TextRole::text;
   const double text = ui.text.width(title, TextRole::label), width = text + 32;
   const ImVec2 at = ImGui::GetCursorScreenPos();
@@ -25,9 +14,7 @@ void draw_tab(Ui& ui, std::string_view name, std::string_view shortcut) {
   if (ImGui::InvisibleButton(id.c_str(), ImVec2(ui.px(width), ui.px(32)))) ui.send(fmt::format("view {}", name));
   ui.regions.add_last_item(id);
   const bool hovered = ImGui::IsItemHovered();
-  for (const ViewInfo& view : views()) {
-    if (view.name == name) explain(ui, view.description, shortcut);
-  }
+  explain(ui, view.description, find_command(fmt::format("view_{}", name)).shortcut);
   ImDrawList& list = *ImGui::GetWindowDrawList();
   const float size = ui.fonts.size(role, ui.scale);
   list.AddText(ui.fonts.font(role), size,
@@ -128,6 +115,7 @@ void draw_atlas_view(Ui& ui, CentrePanel& panel, double width, double height) {
 }
 
 void draw_view(Ui& ui, CentrePanel& panel, double width, double height) {
+  if (ui.app.state.view != "map") panel.dragging = false;
   if (ui.app.state.view == "atlas") return draw_atlas_view(ui, panel, width, height);
   if (ui.app.state.view == "map") return draw_map_view(ui, panel, width, height);
   draw_kv_view(ui, "kv", width, height);
@@ -140,7 +128,9 @@ void draw_centre_panel(Ui& ui, CentrePanel& panel) {
   ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, ImVec2(0, ui.px(4)));
   ImGui::Dummy(ImVec2(0, ui.px(4)));
   ImGui::SetCursorPosX(ui.px(4));
-  for (const auto& [name, shortcut] : tabs) draw_tab(ui, name, shortcut);
+  for (const ViewInfo& view : views()) {
+    if (view.tab) draw_tab(ui, view);
+  }
   if (ui.app.state.view == "atlas" && ui.app.data().run && width > 560) draw_metric_choice(ui, width - 12);
   ImGui::NewLine();
   ImGui::PopStyleVar();

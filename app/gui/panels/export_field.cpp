@@ -20,6 +20,7 @@ void try_export(Ui& ui, ExportField& field) {
     field.open = false;
   } catch (const Error& error) {
     field.problem = error.what();
+    field.focus = true;  // to be typed on
   }
 }
 
@@ -31,7 +32,7 @@ void draw_inside(Ui& ui, ExportField& field) {
   ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
   ImGui::TextUnformatted("The ending decides: .svg and .png are pictures, .csv is the numbers.");
   ImGui::PopStyleColor();
-  if (field.opened_now) ImGui::SetKeyboardFocusHere();
+  if (field.opened_now || std::exchange(field.focus, false)) ImGui::SetKeyboardFocusHere();
   ImGui::SetNextItemWidth(-FLT_MIN);
   bool go = ImGui::InputText("##path", &field.path, ImGuiInputTextFlags_EnterReturnsTrue);
   if (ImGui::IsItemEdited()) field.confirm = false, field.problem.clear();

@@ -17,17 +17,6 @@ std::pair<int64_t, int64_t> within(double begin, double length, int64_t tokens) 
   return {first, first + count};
 }
 
-/// The zoom window with its ends filled in and cut to the run.
-MapState whole_window(MapState state, int64_t tokens) {
-  const auto cut = [&](int64_t& begin, int64_t& end) {
-    if (end == 0 || end > tokens) end = tokens;
-    begin = std::clamp<int64_t>(begin, 0, std::max<int64_t>(0, end - 1));
-  };
-  cut(state.row_begin, state.row_end);
-  cut(state.key_begin, state.key_end);
-  return state;
-}
-
 MapData nothing_to_show(const App& app) {
   MapData data;
   data.facts = facts_of(app);
@@ -104,10 +93,11 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
   const Layout layout{width, height, ui.scale, ui.text};
   panel.map.shown = false;
   if (!data.run || !has_head(*data.model->architecture(), selection)) return empty_map(ui, layout);
-  const MapState state = whole_window(app.state.map, data.tokens());
+  const MapState state = window_within(app.state.map, data.tokens());
   const MapWindow window{*selection.layer, *selection.head, state.row_begin,
                          state.row_end,    state.key_begin, state.key_end};
-  const auto pixels = std::max<int64_t>(64, std::lround(std::min(width, height) * ui.scale));
+  constexpr int64_t most_pixels = 4000;  // a side, so that a region has no more cells than tiles can give
+  const auto pixels = std::clamp<int64_t>(std::lround(std::min(width, height) * ui.scale), 64, most_pixels);
   const MapRegion region = map_region(window, data.tokens(), pixels);
   const ComposedMap composed = app.tiles().region(data.run->snapshot, data.run->id, region);
   const std::string key = fmt::format(
@@ -138,7 +128,7 @@ void use_drag(Ui& ui, CentrePanel& panel, const FigureInput& input, bool moved) 
   MapState& state = ui.app.state.map;
   const MapPlace& place = panel.map;
   if (input.held && ImGui::IsMouseClicked(ImGuiMouseButton_Left) && place.box.contains(input.mouse)) {
-    panel.drag_state = whole_window(state, tokens);
+    panel.drag_state = window_within(state, tokens);
     panel.drag_from = input.mouse;
     panel.dragging = true;
     panel.selecting = ImGui::GetIO().KeyShift;
@@ -168,7 +158,7 @@ void use_mouse(Ui& ui, CentrePanel& panel, const FigureInput& input) {
   const auto cell = panel.map.at(input.mouse);
   if (input.hovered && cell && io.MouseWheel != 0) {
     MapState& state = ui.app.state.map;
-    state = whole_window(state, tokens);
+    state = window_within(state, tokens);
     zoom_at(state, *cell, static_cast<double>(io.MouseWheel), tokens);
   }
   const bool moved = io.MouseDragMaxDistanceSqr[0] >= io.MouseDragThreshold * io.MouseDragThreshold;
@@ -234,7 +224,10 @@ void draw_map_view(Ui& ui, CentrePanel& panel, double width, double height) {
   fill_on_click(ui, input);
   panel.map.origin = input.origin;
   panel.map.scale = ui.scale;
-  if (!panel.map.shown) return;
+  if (!panel.map.shown) {
+    panel.dragging = false;
+    return;
+  }
   use_mouse(ui, panel, input);
   draw_hover(ui, panel, input);
 }

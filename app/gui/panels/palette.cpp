@@ -1,18 +1,11 @@
 #include <misc/cpp/imgui_stdlib.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "app/gui/panels/panels.h"
 
 namespace headscope::gui {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
 
 /// How well a title fits what was typed; 0: not at all. Every word must appear; at the beginning of a word counts more.
 int fit_of(const std::string& title, const std::string& typed) {

@@ -132,6 +132,7 @@ struct Browser {
   std::vector<Entry> entries;
   std::vector<size_t> shown;  ///< of the entries, those that fit what is typed
   int chosen = -1;            ///< of those shown
+  bool picked = false;        ///< by an arrow or a click, after the newest letter
 };
 void open_browser(Browser&, ModelSlot, const std::string& folder);
 void draw_browser(Ui&, Browser&);
@@ -141,6 +142,7 @@ struct ExportField {
   std::string path;
   std::string problem;
   bool confirm = false;  ///< the file is there already: ask
+  bool focus = false;    ///< put the cursor in the field in the next frame
 };
 void draw_export_field(Ui&, ExportField&);
 

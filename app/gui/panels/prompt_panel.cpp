@@ -133,11 +133,6 @@ void draw_editor(Ui& ui, PromptPanel& panel, double width, double height) {
   if (panel.focus) ImGui::SetKeyboardFocusHere();
   panel.focus = false;
   const auto font = ui.font(TextRole::number);
-  const auto cursor_to_end = [](ImGuiInputTextCallbackData* data) {
-    auto& at_end = *static_cast<bool*>(data->UserData);
-    if (std::exchange(at_end, false)) data->CursorPos = data->SelectionStart = data->SelectionEnd = data->BufTextLen;
-    return 0;
-  };
   constexpr ImGuiInputTextFlags flags = ImGuiInputTextFlags{ImGuiInputTextFlags_WordWrap} |
                                         ImGuiInputTextFlags_AllowTabInput | ImGuiInputTextFlags_CallbackAlways;
   const std::string typed = panel.draft;

@@ -1,6 +1,8 @@
 #include "app/gui/panels/ui.h"
 
+#include <cctype>
 #include <charconv>
+#include <utility>
 
 namespace headscope::gui {
 
@@ -121,6 +123,18 @@ void tooltip(Ui& ui, std::string_view lines, bool numbers) {
 void explain(Ui& ui, std::string_view what, std::string_view shortcut) {
   if (!ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenDisabled | ImGuiHoveredFlags_DelayShort)) return;
   tooltip(ui, shortcut.empty() ? std::string(what) : fmt::format("{}\n{}", what, shortcut));
+}
+
+int cursor_to_end(ImGuiInputTextCallbackData* data) {
+  auto& wanted = *static_cast<bool*>(data->UserData);
+  if (std::exchange(wanted, false)) data->CursorPos = data->SelectionStart = data->SelectionEnd = data->BufTextLen;
+  return 0;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
 }
 
 bool button(Ui& ui, const char* label, double width, ButtonKind kind) {

@@ -88,6 +88,12 @@ void tooltip(Ui&, std::string_view lines, bool numbers = false);
 /// A tooltip for the item drawn last: what it does and its shortcut.
 void explain(Ui&, std::string_view what, std::string_view shortcut = {});
 
+/// For InputText with CallbackAlways and a bool as user data: puts the cursor at the end once when it is set.
+int cursor_to_end(ImGuiInputTextCallbackData*);
+
+/// ASCII letters in lower case, for finding what is typed.
+std::string lower(std::string_view text);
+
 enum class ButtonKind { plain, primary, toggle_on };
 /// A button of the standard height, `width` px wide; 0: as wide as the text.
 bool button(Ui&, const char* label, double width = 0, ButtonKind kind = ButtonKind::plain);

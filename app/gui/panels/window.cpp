@@ -81,9 +81,8 @@ void Window::draw_panels(Ui& ui) {
 
 /// What belongs to the other model is not shown beside this one.
 void Window::follow_slot() {
-  if (shown_slot_ == app_.state.active) return;
-  shown_slot_ = app_.state.active;
-  prompt_.editing = false;
+  const std::pair now(app_.state.active, app_.data().model_number);
+  if (std::exchange(shown_model_, now) != now) prompt_.editing = false;
 }
 
 void Window::frame() {
@@ -115,11 +114,13 @@ void Window::frame() {
 
 void Window::run(const std::string& line) {
   try {
+    const ModelSlot slot = app_.state.active;
     const Selection before = app_.state.slot().selection;
     run_command(app_, *this, line);
     const Selection& now = app_.state.slot().selection;
+    const bool other = slot == app_.state.active && (before.layer != now.layer || before.head != now.head);
     // Whoever picks a head, again perhaps, wants to see its card.
-    if (before.layer != now.layer || before.head != now.head || line.starts_with("select layer=")) overlay_ = true;
+    if (other || line.starts_with("select layer=")) overlay_ = true;
   } catch (const std::exception& error) {
     app_.log.error(line.substr(0, 200) + ": " + error.what());
     app_.show(app_.state.active, {"This could not be done", error.what(), true, {}, {}});
@@ -209,6 +210,10 @@ void Window::copy(const std::string& text) {
 void Window::export_view(const std::string& path) {
   const auto found = figures_.places.find(app_.state.view);
   if (found == figures_.places.end()) fail("There is no view to export yet.");
+  const bool coarse = app_.state.view == "map" && centre_.map.shown && !centre_.map.exact;
+  if (coarse && path.ends_with(".csv")) {
+    fail("The map is still coarse, so its numbers are not exact yet; export it again in a moment.");
+  }
   write_figure(found->second.figure, path, app_.state.theme, std::clamp(scale(), 1.0, 4.0));
   app_.log.info("wrote " + whole_path(path));
   app_.show(app_.state.active, {"Exported", whole_path(path), false, {}, {}});

@@ -70,7 +70,7 @@ class Window final : public Shell {
   bool overlay_ = false;  ///< the head's panel over the middle, in narrow windows
   bool relayout_ = false;
   bool typing_ = false;
-  ModelSlot shown_slot_ = ModelSlot::a;
+  std::pair<ModelSlot, uint64_t> shown_model_{ModelSlot::a, 0};  ///< with its number
   std::optional<std::pair<Theme, double>> styled_;
   ColourRole styled_accent_ = ColourRole::model_a;
 };

@@ -52,6 +52,8 @@ class Platform {
   std::function<void(const std::vector<std::string>&)> on_drop;
 };
 
+inline constexpr int smallest_width = 320, smallest_height = 240;  ///< px, of a window
+
 struct WindowOptions {
   std::string title = "HeadScope";
   int width = 1280, height = 800;  ///< px at content scale 1

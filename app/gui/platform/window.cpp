@@ -47,6 +47,7 @@ class GlfwWindow {
           "draw without a window by --headless.",
           quoted(reason, 200));
     }
+    glfwSetWindowSizeLimits(window_, smallest_width, smallest_height, GLFW_DONT_CARE, GLFW_DONT_CARE);
     glfwMakeContextCurrent(window_);
     glfwSwapInterval(1);
   }
