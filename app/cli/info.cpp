@@ -113,7 +113,12 @@ std::string family_list(bool json) {
   if (json) {
     Json list = Json::array();
     for (const Family& family : families())
-      list.push_back({{"family", family.name}, {"description", family.description}});
+      list.push_back({{"family", family.name},
+                      {"description", family.description},
+                      {"variants", family.variants},
+                      {"positions", family.positions},
+                      {"tokenizer", family.tokenizer},
+                      {"refused", family.refused}});
     return json_text(list);
   }
   std::vector<std::pair<std::string, std::string>> lines;

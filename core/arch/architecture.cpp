@@ -47,8 +47,8 @@ void check_store(const Architecture& a, const KvStore& store, size_t index) {
              store.value_dim, store.key_dim);
       }
   }
-  if (rope && a.position.rope.dims > store.key_dim) {
-    fail("position.rope.dims ({}) must not be above {}key_dim ({})", a.position.rope.dims, field, store.key_dim);
+  if (rope && a.rope_of(store.layer).dims > store.key_dim) {
+    fail("position.rope.dims ({}) must not be above {}key_dim ({})", a.rope_of(store.layer).dims, field, store.key_dim);
   }
 }
 
@@ -79,10 +79,36 @@ void check_mlp(const Mlp& mlp, const std::string& layer) {
   check_size(layer + "mlp.experts_active", mlp.experts_active, 1, mlp.experts);
 }
 
+/// `field` is "position.rope." or that of a layer.
+void check_rope(const Rope& rope, const std::string& field) {
+  check_size(field + "dims", rope.dims, 2, limits::head_dim);
+  if (rope.dims % 2 != 0) fail("{}dims must be even, but is {}", field, rope.dims);
+  if (!std::isfinite(rope.base) || rope.base < 1) {
+    fail("{}base must be a finite number of at least 1, but is {}", field, rope.base);
+  }
+  const RopeScaling& scaling = rope.scaling;
+  check_positive(field + "scaling.factor", scaling.factor);
+  if (scaling.kind == RopeScaling::Kind::yarn) {
+    check_positive(field + "scaling.beta_fast", scaling.beta_fast);
+    check_positive(field + "scaling.beta_slow", scaling.beta_slow);
+    check_positive(field + "scaling.attention_factor", scaling.attention_factor);
+    check_size(field + "scaling.original_context", scaling.original_context, 1, limits::context);
+  }
+  if (scaling.kind != RopeScaling::Kind::llama3) return;
+  check_positive(field + "scaling.low_freq_factor", scaling.low_freq_factor);
+  check_positive(field + "scaling.high_freq_factor", scaling.high_freq_factor);
+  if (scaling.high_freq_factor <= scaling.low_freq_factor) {
+    fail("{}scaling.high_freq_factor ({}) must be above low_freq_factor ({})", field, scaling.high_freq_factor,
+         scaling.low_freq_factor);
+  }
+  check_size(field + "scaling.original_context", scaling.original_context, 1, limits::context);
+}
+
 void check_layer(const Architecture& a, int64_t index) {
   const Layer& layer = a.layers[static_cast<size_t>(index)];
   const KvStore& store = a.store_of(index);
   const std::string field = fmt::format("layers[{}].", index);
+  if (layer.rope) check_rope(*layer.rope, field + "rope.");
   check_size(field + "q_heads", layer.q_heads, 1, limits::heads);
   if (layer.q_heads % store.kv_heads != 0) {
     fail("{}q_heads is {}, which the {} KV heads of layer {} do not divide", field, layer.q_heads, store.kv_heads,
@@ -107,30 +133,13 @@ void check_layer(const Architecture& a, int64_t index) {
   if (layer.shared_input_norm && layer.residual != Residual::parallel) {
     fail("{}shared_input_norm is true, but the residual is not parallel", field);
   }
+  if (!layer.norm_before && !layer.norm_after) fail("{}norm_before and norm_after are both false", field);
   check_mlp(layer.mlp, field);
-}
-
-void check_rope(const Rope& rope) {
-  check_size("position.rope.dims", rope.dims, 2, limits::head_dim);
-  if (rope.dims % 2 != 0) fail("position.rope.dims must be even, but is {}", rope.dims);
-  if (!std::isfinite(rope.base) || rope.base < 1) {
-    fail("position.rope.base must be a finite number of at least 1, but is {}", rope.base);
-  }
-  const RopeScaling& scaling = rope.scaling;
-  check_positive("position.rope.scaling.factor", scaling.factor);
-  if (scaling.kind != RopeScaling::Kind::llama3) return;
-  check_positive("position.rope.scaling.low_freq_factor", scaling.low_freq_factor);
-  check_positive("position.rope.scaling.high_freq_factor", scaling.high_freq_factor);
-  if (scaling.high_freq_factor <= scaling.low_freq_factor) {
-    fail("position.rope.scaling.high_freq_factor ({}) must be above low_freq_factor ({})", scaling.high_freq_factor,
-         scaling.low_freq_factor);
-  }
-  check_size("position.rope.scaling.original_context", scaling.original_context, 1, limits::context);
 }
 
 void check_position(const Architecture& a) {
   const Position& position = a.position;
-  if (position.scheme == PositionScheme::rope) check_rope(position.rope);
+  if (position.scheme == PositionScheme::rope) check_rope(position.rope, "position.rope.");
   check_size("position.learned_offset", position.learned_offset, 0, limits::context);
   const bool alibi = position.scheme == PositionScheme::alibi;
   if (!alibi && !position.alibi_slopes.empty()) fail("position.alibi_slopes are given, but the scheme is not alibi");
@@ -138,6 +147,7 @@ void check_position(const Architecture& a) {
     if (!std::isfinite(slope)) fail("position.alibi_slopes must be finite, but one is {}", slope);
   }
   if (!alibi) return;
+  check_positive("position.alibi_scale", position.alibi_scale);
   for (size_t i = 0; i < a.layers.size(); ++i) {
     const auto slopes = static_cast<int64_t>(position.alibi_slopes.size());
     if (slopes != a.layers[i].q_heads) {
@@ -175,6 +185,11 @@ const KvStore& Architecture::store_of(int64_t layer) const {
   if (found == kv_stores.end() || found->layer != owner)
     fail("layers[{}].kv_owner is {}, which has no store", layer, owner);
   return *found;
+}
+
+const Rope& Architecture::rope_of(int64_t layer) const {
+  const Layer& settings = layers.at(static_cast<size_t>(layer));
+  return settings.rope ? *settings.rope : position.rope;
 }
 
 void validate(const Architecture& a) {

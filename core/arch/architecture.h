@@ -31,15 +31,17 @@ enum class Residual {
 };
 enum class PositionScheme { none, learned, rope, alibi };
 
-/// How rope's frequencies are changed for long contexts (llama3: Llama 3.1 and later). core/arch/rope.h says
-/// which kinds can be run; yarn's further parameters are not represented yet, so no family gives it.
+/// How rope's frequencies are changed for long contexts (llama3: Llama 3.1 and later). core/arch/rope.h has the
+/// formulas and says which kinds can be run.
 struct RopeScaling {
   enum class Kind { none, linear, llama3, yarn, dynamic };
   Kind kind = Kind::none;
   double factor = 1;
   double low_freq_factor = 1;
   double high_freq_factor = 4;
-  int64_t original_context = 0;
+  int64_t original_context = 0;          ///< llama3, yarn: the context before it was lengthened
+  double beta_fast = 32, beta_slow = 1;  ///< yarn: rotations over the original context between which it blends
+  double attention_factor = 1;           ///< yarn: multiplies the rotated parts of queries and keys
 };
 
 struct Rope {
@@ -54,6 +56,15 @@ struct Position {
   Rope rope;                         ///< when scheme is rope
   int64_t learned_offset = 0;        ///< rows skipped at the start of a learned table (OPT: 2)
   std::vector<double> alibi_slopes;  ///< [q_heads] when scheme is alibi; multiplies the key position
+  double alibi_scale = 1;            ///< multiplies slope times position (Falcon: 1 / sqrt(key_dim))
+  bool alibi_bf16 = false;           ///< slope, position and their product are rounded to bf16 before it
+};
+
+/// RMS norms of queries and keys before rope.
+enum class QkNorm {
+  none,
+  per_head,  ///< of each head by itself, one weight of [key_dim] for all (Qwen 3, Gemma 3)
+  whole      ///< of all heads together (OLMo 2)
 };
 
 /// What an owning layer keeps per token.
@@ -95,7 +106,8 @@ struct Layer {
   double scale = 1;      ///< multiplies q.k
   int64_t window = 0;    ///< keys a query sees, itself counted; 0: all
   double soft_cap = 0;   ///< on scores; 0: none
-  bool qk_norm = false;
+  QkNorm qk_norm = QkNorm::none;
+  std::optional<Rope> rope;     ///< of this layer's queries and keys, instead of position.rope
   bool rotate_query = false;    ///< rope is applied to q
   bool rotate_on_read = false;  ///< keys are rotated after reading them from the cache
   bool qkv_bias = false;
@@ -129,6 +141,8 @@ struct Architecture {
   bool owns_cache(int64_t layer) const { return layers.at(static_cast<size_t>(layer)).kv_owner == layer; }
   /// The cache that `layer` reads: that of its owner.
   const KvStore& store_of(int64_t layer) const;
+  /// The rope of `layer`'s queries; keys have that of their owner.
+  const Rope& rope_of(int64_t layer) const;
 };
 
 /// Checks that the parts agree: every owner owns itself and comes no later than its readers, each owner has one

@@ -1,5 +1,6 @@
 #include "core/arch/config_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -49,6 +50,20 @@ std::pair<std::string_view, const Json*> ConfigReader::find(const ConfigKey& key
 }
 
 bool ConfigReader::has(const ConfigKey& key) const { return find(key).second != nullptr; }
+
+bool ConfigReader::says_null(const ConfigKey& key) const {
+  const auto names = key.names();
+  return !has(key) &&
+         std::any_of(names.begin(), names.end(), [&](std::string_view name) { return config_->contains(name); });
+}
+
+std::vector<std::string> ConfigReader::texts(const ConfigKey& key) const {
+  const Json* value = find(key).second;
+  if (!value) return {};
+  const auto is_text = [](const Json& one) { return one.is_string(); };
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_text)) refuse(key, "a list of texts");
+  return value->get<std::vector<std::string>>();
+}
 
 void ConfigReader::require(std::initializer_list<ConfigKey> keys) const {
   std::vector<std::string> missing;

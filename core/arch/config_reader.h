@@ -37,7 +37,10 @@ class ConfigReader {
   /// an object.
   ConfigReader(const Json& config, std::string_view source, std::string path = {});
 
+  bool empty() const { return config_->empty(); }
   bool has(const ConfigKey&) const;
+  /// Present with the value null, where that says something else than leaving the key out.
+  bool says_null(const ConfigKey&) const;
 
   /// Throws one Error that lists every absent key.
   void require(std::initializer_list<ConfigKey>) const;
@@ -52,6 +55,9 @@ class ConfigReader {
 
   bool boolean_or(const ConfigKey&, bool fallback) const;
   std::string text_or(const ConfigKey&, std::string_view fallback) const;
+
+  /// A list of texts; empty when absent.
+  std::vector<std::string> texts(const ConfigKey&) const;
 
   /// A text that must be one of the table's; the fallback when absent.
   template <class T, class Table>

@@ -29,7 +29,11 @@ std::string own_name(const Json& config) {
 }  // namespace
 
 std::span<const Family> families() {
-  static const std::array<Family, 2> all{gpt2_family, llama_family};
+  static const std::array all{
+#define FAMILY(name) name##_family,
+#include "core/arch/families/list.inc"
+#undef FAMILY
+  };
   return all;
 }
 

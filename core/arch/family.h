@@ -21,7 +21,10 @@ enum class Weight {
   lm_head_bias,
   attention_norm,  ///< before attention
   attention_norm_bias,
-  query,  ///< [q_heads * key_dim, d_model]
+  attention_post_norm,  ///< after attention
+  query_norm,           ///< [key_dim], or [q_heads * key_dim] of all heads together
+  key_norm,             ///< [key_dim], or [kv_heads * key_dim]; owning layers only
+  query,                ///< [q_heads * key_dim, d_model]
   query_bias,
   key,  ///< [kv_heads * key_dim, d_model], owning layers only
   key_bias,
@@ -31,6 +34,7 @@ enum class Weight {
   attention_output_bias,
   mlp_norm,  ///< before the MLP
   mlp_norm_bias,
+  mlp_post_norm,  ///< after the MLP
   mlp_gate,
   mlp_gate_bias,
   mlp_up,  ///< [width, d_model]
@@ -62,6 +66,7 @@ struct TensorWish {
   bool outside_prefix = false;     ///< the name never carries the prefix (lm_head)
   bool more_rows_allowed = false;  ///< padded embeddings: the first shape[0] rows are used
   bool optional = false;           ///< may be absent; used when present
+  bool plus_one = false;           ///< the file stores the weight minus 1 (Gemma's norms)
   std::vector<WeightPart> parts;
 };
 
@@ -74,10 +79,14 @@ struct TensorSchema {
   std::vector<std::string> ignored_suffixes;
 };
 
-/// One model family. Adding one is one file in families/, its line in families/list.h and one in families.cpp.
+/// One model family. Adding one is one file in families/ and one line in families/list.inc.
 struct Family {
   std::string_view name;
   std::string_view description;  ///< one line for `info --families`
+  std::string_view variants;     ///< how its models share keys and values
+  std::string_view positions;    ///< how tokens know their places
+  std::string_view tokenizer;    ///< the usual one of its checkpoints
+  std::string_view refused;      ///< forms of it that are refused by name, or empty
   bool (*recognises)(const Json& config);
   /// Reads a config; `notes` takes sentences the user should see. Throws Error naming `source`, key and value.
   /// What it returns has passed validate().

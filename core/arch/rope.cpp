@@ -1,5 +1,6 @@
 #include "core/arch/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -18,7 +19,23 @@ double llama3(double theta, const RopeScaling& scaling) {
   return (1 - t) * theta / scaling.factor + t * theta;
 }
 
-double scaled(double theta, const RopeScaling& scaling) {
+/// The dimension (of pairs) whose angle turns so often in the original context.
+double dimension_of(double rotations, const Rope& rope) {
+  const auto context = static_cast<double>(rope.scaling.original_context);
+  return static_cast<double>(rope.dims) * std::log(context / (rotations * 2 * std::numbers::pi)) /
+         (2 * std::log(rope.base));
+}
+
+double yarn(double theta, int64_t pair, const Rope& rope) {
+  const double low = std::max(0.0, std::floor(dimension_of(rope.scaling.beta_fast, rope)));
+  double high = std::min(static_cast<double>(rope.dims - 1), std::ceil(dimension_of(rope.scaling.beta_slow, rope)));
+  if (high == low) high += 0.001;
+  const double stretched = std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0);
+  return theta / rope.scaling.factor * stretched + theta * (1 - stretched);
+}
+
+double scaled(double theta, int64_t pair, const Rope& rope) {
+  const RopeScaling& scaling = rope.scaling;
   switch (scaling.kind) {
     case RopeScaling::Kind::none:
       return theta;
@@ -27,10 +44,11 @@ double scaled(double theta, const RopeScaling& scaling) {
     case RopeScaling::Kind::llama3:
       return llama3(theta, scaling);
     case RopeScaling::Kind::yarn:
+      return yarn(theta, pair, rope);
     case RopeScaling::Kind::dynamic:
       break;
   }
-  fail("rope scaling \"{}\" cannot be run yet; none, linear and llama3 can", rope_scaling_name(scaling.kind));
+  fail("rope scaling \"{}\" cannot be run yet; none, linear, llama3 and yarn can", rope_scaling_name(scaling.kind));
 }
 
 }  // namespace
@@ -57,7 +75,7 @@ std::vector<double> rope_inverse_frequencies(const Rope& rope) {
   out.reserve(static_cast<size_t>(rope.dims / 2));
   for (int64_t j = 0; j < rope.dims / 2; ++j) {
     const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(rope.dims);
-    const double theta = scaled(std::pow(rope.base, exponent), rope.scaling);
+    const double theta = scaled(std::pow(rope.base, exponent), j, rope);
     if (!std::isfinite(theta) || theta < 0) fail("rope's frequency {} is {}: check its base and scaling", j, theta);
     out.push_back(theta);
   }

@@ -12,8 +12,11 @@ namespace headscope {
 ///   llama3: with the wavelength w = 2 pi / theta_j and the original context c, theta_j / factor where
 ///     w > c / low_freq_factor, theta_j where w < c / high_freq_factor, and in the band between the two the mean of
 ///     both weighted by t = (c / w - low_freq_factor) / (high_freq_factor - low_freq_factor).
-/// Computed in double. Throws Error, by name, for kinds it does not implement (yarn, dynamic), for sizes that make
-/// no sense and for values that leave the range of double.
+///   yarn (arXiv 2309.00071): theta_j / factor from dimension `high` up, theta_j below `low`, a line in between; both
+///   are
+///     the dimension that turns beta_slow (high) or beta_fast (low) times in the original context, rounded outwards.
+/// Computed in double. Throws Error, by name, for kinds it does not implement (dynamic), for sizes that make no sense
+/// and for values that leave the range of double.
 std::vector<double> rope_inverse_frequencies(const Rope&);
 
 /// "none", "linear", "llama3", "yarn", "dynamic".

@@ -20,6 +20,12 @@ std::string_view weight_name(Weight weight) {
       return "attention_norm";
     case Weight::attention_norm_bias:
       return "attention_norm_bias";
+    case Weight::attention_post_norm:
+      return "attention_post_norm";
+    case Weight::query_norm:
+      return "query_norm";
+    case Weight::key_norm:
+      return "key_norm";
     case Weight::query:
       return "query";
     case Weight::query_bias:
@@ -40,6 +46,8 @@ std::string_view weight_name(Weight weight) {
       return "mlp_norm";
     case Weight::mlp_norm_bias:
       return "mlp_norm_bias";
+    case Weight::mlp_post_norm:
+      return "mlp_post_norm";
     case Weight::mlp_gate:
       return "mlp_gate";
     case Weight::mlp_gate_bias:

@@ -51,8 +51,8 @@ void check_tile_query(const RunSnapshot& run, const TileQuery& query) {
 Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop) {
   check_tile_query(run, query);
   AttentionProblem problem = head_problem(run, query);
-  const std::vector<float> slopes = layer_alibi_slopes(*run.architecture, query.layer);
-  if (!slopes.empty()) problem.alibi_slopes = &slopes[static_cast<size_t>(query.head)];
+  const PositionBias bias = position_bias(*run.architecture, query.layer, problem.kv_len);
+  bias.add_to(problem, query.head);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
   const auto row_max = gather_head(layer.row_max, query.head, query.row_begin, query.row_end);
   const auto log_sum = gather_head(layer.log_sum, query.head, query.row_begin, query.row_end);

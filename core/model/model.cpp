@@ -19,6 +19,7 @@ at::Tensor read_tensor(Checkpoint& checkpoint, const TensorInfo& info, const Ten
                        const Progress& progress) {
   at::Tensor tensor = at::empty(info.shape, at::kFloat);
   checkpoint.read_f32(info, {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())}, progress);
+  if (wish.plus_one) tensor += 1;
   if (wish.more_rows_allowed) tensor = tensor.narrow(0, 0, wish.shape.front());
   return wish.transposed ? tensor.t() : tensor;
 }
@@ -56,6 +57,10 @@ Weights arrange(WeightMap& map, const Architecture& architecture) {
     weights.layers.push_back({
         .attention_norm = {map[{layer, Weight::attention_norm}], map[{layer, Weight::attention_norm_bias}]},
         .mlp_norm = {map[{layer, Weight::mlp_norm}], map[{layer, Weight::mlp_norm_bias}]},
+        .attention_post_norm = {map[{layer, Weight::attention_post_norm}], {}},
+        .mlp_post_norm = {map[{layer, Weight::mlp_post_norm}], {}},
+        .query_norm = map[{layer, Weight::query_norm}],
+        .key_norm = map[{layer, Weight::key_norm}],
         .query = linear(Weight::query, Weight::query_bias),
         .key = linear(Weight::key, Weight::key_bias),
         .value = linear(Weight::value, Weight::value_bias),

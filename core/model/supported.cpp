@@ -18,18 +18,12 @@ class Findings {
   std::vector<std::string> phrases;
 };
 
-void check_model(const Architecture& a, Findings& findings) {
+void check_layer(const Architecture& a, int64_t index, Findings& findings) {
   if (a.position.scheme == PositionScheme::rope) {
-    const auto kind = a.position.rope.scaling.kind;
-    findings.add(kind == RopeScaling::Kind::yarn, "yarn rope scaling");
+    const auto kind = a.rope_of(index).scaling.kind;
     findings.add(kind == RopeScaling::Kind::dynamic, "dynamic rope scaling");
   }
-}
-
-void check_layer(const Layer& layer, Findings& findings) {
-  findings.add(layer.qk_norm, "norms on queries and keys");
-  findings.add(layer.norm_after, "norms after attention and MLP");
-  findings.add(!layer.norm_before, "layers without a norm before attention");
+  const Layer& layer = a.layers[static_cast<size_t>(index)];
   findings.add(layer.rotate_on_read, "rotation of keys when they are read");
   findings.add(layer.mlp.experts != 1, "a mixture of experts");
 }
@@ -38,7 +32,6 @@ void check_store(const Architecture& a, const KvStore& store, Findings& findings
   findings.add(store.stored == Stored::values_only, "SharedKV (keys made from stored values)");
   findings.add(store.stored == Stored::keys_only, "slim attention (values made from stored keys)");
   findings.add(store.stored == Stored::latent, "MLA (a latent cache)");
-  findings.add(store.window != 0, "a sliding-window cache");
   const bool rope = a.position.scheme == PositionScheme::rope;
   findings.add(rope && !store.keys_rotated, "keys stored before rotation");
   findings.add(!rope && store.keys_rotated, "rotated keys without rope");
@@ -48,8 +41,7 @@ void check_store(const Architecture& a, const KvStore& store, Findings& findings
 
 std::vector<std::string> unsupported_features(const Architecture& architecture) {
   Findings findings;
-  check_model(architecture, findings);
-  for (const Layer& layer : architecture.layers) check_layer(layer, findings);
+  for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) check_layer(architecture, layer, findings);
   for (const KvStore& store : architecture.kv_stores) check_store(architecture, store, findings);
   return findings.phrases;
 }

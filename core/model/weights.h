@@ -19,10 +19,12 @@ struct NormWeights {
 
 struct LayerWeights {
   NormWeights attention_norm, mlp_norm;  ///< mlp_norm is undefined where attention and MLP share one
-  Linear query;                          ///< [q_heads * key_dim, d_model]
-  Linear key, value;                     ///< [kv_heads * dim, d_model], undefined in layers that own no cache
-  Linear output;                         ///< [d_model, q_heads * value_dim]
-  Linear gate, up, down;                 ///< gate is undefined for plain MLPs
+  NormWeights attention_post_norm, mlp_post_norm;  ///< undefined without norms after attention and MLP
+  at::Tensor query_norm, key_norm;  ///< as Weight says; key_norm is undefined in layers that own no cache
+  Linear query;                     ///< [q_heads * key_dim, d_model]
+  Linear key, value;                ///< [kv_heads * dim, d_model], undefined in layers that own no cache
+  Linear output;                    ///< [d_model, q_heads * value_dim]
+  Linear gate, up, down;            ///< gate is undefined for plain MLPs
 };
 
 /// All tensors of a model, f32 on the CPU.

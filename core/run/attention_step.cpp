@@ -76,8 +76,8 @@ std::string_view attend(const Architecture& architecture, int64_t layer, int64_t
   problem.q = {q, 0, problem.key_dim, problem.q_heads * problem.key_dim};
   problem.k = {k, 0, problem.key_dim, problem.kv_heads * problem.key_dim};
   problem.v = {v, 0, problem.value_dim, problem.kv_heads * problem.value_dim};
-  const std::vector<float> slopes = layer_alibi_slopes(architecture, layer);
-  if (!slopes.empty()) problem.alibi_slopes = slopes.data();
+  const PositionBias bias = position_bias(architecture, layer, problem.kv_len);
+  bias.add_to(problem);
 
   while (first_position + tokens > record.thumbnails->bin * record.thumbnails->cells) {
     record.thumbnails = std::make_shared<ThumbnailGrid>(coarser(*record.thumbnails, problem.q_heads));

@@ -25,17 +25,26 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
   throw std::logic_error("activate: unknown activation");
 }
 
+/// Over the last dimension.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  return x * at::rsqrt(x.pow(2).mean(-1, true) + epsilon) * weight;
+}
+
 at::Tensor soft_cap(const at::Tensor& x, double cap) { return cap > 0 ? cap * at::tanh(x / cap) : x; }
 
 }  // namespace
 
 at::Tensor apply_norm(const Architecture& architecture, const NormWeights& norm, const at::Tensor& x) {
-  const double epsilon = architecture.norm_epsilon;
   if (architecture.norm == Norm::layer_norm) {
-    return at::layer_norm(x, {architecture.d_model}, norm.weight, norm.bias, epsilon);
+    return at::layer_norm(x, {architecture.d_model}, norm.weight, norm.bias, architecture.norm_epsilon);
   }
-  const at::Tensor normalised = x * at::rsqrt(x.pow(2).mean(-1, true) + epsilon);
-  return normalised * norm.weight;
+  return rms_norm(x, norm.weight, architecture.norm_epsilon);
+}
+
+at::Tensor apply_qk_norm(QkNorm kind, const at::Tensor& weight, const at::Tensor& x, double epsilon) {
+  if (kind == QkNorm::none) return x;
+  if (kind == QkNorm::whole) return rms_norm(x, weight, epsilon);
+  return rms_norm(x.view({x.size(0), -1, weight.size(0)}), weight, epsilon).view(x.sizes());
 }
 
 at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return at::linear(x, linear.weight, linear.bias); }
@@ -66,10 +75,11 @@ at::Tensor compute_logits(const Architecture& architecture, const Weights& weigh
   return soft_cap(apply_linear(weights.lm_head, normed), architecture.logits_soft_cap);
 }
 
-RopeTable::RopeTable(const Architecture& architecture) {
+RopeTable::RopeTable(const Architecture& architecture, int64_t layer) {
   if (architecture.position.scheme != PositionScheme::rope) return;
-  const Rope& rope = architecture.position.rope;
+  const Rope& rope = architecture.rope_of(layer);
   style_ = rope.style;
+  factor_ = static_cast<float>(rope.scaling.attention_factor);
   for (const double frequency : rope_inverse_frequencies(rope)) {
     inverse_frequencies_.push_back(static_cast<float>(frequency));
   }
@@ -86,8 +96,8 @@ void RopeTable::rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, 
       const auto position = static_cast<float>(first_position + token);
       for (size_t pair = 0; pair < inverse_frequencies_.size(); ++pair) {
         const float angle = position * inverse_frequencies_[pair];
-        cosines[pair] = std::cos(angle);
-        sines[pair] = std::sin(angle);
+        cosines[pair] = factor_ * std::cos(angle);
+        sines[pair] = factor_ * std::sin(angle);
       }
       for (int64_t head = 0; head < heads; ++head) {
         float* row = rows + (token * heads + head) * dim;

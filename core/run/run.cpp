@@ -55,9 +55,11 @@ struct Run::State {
         options(std::move(wanted)),
         architecture(model->architecture()),
         ledger(std::make_shared<MemoryLedger>()),
-        cache(*architecture, ledger, first_capacity()),
-        rope(*architecture) {
-    for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) records.push_back(make_record(layer));
+        cache(*architecture, ledger, first_capacity()) {
+    for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) {
+      records.push_back(make_record(layer));
+      ropes.emplace_back(*architecture, layer);
+    }
     if (options.logits.begin < options.logits.end) {
       const int64_t rows = std::min(options.logits.end, options.expected_tokens) - options.logits.begin;
       kept_logits = GrowingRows(ledger, MemoryPurpose::viewer, architecture->vocab_size, std::max<int64_t>(1, rows));
@@ -97,7 +99,7 @@ struct Run::State {
   std::shared_ptr<const Architecture> architecture;
   std::shared_ptr<MemoryLedger> ledger;
   KvCache cache;
-  RopeTable rope;
+  std::vector<RopeTable> ropes;  ///< [layers]
   TorchWorkers workers;
   std::vector<LayerRecord> records;
   std::vector<int32_t> ids;
@@ -112,8 +114,10 @@ struct Run::State {
 void Run::State::check_ids(std::span<const int32_t> new_ids) const {
   const auto total = position() + static_cast<int64_t>(new_ids.size());
   if (total > architecture->context) {
-    fail("{} tokens are more than the context of {} that {} has; shorten the prompt, keep its first tokens with --cut, or generate fewer tokens", total,
-         architecture->context, quoted(model->name()));
+    fail(
+        "{} tokens are more than the context of {} that {} has; shorten the prompt, keep its first tokens with --cut, "
+        "or generate fewer tokens",
+        total, architecture->context, quoted(model->name()));
   }
   for (const int32_t id : new_ids) {
     if (id < 0 || id >= architecture->vocab_size) {
@@ -127,8 +131,10 @@ void Run::State::write_cache(int64_t layer, const at::Tensor& x) {
   const LayerWeights& weights = model->weights().layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture->store_of(layer);
   KvCache::Store& kv = cache.store_of(layer);
-  float* keys = store(kv.k, apply_linear(weights.key, x));
-  rope.rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position());
+  const QkNorm norm = architecture->layers[static_cast<size_t>(layer)].qk_norm;
+  const at::Tensor projected = apply_linear(weights.key, x);
+  float* keys = store(kv.k, apply_qk_norm(norm, weights.key_norm, projected, architecture->norm_epsilon));
+  ropes[static_cast<size_t>(layer)].rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position());
   store(kv.v, apply_linear(weights.value, x));
   kv.k.publish(x.size(0));
   kv.v.publish(x.size(0));
@@ -141,8 +147,11 @@ at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
   LayerRecord& record = records[static_cast<size_t>(layer)];
   const int64_t tokens = x.size(0);
   if (architecture->owns_cache(layer)) write_cache(layer, x);
-  float* q = store(record.q, apply_linear(weights.query, x));
-  if (settings.rotate_query) rope.rotate(q, tokens, settings.q_heads, shape.key_dim, position());
+  const at::Tensor projected = apply_linear(weights.query, x);
+  float* q =
+      store(record.q, apply_qk_norm(settings.qk_norm, weights.query_norm, projected, architecture->norm_epsilon));
+  if (settings.rotate_query)
+    ropes[static_cast<size_t>(layer)].rotate(q, tokens, settings.q_heads, shape.key_dim, position());
 
   at::Tensor output = at::empty({tokens, settings.q_heads, shape.value_dim}, at::kFloat);
   const KvRows kv = {layer, cache.store_of(layer).k.view(), cache.store_of(layer).v.view()};
@@ -203,14 +212,20 @@ void Run::State::forward(std::span<const int32_t> chunk, const Progress& progres
     progress.step("running", (done + static_cast<double>(chunk.size()) * static_cast<double>(index) / layers) / total);
     const Layer& layer = architecture->layers[static_cast<size_t>(index)];
     const LayerWeights& w = weights.layers[static_cast<size_t>(index)];
-    const at::Tensor normed = apply_norm(*architecture, w.attention_norm, x);
-    const at::Tensor attended = attention(index, normed);
+    const auto before = [&](const NormWeights& norm) {
+      return layer.norm_before ? apply_norm(*architecture, norm, x) : x;
+    };
+    const auto after = [&](const NormWeights& norm, const at::Tensor& y) {
+      return layer.norm_after ? apply_norm(*architecture, norm, y) : y;
+    };
+    const at::Tensor normed = before(w.attention_norm);
+    const at::Tensor attended = after(w.attention_post_norm, attention(index, normed));
     if (layer.residual == Residual::parallel) {
-      const at::Tensor input = layer.shared_input_norm ? normed : apply_norm(*architecture, w.mlp_norm, x);
-      x = x + attended + apply_mlp(layer.mlp, w, input);
+      const at::Tensor input = layer.shared_input_norm ? normed : before(w.mlp_norm);
+      x = x + attended + after(w.mlp_post_norm, apply_mlp(layer.mlp, w, input));
     } else {
       x = x + attended;
-      x = x + apply_mlp(layer.mlp, w, apply_norm(*architecture, w.mlp_norm, x));
+      x = x + after(w.mlp_post_norm, apply_mlp(layer.mlp, w, before(w.mlp_norm)));
     }
   }
   take_logits(x);

@@ -1,9 +1,14 @@
 """`headscope info`, `kv` and `verify`: names, types and values of their JSON, and the same facts as text."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import pytest
 import tiny_checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 INFO_TYPES = {
     "family": str, "variant": str, "layers": int, "d_model": int, "q_heads": list, "kv_heads": list, "kv_owner": list,
@@ -74,6 +79,12 @@ def test_info_lists_tensors(headscope, tiny):
 def test_info_lists_families(headscope):
     assert {one["family"] for one in headscope.json("info", "--families")} >= {"gpt2", "llama"}
     assert "llama" in headscope.text("info", "--families")
+
+
+def test_the_table_of_families_is_what_the_program_says(headscope):
+    made = subprocess.run([sys.executable, "-B", ROOT / "scripts" / "families_table.py", headscope.path], check=True,
+                          capture_output=True, text=True).stdout
+    assert (ROOT / "docs" / "families.md").read_text() == made, "run scripts/families_table.py"
 
 
 def test_info_needs_a_model(headscope):

@@ -28,16 +28,20 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 /// What a case changes: each field needs a model that uses it.
-enum class Base { llama, llama3, gpt2 };
+enum class Base { llama, llama3, yarn, gpt2 };
 
 Architecture base_architecture(Base base) {
   if (base == Base::gpt2) return small_gpt2_architecture();
   Architecture architecture = small_architecture();
   if (base == Base::llama3) architecture.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16};
+  if (base == Base::yarn) {
+    architecture.position.rope.base = 10;  // so that the blend lies within the few dimensions
+    architecture.position.rope.scaling = {RopeScaling::Kind::yarn, 8, 1, 4, 64, 8};
+  }
   return architecture;
 }
 
-Change llama3_change(const RopeScaling& scaling) {
+Change scaling_change(const RopeScaling& scaling) {
   return [scaling](Architecture& a) { a.position.rope.scaling = scaling; };
 }
 
@@ -72,9 +76,21 @@ std::vector<FieldCase> changed_cases() {
          a.position.rope.scaling = {RopeScaling::Kind::llama3, 8, 1, 4, 16};
        },
        ""},
-      {"low_freq_factor", llama3_change({RopeScaling::Kind::llama3, 8, 2, 4, 16}), "", Base::llama3},
-      {"high_freq_factor", llama3_change({RopeScaling::Kind::llama3, 8, 1, 6, 16}), "", Base::llama3},
-      {"original_context", llama3_change({RopeScaling::Kind::llama3, 8, 1, 4, 32}), "", Base::llama3},
+      {"rope_yarn",
+       [](Architecture& a) {
+         a.position.rope.scaling = {RopeScaling::Kind::yarn, 2, 1, 4, 16};
+       },
+       ""},
+      {"yarn_beta_fast", scaling_change({RopeScaling::Kind::yarn, 8, 1, 4, 64, 2}), "", Base::yarn},
+      {"yarn_beta_slow", scaling_change({RopeScaling::Kind::yarn, 8, 1, 4, 64, 8, 2}), "", Base::yarn},
+      {"yarn_attention_factor", scaling_change({RopeScaling::Kind::yarn, 8, 1, 4, 64, 8, 1, 1.5}), "", Base::yarn},
+      {"layer_rope", on_layer([](Layer& l) {
+         l.rope = Rope{RotationStyle::rotate_half, 6, 77, {}};
+       }),
+       ""},
+      {"low_freq_factor", scaling_change({RopeScaling::Kind::llama3, 8, 2, 4, 16}), "", Base::llama3},
+      {"high_freq_factor", scaling_change({RopeScaling::Kind::llama3, 8, 1, 6, 16}), "", Base::llama3},
+      {"original_context", scaling_change({RopeScaling::Kind::llama3, 8, 1, 4, 32}), "", Base::llama3},
       {"embedding_scale", [](Architecture& a) { a.embedding_scale = 3; }, ""},
       {"logits_soft_cap", [](Architecture& a) { a.logits_soft_cap = 1; }, ""},
       {"lm_head_bias", [](Architecture& a) { a.lm_head_bias = true; }, ""},
@@ -110,6 +126,20 @@ std::vector<FieldCase> changed_cases() {
          a.kv_stores.erase(a.kv_stores.begin() + 1);
        },
        ""},
+      {"qk_norm", on_layer([](Layer& l) { l.qk_norm = QkNorm::per_head; }), ""},
+      {"qk_norm_whole", on_layer([](Layer& l) { l.qk_norm = QkNorm::whole; }), ""},
+      {"norm_before", on_layer([](Layer& l) {
+         l.norm_before = false;
+         l.norm_after = true;
+       }),
+       ""},
+      {"norm_after", on_layer([](Layer& l) { l.norm_after = true; }), ""},
+      {"store_window",
+       [](Architecture& a) {
+         a.layers[1].window = 8;
+         a.kv_stores[1].window = 8;
+       },
+       ""},
       {"kv_heads", on_store([](KvStore& s) { s.kv_heads = 1; }), ""},
       {"key_dim", on_store([](KvStore& s) { s.key_dim = 8; }), ""},
       {"value_dim", on_store([](KvStore& s) { s.value_dim = 10; }), ""},
@@ -118,23 +148,11 @@ std::vector<FieldCase> changed_cases() {
 
 std::vector<FieldCase> refused_cases() {
   return {
-      {"rope_yarn",
-       [](Architecture& a) {
-         a.position.rope.scaling = {RopeScaling::Kind::yarn, 2, 1, 4, 16};
-       },
-       "yarn"},
       {"rope_dynamic",
        [](Architecture& a) {
          a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16};
        },
        "dynamic"},
-      {"qk_norm", on_layer([](Layer& l) { l.qk_norm = true; }), "norms on queries and keys"},
-      {"norm_before", on_layer([](Layer& l) {
-         l.norm_before = false;
-         l.norm_after = true;
-       }),
-       "norm"},
-      {"norm_after", on_layer([](Layer& l) { l.norm_after = true; }), "norms after"},
       {"experts", on_layer([](Layer& l) {
          l.mlp.experts = 4;
          l.mlp.experts_active = 2;
@@ -147,12 +165,6 @@ std::vector<FieldCase> refused_cases() {
        },
        "rotation of keys when they are read"},
       {"keys_unrotated", on_store([](KvStore& s) { s.keys_rotated = false; }), "before rotation"},
-      {"store_window",
-       [](Architecture& a) {
-         a.layers[1].window = 8;
-         a.kv_stores[1].window = 8;
-       },
-       "sliding-window cache"},
       {"values_only",
        [](Architecture& a) {
          a.kv_stores[1].stored = Stored::values_only;

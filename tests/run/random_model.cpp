@@ -47,6 +47,12 @@ LayerWeights layer_weights(const Architecture& a, int64_t index, const RandomTen
   LayerWeights weights;
   weights.attention_norm = make.norm(name("attention_norm"), a);
   weights.mlp_norm = make.norm(name("mlp_norm"), a);
+  weights.attention_post_norm = make.norm(name("attention_post_norm"), a);
+  weights.mlp_post_norm = make.norm(name("mlp_post_norm"), a);
+  const int64_t query_norm = layer.qk_norm == QkNorm::whole ? layer.q_heads * store.key_dim : store.key_dim;
+  const int64_t key_norm = layer.qk_norm == QkNorm::whole ? store.kv_heads * store.key_dim : store.key_dim;
+  weights.query_norm = make.normal(name("query_norm"), {query_norm}, 0.1f, 1);
+  weights.key_norm = make.normal(name("key_norm"), {key_norm}, 0.1f, 1);
   weights.query = make.linear(name("query"), layer.q_heads * store.key_dim, a.d_model, layer.qkv_bias);
   weights.key = make.linear(name("key"), store.kv_heads * store.key_dim, a.d_model, layer.qkv_bias);
   weights.value = make.linear(name("value"), store.kv_heads * store.value_dim, a.d_model, layer.qkv_bias);

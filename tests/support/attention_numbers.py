@@ -24,13 +24,17 @@ def row_statistics(maps):
     }
 
 
-def scores(q, k, scale):
-    """Causal scores [q_heads, n, n] in float64; -inf where a key is not visible. q [q_heads, n, d], k [kv_heads, n, d]."""
+def scores(q, k, scale, window=0, soft_cap=0, bias=None):
+    """Causal scores [q_heads, n, n] in float64; -inf where a key is not visible. q [q_heads, n, d], k [kv_heads, n, d];
+    bias [q_heads, n] by key."""
     q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
     k = np.repeat(k, q.shape[0] // k.shape[0], axis=0)
     n = q.shape[1]
-    visible = np.tril(np.ones((n, n), bool))
-    return np.where(visible, scale * q @ k.transpose(0, 2, 1), -np.inf)
+    back = np.arange(n)[:, None] - np.arange(n)[None, :]
+    visible = (back >= 0) & ((back < window) | (window == 0))
+    values = scale * q @ k.transpose(0, 2, 1)
+    values = soft_cap * np.tanh(values / soft_cap) if soft_cap else values
+    return np.where(visible, values if bias is None else values + bias[:, None, :], -np.inf)
 
 
 def log_sum_exp(values):

@@ -19,6 +19,9 @@ import sys
 import torch
 import transformers
 
+from family_layouts import apply_alibi_once, attentions_of, layout_of
+from family_recipes import FAMILY_RECIPES
+
 transformers.utils.logging.disable_progress_bar()
 
 SHARPEST, EVENEST = 0.05, 0.6  # allowed mean normalised entropy of a layer's heads
@@ -34,6 +37,7 @@ class Recipe:
     dtype: torch.dtype = torch.float32  # as stored
     max_shard_size: str = "1GB"
     old_spelling: bool = False  # config.json as transformers 4 wrote it
+    tokens: int = 0  # of the prompt that is compared; 0: some dozens
 
 
 def gpt2(name, config, **more):
@@ -71,6 +75,7 @@ RECIPES = [
     llama("llama-rope-linear-old", dict(rope_parameters={"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}),
           old_spelling=True, dtype=torch.float16),
     llama("llama-sharded-bf16", dict(num_key_value_heads=3), dtype=torch.bfloat16, max_shard_size="20KB"),
+    *(Recipe(*one[:3], **(one[3] if len(one) > 3 else {})) for one in FAMILY_RECIPES),
 ]
 
 
@@ -79,14 +84,9 @@ def recipe(name):
 
 
 def _config(family, values):
-    if family == "gpt2":
-        return transformers.GPT2Config(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, **values)
-    return transformers.LlamaConfig(**values)
-
-
-def _layers(model):
-    """(layer, its output projection's input width is heads * head_dim) in order."""
-    return model.transformer.h if model.config.model_type == "gpt2" else model.model.layers
+    if family in ("gpt2", "gpt_bigcode"):
+        values = {**values, "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+    return transformers.AutoConfig.for_model(family, **values)
 
 
 def _randomise(model, seed):
@@ -94,6 +94,9 @@ def _randomise(model, seed):
     random = torch.Generator().manual_seed(seed)
     # A large embedding that is also the output head would make every token predict itself.
     embedding_size = 0.3 if model.config.tie_word_embeddings else 1.0
+    gemma = model.config.model_type.startswith("gemma")
+    if gemma:  # the model multiplies by it
+        embedding_size /= math.sqrt(model.config.hidden_size)
     done = set()
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -102,10 +105,11 @@ def _randomise(model, seed):
             done.add(weight.data_ptr())
             values = torch.randn(weight.shape, generator=random)
             if "norm" in name or ".ln_" in name:
-                weight.copy_((1 if name.endswith("weight") else 0) + 0.2 * values)
+                stored_as_one = name.endswith("weight") and not gemma  # Gemma stores the weight minus 1
+                weight.copy_((1 if stored_as_one else 0) + 0.2 * values)
             elif weight.dim() == 1:
                 weight.copy_(0.2 * values)
-            elif "embed" in name or ".wte" in name or ".wpe" in name:
+            elif ("embed" in name and "embed_out" not in name) or ".wte" in name or ".wpe" in name:
                 weight.copy_(embedding_size * values)
             else:
                 conv1d = model.config.model_type == "gpt2" and "lm_head" not in name  # stored [in, out]
@@ -114,18 +118,8 @@ def _randomise(model, seed):
 
 def _scale_query_and_key(model, layer, factor):
     """Makes the scores of one layer `factor` times as large."""
-    part = _layers(model)[layer]
-    root = math.sqrt(factor)
     with torch.no_grad():
-        if model.config.model_type == "gpt2":
-            width = 2 * model.config.n_embd
-            part.attn.c_attn.weight[:, :width] *= root
-            part.attn.c_attn.bias[:width] *= root
-            return
-        for linear in (part.self_attn.q_proj, part.self_attn.k_proj):
-            linear.weight *= root
-            if linear.bias is not None:
-                linear.bias *= root
+        layout_of(model).scale_query_and_key(model.config, attentions_of(model)[layer], math.sqrt(factor))
 
 
 def normalised_entropy(maps):
@@ -174,7 +168,7 @@ def make(one, folder, seed=0):
     """Builds and saves one recipe. Returns the folder."""
     config = _config(one.family, one.config)
     config._attn_implementation = "eager"
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    model = apply_alibi_once(transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval())
     _randomise(model, seed)
     sharpen(model, seed)
     model.to(one.dtype).save_pretrained(folder, max_shard_size=one.max_shard_size)
@@ -185,8 +179,8 @@ def make(one, folder, seed=0):
 
 def load(folder, dtype=torch.float32, implementation="eager"):
     """The saved model, computing in `dtype` with the stored weights."""
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype,
-                                                             attn_implementation=implementation).eval()
+    return apply_alibi_once(transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation=implementation).eval())
 
 
 def shape(kind, positions):

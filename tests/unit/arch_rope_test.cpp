@@ -64,10 +64,25 @@ TEST(ArchRope, Llama3ScalingMatchesTransformersBelowInsideAndAboveTheBand) {
   expect_close(theta[31], 9.418306490260875e-08);
 }
 
+TEST(ArchRope, YarnBlendsBetweenTwoDimensions) {
+  Rope rope{.dims = 64, .base = 10000};
+  rope.scaling = {.kind = RopeScaling::Kind::yarn, .factor = 4, .original_context = 4096};
+  const std::vector<double> theta = rope_inverse_frequencies(rope);
+  // Values of transformers 5.23 in f32: from dimension 10 (32 turns in 4,096 tokens) to 23 (one turn).
+  const std::pair<size_t, double> expected[] = {{0, 1.0},
+                                                {10, 0.05623412877},
+                                                {11, 0.03973678499},
+                                                {14, 0.01367907226},
+                                                {18, 0.00302799162},
+                                                {22, 0.000547162897},
+                                                {23, 0.00033338036},
+                                                {26, 0.00014058533},
+                                                {31, 3.3338037e-05}};
+  for (const auto& [pair, value] : expected) EXPECT_NEAR(theta[pair] / value, 1, 1e-6) << pair;
+}
+
 TEST(ArchRope, KindsThatCannotRunAreRefusedByName) {
   Rope rope{.dims = 8};
-  rope.scaling.kind = RopeScaling::Kind::yarn;
-  EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("\"yarn\""));
   rope.scaling.kind = RopeScaling::Kind::dynamic;
   EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("\"dynamic\""));
 }

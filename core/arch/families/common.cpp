@@ -74,6 +74,29 @@ void add_linear(std::vector<TensorWish>& wishes, const std::string& name, std::v
   if (bias) wishes.push_back(whole(name + ".bias", {out}, bias_weight, layer));
 }
 
+void add_grouped_qkv(std::vector<TensorWish>& wishes, const std::string& name, const Architecture& a, int64_t layer) {
+  const KvStore& store = a.store_of(layer);
+  const int64_t group = a.layers[static_cast<size_t>(layer)].q_heads / store.kv_heads;
+  const int64_t queries = group * store.key_dim, keys = store.key_dim, values = store.value_dim;
+  std::vector<RowRange> q, k, v;
+  for (int64_t head = 0, row = 0; head < store.kv_heads; ++head, row += queries + keys + values) {
+    q.push_back({row, queries});
+    k.push_back({row + queries, keys});
+    v.push_back({row + queries + keys, values});
+  }
+  const int64_t rows = store.kv_heads * (queries + keys + values);
+  TensorWish weight, bias;
+  weight.name = name + ".weight";
+  weight.shape = {rows, a.d_model};
+  weight.parts = {{Weight::query, layer, q}, {Weight::key, layer, k}, {Weight::value, layer, v}};
+  wishes.push_back(std::move(weight));
+  if (!a.layers[static_cast<size_t>(layer)].qkv_bias) return;
+  bias.name = name + ".bias";
+  bias.shape = {rows};
+  bias.parts = {{Weight::query_bias, layer, q}, {Weight::key_bias, layer, k}, {Weight::value_bias, layer, v}};
+  wishes.push_back(std::move(bias));
+}
+
 TensorWish token_embedding(std::string name, const Architecture& a) {
   TensorWish wish = whole(std::move(name), {a.vocab_size, a.d_model}, Weight::token_embedding);
   wish.more_rows_allowed = true;

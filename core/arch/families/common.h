@@ -30,6 +30,10 @@ TensorWish whole(std::string name, std::vector<int64_t> shape, Weight weight, in
 void add_linear(std::vector<TensorWish>&, const std::string& name, std::vector<int64_t> shape, Weight weight,
                 Weight bias_weight, bool bias, int64_t layer);
 
+/// Adds a Linear whose rows are one block for each KV head: its query heads, then the key head, then the value head
+/// (kv-variants.md 3.0). One KV head for each query head is GPT-NeoX's order; one for all is [Q | k | v].
+void add_grouped_qkv(std::vector<TensorWish>&, const std::string& name, const Architecture&, int64_t layer);
+
 /// The token embedding and the output head, with padding rows allowed. The head is optional when tied.
 TensorWish token_embedding(std::string name, const Architecture&);
 TensorWish lm_head(std::string name, const Architecture&);

@@ -125,6 +125,10 @@ TensorSchema schema(const Architecture& a) {
 const Family gpt2_family{
     .name = "gpt2",
     .description = "GPT-2: learned positions, LayerNorm, fused QKV stored as Conv1D, biases everywhere",
+    .variants = "MHA",
+    .positions = "learned",
+    .tokenizer = "byte-level BPE",
+    .refused = "cross attention, multi-query forms",
     .recognises = recognises,
     .architecture = architecture,
     .schema = schema,

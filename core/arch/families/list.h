@@ -4,7 +4,8 @@
 
 namespace headscope {
 
-extern const Family gpt2_family;
-extern const Family llama_family;
+#define FAMILY(name) extern const Family name##_family;
+#include "core/arch/families/list.inc"
+#undef FAMILY
 
 }  // namespace headscope

@@ -1,0 +1,113 @@
+#include "core/arch/families/rope_config.h"
+
+#include <array>
+#include <cmath>
+
+namespace headscope {
+namespace {
+
+/// The rope object of a config: transformers 4 writes rope_scaling (and rope_theta beside it), transformers 5
+/// rope_parameters; a non-empty rope_scaling wins, as it does there. Empty when there is neither.
+std::optional<ConfigReader> rope_section(const ConfigReader& reader, const RopeSpelling& spelling) {
+  if (spelling.old_scaling && reader.has("rope_scaling")) {
+    ConfigReader section = reader.section("rope_scaling");
+    if (!section.empty()) return section;
+  }
+  if (!reader.has("rope_parameters")) return std::nullopt;
+  ConfigReader section = reader.section("rope_parameters");
+  if (spelling.part) {
+    if (!section.has(*spelling.part)) return std::nullopt;
+    section = section.section(*spelling.part);
+  }
+  return section.empty() ? std::nullopt : std::optional(section);
+}
+
+/// Yarn's default of what it multiplies queries and keys by.
+double mscale(double factor, double weight) { return factor <= 1 ? 1 : 0.1 * weight * std::log(factor) + 1; }
+
+void read_yarn(const ConfigReader& rope, int64_t context, RopeScaling& out) {
+  out.original_context = rope.integer_or("original_max_position_embeddings", context, 1, limits::context);
+  out.factor = rope.positive_or("factor", static_cast<double>(context) / static_cast<double>(out.original_context));
+  out.beta_fast = rope.positive_or("beta_fast", 32);
+  out.beta_slow = rope.positive_or("beta_slow", 1);
+  if (!rope.boolean_or("truncate", true)) rope.refuse("truncate", "true or absent");
+  out.attention_factor = mscale(out.factor, 1);
+  if (rope.has("mscale") && rope.has("mscale_all_dim")) {
+    out.attention_factor =
+        mscale(out.factor, rope.positive("mscale")) / mscale(out.factor, rope.positive("mscale_all_dim"));
+  }
+  out.attention_factor = rope.positive_or("attention_factor", out.attention_factor);
+}
+
+RopeScaling read_scaling(const ConfigReader& reader, const ConfigReader& rope, int64_t context) {
+  using Kind = RopeScaling::Kind;
+  static constexpr std::array<std::pair<std::string_view, Kind>, 5> kinds{{
+      {"default", Kind::none},
+      {"linear", Kind::linear},
+      {"llama3", Kind::llama3},
+      {"yarn", Kind::yarn},
+      {"dynamic", Kind::dynamic},
+  }};
+  RopeScaling out;
+  out.kind = rope.choice_or({"rope_type", "type"}, Kind::none, kinds);
+  if (out.kind == Kind::none) return out;
+  if (out.kind == Kind::yarn) {
+    read_yarn(rope, context, out);
+    return out;
+  }
+  if (out.kind == Kind::llama3) rope.require({"factor", "low_freq_factor", "high_freq_factor"});
+  out.factor = rope.positive("factor");
+  out.original_context = context;
+  if (out.kind != Kind::llama3) return out;
+
+  out.low_freq_factor = rope.positive("low_freq_factor");
+  out.high_freq_factor = rope.positive("high_freq_factor");
+  if (out.high_freq_factor <= out.low_freq_factor) {
+    rope.refuse("high_freq_factor", fmt::format("above low_freq_factor ({})", out.low_freq_factor));
+  }
+  const ConfigKey original = "original_max_position_embeddings";
+  const ConfigReader& holder = reader.has(original) ? reader : rope;
+  out.original_context = holder.integer_or(original, context, 1, limits::context);
+  return out;
+}
+
+/// Where a family rotates whole heads, transformers ignores a partial_rotary_factor with default rope and fails with
+/// scaled ones; other readers apply it. No reading is safe, so it is refused.
+double read_partial(const ConfigReader& reader, const ConfigKey& key, double fallback, bool allowed) {
+  const double share = reader.positive_or(key, fallback);
+  if (!allowed && share != 1) reader.refuse(key, "1 or absent in a model of this family");
+  if (share > 1) reader.refuse(key, "at most 1");
+  return share;
+}
+
+/// Angles stay finite and fall with the index from 1 up; a smaller base makes no sense as a wavelength's base.
+double read_base(const ConfigReader& reader, const ConfigKey& key, double fallback) {
+  const double base = reader.positive_or(key, fallback);
+  if (base < 1) reader.refuse(key, "at least 1");
+  return base;
+}
+
+}  // namespace
+
+Rope read_rope(const ConfigReader& reader, const RopeSpelling& spelling, int64_t head_dim, int64_t context) {
+  constexpr ConfigKey partial_key = "partial_rotary_factor";
+  const bool allowed = spelling.partial_allowed;
+  Rope rope;
+  rope.style = RotationStyle::rotate_half;
+  rope.base = read_base(reader, spelling.base_key, spelling.base);
+  double partial = read_partial(reader, spelling.partial_key.value_or(partial_key), spelling.partial, allowed);
+  partial = read_partial(reader, partial_key, partial, allowed);
+  if (const std::optional<ConfigReader> section = rope_section(reader, spelling)) {
+    rope.base = read_base(*section, "rope_theta", rope.base);
+    partial = read_partial(*section, partial_key, partial, allowed);
+    rope.scaling = read_scaling(reader, *section, context);
+  }
+  rope.dims = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+  if (rope.dims < 2 || rope.dims % 2 != 0) {
+    fail("{}: rope rotates {} of the {} dimensions of a head, which must be an even number", reader.source(), rope.dims,
+         head_dim);
+  }
+  return rope;
+}
+
+}  // namespace headscope

@@ -1,0 +1,73 @@
+"""Tiny configurations of every family but gpt2 and llama, which random_models.py has."""
+
+_NEOX = dict(vocab_size=157, hidden_size=48, intermediate_size=90, num_hidden_layers=3, num_attention_heads=4,
+             max_position_embeddings=160, bos_token_id=1, eos_token_id=None)
+_BIGCODE = dict(vocab_size=151, n_positions=160, n_embd=48, n_layer=3, n_head=6, n_inner=100, bos_token_id=1,
+                eos_token_id=None)
+_OPT = dict(vocab_size=149, hidden_size=48, ffn_dim=100, num_hidden_layers=3, num_attention_heads=4,
+            max_position_embeddings=160, word_embed_proj_dim=48, bos_token_id=1, eos_token_id=None, pad_token_id=0,
+            dropout=0.0)
+_LLAMA = dict(vocab_size=163, hidden_size=48, intermediate_size=88, num_hidden_layers=3, num_attention_heads=6,
+              num_key_value_heads=2, max_position_embeddings=192, bos_token_id=1, eos_token_id=None, pad_token_id=None)
+_GEMMA = {**_LLAMA, "num_attention_heads": 4, "head_dim": 14, "tie_word_embeddings": True}
+_SLIDING = ["sliding_attention", "full_attention", "sliding_attention"]
+
+
+def _rope(base, **more):
+    return {"rope_type": "default", "rope_theta": float(base)} | more
+
+
+_FALCON = dict(vocab_size=167, hidden_size=48, num_hidden_layers=3, num_attention_heads=6, max_position_embeddings=160,
+               bos_token_id=1, eos_token_id=None, ffn_hidden_size=100)
+
+
+# (name, family, config) and what else a Recipe takes
+FAMILY_RECIPES = [
+    ("neox-parallel", "gpt_neox", {**_NEOX, "rope_parameters": _rope(10000, partial_rotary_factor=0.34)}),
+    ("neox-sequential-whole", "gpt_neox", {**_NEOX, "use_parallel_residual": False, "hidden_act": "gelu_new",
+                                           "rope_parameters": _rope(500, partial_rotary_factor=1.0)}),
+    ("neox-no-bias-tied", "gpt_neox", {**_NEOX, "attention_bias": False, "tie_word_embeddings": True,
+                                       "layer_norm_eps": 1e-3, "rope_parameters": _rope(10000, partial_rotary_factor=0.5)}),
+    ("bigcode-mqa", "gpt_bigcode", {**_BIGCODE, "multi_query": True}),
+    ("bigcode-mha", "gpt_bigcode", {**_BIGCODE, "multi_query": False, "activation_function": "gelu"}),
+    ("bigcode-unscaled-untied", "gpt_bigcode", {**_BIGCODE, "multi_query": True, "scale_attn_weights": False,
+                                                "tie_word_embeddings": False}),
+    ("falcon-mqa", "falcon", {**_FALCON, "multi_query": True, "num_kv_heads": 6}),  # as 7B's config says
+    ("falcon-grouped", "falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    ("falcon-grouped-one-norm", "falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 3,
+                                           "num_ln_in_parallel_attn": 1}),
+    ("falcon-alibi", "falcon", {**_FALCON, "alibi": True, "multi_query": False, "parallel_attn": False, "bias": True,
+                                "tie_word_embeddings": False}),
+    # Where transformers' rounding of slope times position to bf16 is a third of a score.
+    ("falcon-alibi-long", "falcon", {**_FALCON, "hidden_size": 128, "num_attention_heads": 32, "num_hidden_layers": 1,
+                                     "alibi": True, "multi_query": False, "parallel_attn": False,
+                                     "max_position_embeddings": 1100}, dict(tokens=1000)),
+    ("opt", "opt", _OPT),
+    ("opt-no-bias-gelu", "opt", {**_OPT, "enable_bias": False, "activation_function": "gelu", "num_attention_heads": 3,
+                                 "tie_word_embeddings": False}),
+    ("mistral-window", "mistral", {**_LLAMA, "sliding_window": 11}),
+    ("mistral-no-window", "mistral", {**_LLAMA, "sliding_window": None, "head_dim": 10, "rope_parameters": _rope(900)}),
+    ("qwen2", "qwen2", {**_LLAMA, "rope_parameters": _rope(1000000)}),
+    ("qwen2-windows", "qwen2", {**_LLAMA, "use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1,
+                                "tie_word_embeddings": True}),
+    ("qwen2-yarn", "qwen2", {**_LLAMA, "head_dim": 16, "rope_parameters": _rope(
+        10000, rope_type="yarn", factor=4.0, original_max_position_embeddings=40, beta_fast=4)}),
+    ("qwen3", "qwen3", {**_LLAMA, "head_dim": 12, "rope_parameters": _rope(1000000)}),
+    ("qwen3-windows", "qwen3", {**_LLAMA, "head_dim": 16, "use_sliding_window": True, "sliding_window": 13,
+                                "layer_types": _SLIDING, "attention_bias": True}),
+    ("phi3", "phi3", {**_LLAMA, "rope_parameters": _rope(10000)}),
+    ("phi3-partial-window", "phi3", {**_LLAMA, "hidden_size": 96, "sliding_window": 17,
+                                     "rope_parameters": _rope(10000, partial_rotary_factor=0.5)}),
+    ("olmo2", "olmo2", {**_LLAMA, "rope_parameters": _rope(500000)}),
+    ("olmo2-mha-bias", "olmo2", {**_LLAMA, "num_key_value_heads": 6, "attention_bias": True, "rms_norm_eps": 1e-3}),
+    ("gemma", "gemma", _GEMMA),
+    ("gemma-mqa", "gemma", {**_GEMMA, "num_key_value_heads": 1, "rms_norm_eps": 1e-4}),
+    ("gemma2", "gemma2", {**_GEMMA, "sliding_window": 11, "attn_logit_softcapping": 8.0, "final_logit_softcapping": 2.0,
+                          "query_pre_attn_scalar": 20}),
+    ("gemma3", "gemma3_text", {**_GEMMA, "sliding_window": 9, "layer_types": _SLIDING, "query_pre_attn_scalar": 14,
+                               "rope_parameters": {"full_attention": _rope(1000000, rope_type="linear", factor=8.0),
+                                                   "sliding_attention": _rope(10000)}}),
+    ("gemma2-no-caps", "gemma2", {**_GEMMA, "sliding_window": 7, "attn_logit_softcapping": None,
+                                  "final_logit_softcapping": None, "query_pre_attn_scalar": 14,
+                                  "layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+]
