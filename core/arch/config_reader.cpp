@@ -137,6 +137,33 @@ std::vector<int64_t> ConfigReader::ids(const ConfigKey& key) const {
   return out;
 }
 
+std::vector<double> ConfigReader::numbers(const ConfigKey& key) const {
+  const Json* value = find(key).second;
+  if (!value) return {};
+  const auto fits = [](const Json& one) { return one.is_number() && std::isfinite(one.get<double>()); };
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), fits)) refuse(key, "a list of finite numbers");
+  return value->get<std::vector<double>>();
+}
+
+std::vector<ConfigReader> ConfigReader::sections(const ConfigKey& key, int64_t most) const {
+  require({key});
+  const auto [name, value] = find(key);
+  if (!value->is_array() || value->empty() || std::ssize(*value) > most) {
+    refuse(key, fmt::format("a list of 1 to {} objects", most));
+  }
+  std::vector<ConfigReader> out;
+  for (const Json& one : *value) out.emplace_back(one, source_, fmt::format("{}{}[{}].", path_, name, out.size()));
+  return out;
+}
+
+void ConfigReader::allow_only(std::initializer_list<std::string_view> keys) const {
+  for (const auto& [key, value] : config_->items()) {
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
+    fail("{}: {} is not known; known: {}", source_, headscope::quoted(path_ + key),
+         listed(std::vector<std::string_view>(keys), keys.size()));
+  }
+}
+
 ConfigReader ConfigReader::section(const ConfigKey& key) const {
   require({key});
   const auto [name, value] = find(key);

@@ -75,8 +75,16 @@ class ConfigReader {
   /// One id, a list of ids or nothing. Whether they are in the vocabulary is for the caller to check.
   std::vector<int64_t> ids(const ConfigKey&) const;
 
+  /// Finite numbers; empty when absent.
+  std::vector<double> numbers(const ConfigKey&) const;
+
   /// The object under `key`, which must be present.
   ConfigReader section(const ConfigKey&) const;
+  /// The objects in the list under `key`, at least one and at most `most`.
+  std::vector<ConfigReader> sections(const ConfigKey&, int64_t most) const;
+
+  /// Throws Error naming a key that is none of these.
+  void allow_only(std::initializer_list<std::string_view> keys) const;
 
   /// Throws: "config.json: n_head must be `expected`, but is -1".
   [[noreturn]] void refuse(const ConfigKey&, std::string_view expected) const;

@@ -1,0 +1,238 @@
+#include <array>
+
+#include "core/arch/families/common.h"
+#include "core/arch/families/list.h"
+
+// HeadScope's own config: an Architecture field by field, so that trained and converted models can have any owner of a
+// cache, any store and any layer. Keys are those of core/arch/architecture.h; one that is left out has the default
+// there, one that is not known is refused. Tensors are named as Weight is: "token_embedding", "layers.3.query_bias".
+namespace headscope {
+namespace {
+
+template <class Value, size_t count>
+using Names = std::array<std::pair<std::string_view, Value>, count>;
+
+constexpr Names<Norm, 2> norms{{{"layer_norm", Norm::layer_norm}, {"rms_norm", Norm::rms_norm}}};
+constexpr Names<Residual, 2> residuals{{{"sequential", Residual::sequential}, {"parallel", Residual::parallel}}};
+constexpr Names<QkNorm, 3> qk_norms{{{"none", QkNorm::none}, {"per_head", QkNorm::per_head}, {"whole", QkNorm::whole}}};
+constexpr Names<PositionScheme, 4> schemes{{{"none", PositionScheme::none},
+                                            {"learned", PositionScheme::learned},
+                                            {"rope", PositionScheme::rope},
+                                            {"alibi", PositionScheme::alibi}}};
+constexpr Names<RotationStyle, 2> styles{
+    {{"rotate_half", RotationStyle::rotate_half}, {"interleaved", RotationStyle::interleaved}}};
+constexpr Names<RopeScaling::Kind, 5> scalings{{{"none", RopeScaling::Kind::none},
+                                                {"linear", RopeScaling::Kind::linear},
+                                                {"llama3", RopeScaling::Kind::llama3},
+                                                {"yarn", RopeScaling::Kind::yarn},
+                                                {"dynamic", RopeScaling::Kind::dynamic}}};
+/// Stores whose weights have names here; slim attention and MLA come with their kernels.
+constexpr Names<Stored, 2> stores{{{"keys_and_values", Stored::keys_and_values}, {"values_only", Stored::values_only}}};
+
+bool recognises(const Json& config) { return config_names(config, "headscope", {}); }
+
+RopeScaling read_scaling(const ConfigReader& reader) {
+  reader.allow_only({"kind", "factor", "low_freq_factor", "high_freq_factor", "original_context", "beta_fast",
+                     "beta_slow", "attention_factor"});
+  RopeScaling out;
+  out.kind = reader.choice_or("kind", out.kind, scalings);
+  out.factor = reader.positive_or("factor", out.factor);
+  out.low_freq_factor = reader.positive_or("low_freq_factor", out.low_freq_factor);
+  out.high_freq_factor = reader.positive_or("high_freq_factor", out.high_freq_factor);
+  out.original_context = reader.integer_or("original_context", out.original_context, 0, limits::context);
+  out.beta_fast = reader.positive_or("beta_fast", out.beta_fast);
+  out.beta_slow = reader.positive_or("beta_slow", out.beta_slow);
+  out.attention_factor = reader.positive_or("attention_factor", out.attention_factor);
+  return out;
+}
+
+Rope read_rope(const ConfigReader& reader) {
+  reader.allow_only({"style", "dims", "base", "scaling"});
+  Rope out;
+  out.style = reader.choice_or("style", out.style, styles);
+  out.dims = reader.integer("dims", 2, limits::head_dim);
+  out.base = reader.positive_or("base", out.base);
+  if (reader.has("scaling")) out.scaling = read_scaling(reader.section("scaling"));
+  return out;
+}
+
+Position read_position(const ConfigReader& reader) {
+  reader.allow_only({"scheme", "rope", "learned_offset", "alibi_slopes", "alibi_scale", "alibi_bf16"});
+  Position out;
+  out.scheme = reader.choice_or("scheme", out.scheme, schemes);
+  if (reader.has("rope")) out.rope = read_rope(reader.section("rope"));
+  out.learned_offset = reader.integer_or("learned_offset", 0, 0, limits::context);
+  out.alibi_slopes = reader.numbers("alibi_slopes");
+  out.alibi_scale = reader.positive_or("alibi_scale", out.alibi_scale);
+  out.alibi_bf16 = reader.boolean_or("alibi_bf16", out.alibi_bf16);
+  return out;
+}
+
+Mlp read_mlp(const ConfigReader& reader) {
+  reader.allow_only({"width", "gated", "bias", "activation"});
+  Mlp out;
+  out.width = reader.integer("width", 1, limits::mlp_width);
+  out.gated = reader.boolean_or("gated", out.gated);
+  out.bias = reader.boolean_or("bias", out.bias);
+  out.activation = read_activation(reader, "activation", out.activation);
+  return out;
+}
+
+/// 0 where the key is left out: a cap, a window.
+double read_cap(const ConfigReader& reader, const ConfigKey& key) { return reader.has(key) ? reader.positive(key) : 0; }
+
+Layer read_layer(const ConfigReader& reader, int64_t index) {
+  reader.allow_only({"q_heads", "kv_owner", "scale", "window", "soft_cap", "qk_norm", "rope", "rotate_query",
+                     "rotate_on_read", "qkv_bias", "output_bias", "norm_before", "norm_after", "residual",
+                     "shared_input_norm", "mlp"});
+  reader.require({"q_heads", "scale", "mlp"});
+  Layer out;
+  out.q_heads = reader.integer("q_heads", 1, limits::heads);
+  out.kv_owner = reader.integer_or("kv_owner", index, 0, limits::layers);
+  out.scale = reader.positive("scale");
+  out.window = reader.integer_or("window", 0, 0, limits::context);
+  out.soft_cap = read_cap(reader, "soft_cap");
+  out.qk_norm = reader.choice_or("qk_norm", out.qk_norm, qk_norms);
+  if (reader.has("rope")) out.rope = read_rope(reader.section("rope"));
+  out.rotate_query = reader.boolean_or("rotate_query", out.rotate_query);
+  out.rotate_on_read = reader.boolean_or("rotate_on_read", out.rotate_on_read);
+  out.qkv_bias = reader.boolean_or("qkv_bias", out.qkv_bias);
+  out.output_bias = reader.boolean_or("output_bias", out.output_bias);
+  out.norm_before = reader.boolean_or("norm_before", out.norm_before);
+  out.norm_after = reader.boolean_or("norm_after", out.norm_after);
+  out.residual = reader.choice_or("residual", out.residual, residuals);
+  out.shared_input_norm = reader.boolean_or("shared_input_norm", out.shared_input_norm);
+  out.mlp = read_mlp(reader.section("mlp"));
+  return out;
+}
+
+KvStore read_store(const ConfigReader& reader) {
+  reader.allow_only({"layer", "kv_heads", "key_dim", "value_dim", "window", "stored", "keys_rotated"});
+  reader.require({"layer", "kv_heads", "key_dim", "value_dim"});
+  KvStore out;
+  out.layer = reader.integer("layer", 0, limits::layers);
+  out.kv_heads = reader.integer("kv_heads", 1, limits::heads);
+  out.key_dim = reader.integer("key_dim", 1, limits::head_dim);
+  out.value_dim = reader.integer("value_dim", 1, limits::head_dim);
+  out.window = reader.integer_or("window", 0, 0, limits::context);
+  out.stored = reader.choice_or("stored", out.stored, stores);
+  out.keys_rotated = reader.boolean_or("keys_rotated", out.keys_rotated);
+  return out;
+}
+
+Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {
+  const ConfigReader reader(config, source);
+  reader.allow_only({"model_type", "vocab_size", "d_model", "context", "norm", "norm_epsilon", "embedding_scale",
+                     "logits_soft_cap", "tied_embeddings", "lm_head_bias", "bos_token_id", "eos_token_id", "position",
+                     "layers", "kv_stores"});
+  reader.require({"vocab_size", "d_model", "context", "position", "layers", "kv_stores"});
+  Architecture a;
+  a.family = "headscope";
+  a.d_model = reader.integer("d_model", 1, limits::d_model);
+  a.vocab_size = reader.integer("vocab_size", 1, limits::vocab);
+  a.context = reader.integer("context", 1, limits::context);
+  a.norm = reader.choice_or("norm", a.norm, norms);
+  a.norm_epsilon = reader.positive_or("norm_epsilon", a.norm_epsilon);
+  a.embedding_scale = reader.positive_or("embedding_scale", a.embedding_scale);
+  a.logits_soft_cap = read_cap(reader, "logits_soft_cap");
+  a.tied_embeddings = reader.boolean_or("tied_embeddings", a.tied_embeddings);
+  a.lm_head_bias = reader.boolean_or("lm_head_bias", a.lm_head_bias);
+  read_special_ids(reader, a, notes);
+  a.position = read_position(reader.section("position"));
+  for (const ConfigReader& layer : reader.sections("layers", limits::layers)) {
+    a.layers.push_back(read_layer(layer, a.layer_count()));
+  }
+  for (const ConfigReader& store : reader.sections("kv_stores", limits::layers)) {
+    a.kv_stores.push_back(read_store(store));
+  }
+  validate_config(a, source);
+  return a;
+}
+
+/// Adds weights of one layer, or of none (-1), under their own names.
+class Wishes {
+ public:
+  Wishes(std::vector<TensorWish>& wishes, int64_t layer) : wishes_(wishes), layer_(layer) {}
+
+  void add(Weight weight, std::vector<int64_t> shape) {
+    const std::string prefix = layer_ < 0 ? "" : fmt::format("layers.{}.", layer_);
+    wishes_.push_back(whole(prefix + std::string(weight_name(weight)), std::move(shape), weight, layer_));
+  }
+  void linear(Weight weight, Weight bias, int64_t out, int64_t in, bool with_bias) {
+    add(weight, {out, in});
+    if (with_bias) add(bias, {out});
+  }
+  void norm(Weight weight, Weight bias, const Architecture& a) {
+    add(weight, {a.d_model});
+    if (a.norm == Norm::layer_norm) add(bias, {a.d_model});
+  }
+
+ private:
+  std::vector<TensorWish>& wishes_;
+  int64_t layer_;
+};
+
+void add_attention(Wishes& wishes, const Architecture& a, int64_t i) {
+  const Layer& layer = a.layers[static_cast<size_t>(i)];
+  const KvStore& store = a.store_of(i);
+  const bool owns = a.owns_cache(i), has_keys = owns && store.stored != Stored::values_only;
+  const int64_t queries = layer.q_heads * store.key_dim, keys = store.kv_heads * store.key_dim;
+  const bool all = layer.qk_norm == QkNorm::whole;
+  wishes.linear(Weight::query, Weight::query_bias, queries, a.d_model, layer.qkv_bias);
+  if (has_keys) wishes.linear(Weight::key, Weight::key_bias, keys, a.d_model, layer.qkv_bias);
+  if (owns) {
+    wishes.linear(Weight::value, Weight::value_bias, store.kv_heads * store.value_dim, a.d_model, layer.qkv_bias);
+  }
+  if (layer.qk_norm != QkNorm::none) {
+    wishes.add(Weight::query_norm, {all ? queries : store.key_dim});
+    if (has_keys) wishes.add(Weight::key_norm, {all ? keys : store.key_dim});
+  }
+  wishes.linear(Weight::attention_output, Weight::attention_output_bias, a.d_model, layer.q_heads * store.value_dim,
+                layer.output_bias);
+}
+
+void add_layer(std::vector<TensorWish>& all, const Architecture& a, int64_t i) {
+  const Layer& layer = a.layers[static_cast<size_t>(i)];
+  const Mlp& mlp = layer.mlp;
+  Wishes wishes(all, i);
+  if (layer.norm_before) wishes.norm(Weight::attention_norm, Weight::attention_norm_bias, a);
+  add_attention(wishes, a, i);
+  if (layer.norm_after) wishes.add(Weight::attention_post_norm, {a.d_model});
+  if (layer.norm_before && !layer.shared_input_norm) wishes.norm(Weight::mlp_norm, Weight::mlp_norm_bias, a);
+  if (mlp.gated) wishes.linear(Weight::mlp_gate, Weight::mlp_gate_bias, mlp.width, a.d_model, mlp.bias);
+  wishes.linear(Weight::mlp_up, Weight::mlp_up_bias, mlp.width, a.d_model, mlp.bias);
+  wishes.linear(Weight::mlp_down, Weight::mlp_down_bias, a.d_model, mlp.width, mlp.bias);
+  if (layer.norm_after) wishes.add(Weight::mlp_post_norm, {a.d_model});
+}
+
+TensorSchema schema(const Architecture& a) {
+  TensorSchema out;
+  out.family = a.family;
+  out.prefixes = {""};
+  Wishes outside(out.wishes, -1);
+  out.wishes.push_back(token_embedding("token_embedding", a));
+  if (a.position.scheme == PositionScheme::learned) {
+    outside.add(Weight::position_embedding, {a.context + a.position.learned_offset, a.d_model});
+  }
+  for (int64_t i = 0; i < a.layer_count(); ++i) add_layer(out.wishes, a, i);
+  outside.norm(Weight::final_norm, Weight::final_norm_bias, a);
+  out.wishes.push_back(lm_head("lm_head", a));
+  if (a.lm_head_bias) outside.add(Weight::lm_head_bias, {a.vocab_size});
+  return out;
+}
+
+}  // namespace
+
+const Family headscope_family{
+    .name = "headscope",
+    .description = "HeadScope's own: any architecture that it can represent, layer by layer",
+    .variants = "any owner of each layer's cache, any heads, widths and windows; values only",
+    .positions = "learned, rope (of the model or of a layer), ALiBi, none",
+    .tokenizer = "any that is supported",
+    .refused = "slim attention, MLA, mixtures of experts",
+    .recognises = recognises,
+    .architecture = architecture,
+    .schema = schema,
+};
+
+}  // namespace headscope

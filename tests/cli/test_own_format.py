@@ -1,0 +1,64 @@
+"""HeadScope's own config says the same as those of the families, bit for bit, and is read strictly."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from own_format import rewrite
+
+IDS = ",".join(str(i * 7 % 90) for i in range(40))
+
+
+def logits(headscope, folder, out):
+    headscope.json("run", folder, "--ids", IDS, "--save", "logits", "--out", out, "--threads", 1)
+    with h5py.File(out) as file:
+        return file["logits"][()]
+
+
+@pytest.mark.parametrize("name, layer, outside, plus_one", [
+    ("llama-gqa", {}, {}, False),
+    ("qwen3", {"qk_norm": "per_head"}, {}, False),
+    ("gemma", {"mlp": {"width": 88, "gated": True, "activation": "gelu_pytorch_tanh"}}, {"embedding_scale": 48 ** 0.5}, True),
+])
+def test_the_same_model_in_our_own_words(headscope, random_models, tmp_path, name, layer, outside, plus_one):
+    folder = random_models(name)
+    own = rewrite(folder, tmp_path / "own", layer, outside, plus_one)
+    assert np.array_equal(logits(headscope, folder, tmp_path / "a.h5"), logits(headscope, own, tmp_path / "b.h5"))
+    theirs, ours = (headscope.json("info", one) for one in (folder, own))
+    same = ("variant", "parameters", "q_heads", "kv_heads", "kv_owner", "kv_bytes_per_token")
+    assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
+
+
+def test_layers_that_share_a_cache(headscope, random_models, tmp_path):
+    """Layer 2 reads what layer 1 wrote: no keys and values of its own, and two caches instead of three."""
+    own = rewrite(random_models("llama-gqa"), tmp_path / "own")
+    path = own / "config.json"
+    config = json.loads(path.read_text())
+    config["layers"][2]["kv_owner"] = 1
+    del config["kv_stores"][2]
+    path.write_text(json.dumps(config))
+    found = headscope.json("info", own)
+    assert found["kv_owner"] == [0, 1, 1] and found["variant"] == "MLKV 2x2"
+    run = headscope.json("run", own, "--ids", IDS, "--threads", 1)
+    assert run["kv_bytes_used"] == [2 * 2 * 8 * 4 * 40] * 2 + [0]  # K and V of 2 heads, 40 tokens
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda c: c.update(windows=3), ["\"windows\" is not known", "kv_stores"]),
+    (lambda c: c["layers"][1].update(kv_heads=2), ["\"layers[1].kv_heads\" is not known"]),
+    (lambda c: c["layers"][1].update(kv_owner=2), ["layers[1].kv_owner"]),
+    (lambda c: c["layers"][0].pop("scale"), ["layers[0].scale"]),
+    (lambda c: c.update(kv_stores=[]), ["kv_stores", "a list of 1 to"]),
+    (lambda c: c["position"].update(scheme="spiral"), ["position.scheme", "spiral"]),
+    (lambda c: c["kv_stores"][0].update(stored="latent"), ["kv_stores[0].stored", "latent"]),
+])
+def test_mistakes_are_named(headscope, random_models, tmp_path, change, words):
+    own = rewrite(random_models("llama-gqa"), tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    change(config)
+    (own / "config.json").write_text(json.dumps(config))
+    result = headscope.run("info", own)
+    assert result.returncode == 2
+    for word in words:
+        assert word in result.stderr.decode(), result.stderr.decode()
