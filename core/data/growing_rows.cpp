@@ -42,14 +42,19 @@ void RowBuffer::retire() {
 }
 
 GrowingRows::GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width,
-                         int64_t first_capacity)
-    : ledger_(std::move(ledger)), purpose_(purpose), width_(width), first_capacity_(first_capacity) {}
+                         int64_t first_capacity, int64_t most_rows)
+    : ledger_(std::move(ledger)),
+      purpose_(purpose),
+      width_(width),
+      first_capacity_(first_capacity),
+      most_rows_(most_rows) {}
 
 float* GrowingRows::prepare(int64_t rows) {
   const int64_t needed = rows_ + rows;
   if (needed > capacity()) {
     const int64_t grown = buffer_ ? capacity() + capacity() / 2 : first_capacity_;
-    auto larger = std::make_shared<RowBuffer>(ledger_, purpose_, std::max(needed, grown), width_);
+    const int64_t rows_then = std::max(needed, std::min(grown, most_rows_));
+    auto larger = std::make_shared<RowBuffer>(ledger_, purpose_, rows_then, width_);
     if (buffer_) {
       if (rows_ > 0) std::memcpy(larger->data(), buffer_->data(), static_cast<size_t>(used_bytes()));
       buffer_->retire();

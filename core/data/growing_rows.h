@@ -48,7 +48,9 @@ struct RowsView {
 class GrowingRows {
  public:
   GrowingRows() = default;
-  GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width, int64_t first_capacity);
+  /// `most_rows`: there never are more, so no room is made for them.
+  GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width, int64_t first_capacity,
+              int64_t most_rows = INT64_MAX);
 
   /// Makes room for `rows` more rows and returns where to write them; they count after `publish(rows)`.
   float* prepare(int64_t rows);
@@ -69,7 +71,7 @@ class GrowingRows {
   std::shared_ptr<MemoryLedger> ledger_;
   MemoryPurpose purpose_ = MemoryPurpose::viewer;
   int64_t width_ = 0;
-  int64_t first_capacity_ = 0;
+  int64_t first_capacity_ = 0, most_rows_ = INT64_MAX;
   int64_t rows_ = 0;
   std::shared_ptr<RowBuffer> buffer_;
 };

@@ -5,7 +5,7 @@ namespace headscope {
 KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger> ledger, int64_t first_capacity) {
   for (const KvStore& store : architecture.kv_stores) {
     const auto rows = [&](int64_t dim) {
-      return GrowingRows(ledger, MemoryPurpose::kv, store.kv_heads * dim, first_capacity);
+      return GrowingRows(ledger, MemoryPurpose::kv, store.kv_heads * dim, first_capacity, architecture.context);
     };
     stores_.push_back({store.layer, rows(store.key_dim), rows(store.value_dim)});
   }

@@ -148,8 +148,9 @@ class KvChart {
       const double y0 = y_of(edges_[i + 1]), y1 = y_of(edges_[i]);
       figure_.add(RectMark{{chart_.x, y0, chart_.width, std::max(1.0, y1 - y0)}, {}, {}},
                   {fmt::format("kv/layer/{}", l.layer),
-                   fmt::format("cache of layer {}\n{} used of {} allocated\n{} a token{}", l.layer,
-                               format_bytes(l.used), format_bytes(l.allocated), format_bytes(l.bytes_per_token),
+                   fmt::format("cache of layer {} after {} tokens\n{} B used of {} B allocated\n{} a token{}", l.layer,
+                               data_.facts.tokens, format_count(l.used), format_count(l.allocated),
+                               format_bytes(l.bytes_per_token),
                                l.window > 0 ? fmt::format("\nkeeps the last {} tokens", l.window) : "")});
     }
   }

@@ -58,6 +58,14 @@ uint64_t counterfactual_bytes(const RunSnapshot& run, int64_t kv_heads) {
   return static_cast<uint64_t>(elements * run.tokens()) * sizeof(float);
 }
 
+/// "zero 2:5" in words.
+std::string badge_of(const std::string& intervention) {
+  const size_t space = intervention.find(' '), colon = intervention.find(':');
+  if (!intervention.starts_with("zero ") || colon == std::string::npos) return intervention;
+  return fmt::format("layer {}, head {} off", intervention.substr(space + 1, colon - space - 1),
+                     intervention.substr(colon + 1));
+}
+
 /// Interventions are kept as they are written in files.
 bool is_off(const RunSnapshot& run, int64_t layer, int64_t head) {
   const std::string text = fmt::format("zero {}:{}", layer, head);
@@ -71,7 +79,7 @@ RunFacts run_facts(const RunSnapshot& run) {
   facts.model = run.model;
   facts.variant = variant_name(*run.architecture);
   facts.tokens = run.tokens();
-  facts.badges = run.interventions;
+  for (const std::string& intervention : run.interventions) facts.badges.push_back(badge_of(intervention));
   facts.notes = {fmt::format("kernel {}, {}", run.kernel, run.dtype)};
   return facts;
 }

@@ -143,7 +143,7 @@ def test_without_a_prompt_a_named_one_is_used(headscope, stories, tmp_path):
 def test_zeroed_heads_are_badged(headscope, stories, tmp_path):
     headscope.text("render", stories, "--prompt", PROMPT, "--zero", "2:5", "--out", tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
-    assert "zero 2:5" in " ".join("".join(t.itertext()) for t in root.iter(SVG + "text"))
+    assert "layer 2, head 5 off" in " ".join("".join(t.itertext()) for t in root.iter(SVG + "text"))
 
 
 def test_state_files(headscope, stories, tmp_path):

@@ -223,7 +223,7 @@ void palette(App&, Shell& shell, const Call&) { shell.show_palette(); }
 void toggle_log(App& app, Shell&, const Call&) { app.state.log_open = !app.state.log_open; }
 void toggle_head(App&, Shell& shell, const Call&) { shell.toggle_head(); }
 void reset_layout(App&, Shell& shell, const Call&) { shell.reset_layout(); }
-void copy_command(App& app, Shell& shell, const Call&) { shell.copy(render_line(app)); }
+void copy_command(App& app, Shell& shell, const Call&) { shell.copy(render_line(app, shell.view_size())); }
 void copy(App&, Shell& shell, const Call&) { shell.copy(shell.under_cursor()); }
 void quit(App& app, Shell&, const Call&) { app.quit_requested = true; }
 void about(App&, Shell& shell, const Call&) { shell.show_about(); }

@@ -72,6 +72,8 @@ class Shell {
   virtual void copy(const std::string& text) = 0;
   /// Text of what is under the cursor, or empty.
   virtual std::string under_cursor() const = 0;
+  /// Width and height of the view's figure in px; 0 before it was drawn.
+  virtual std::pair<int64_t, int64_t> view_size() const = 0;
   /// Writes the view in the middle, as large as it is shown, as the ending of the path says. Throws Error.
   virtual void export_view(const std::string& path) = 0;
   /// Opens the export field; `path` is its suggestion.
@@ -99,7 +101,7 @@ const Command& find_command(std::string_view id);
 /// Runs one line. Throws Error, also when the command is disabled now.
 void run_command(App&, Shell&, std::string_view line);
 
-/// The `headscope render ...` line that makes the shown view again.
-std::string render_line(const App&);
+/// The `headscope render ...` line that makes the shown view again, in px; a size of 0 leaves that out.
+std::string render_line(const App&, std::pair<int64_t, int64_t> size);
 
 }  // namespace headscope::gui

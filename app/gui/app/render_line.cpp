@@ -19,7 +19,7 @@ std::string shell_word(std::string_view text) {
 
 }  // namespace
 
-std::string render_line(const App& app) {
+std::string render_line(const App& app, std::pair<int64_t, int64_t> size) {
   const SlotState& slot = app.state.slot();
   const RunSnapshot& run = *app.data().run->snapshot;
   std::string line = fmt::format("headscope render {} --view {}", shell_word(slot.path), app.state.view);
@@ -45,6 +45,7 @@ std::string render_line(const App& app) {
                      : app.state.view == "kv" ? to_json(app.state.kv)
                                               : to_json(app.state.atlas);
   line += " --state " + shell_word(state.dump());
+  if (size.first > 0 && size.second > 0) line += fmt::format(" --size {}x{}", size.first, size.second);
   if (app.state.theme == Theme::light) line += " --theme light";
   return line + fmt::format(" --out {}.svg", app.state.view);
 }

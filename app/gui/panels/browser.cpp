@@ -1,6 +1,7 @@
 #include <misc/cpp/imgui_stdlib.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "app/gui/panels/panels.h"
 
@@ -11,15 +12,28 @@ namespace fs = std::filesystem;
 
 constexpr size_t most_entries = 10000;
 
-bool is_model(const fs::path& path, bool folder) {
-  std::error_code ignored;
-  return folder ? fs::exists(path / "config.json", ignored) : path.extension() == ".h5";
+/// By its first bytes, so that a text that ends on .h5 is none.
+bool is_hdf5(const fs::path& path) {
+  constexpr std::string_view signature = "\x89HDF\r\n\x1a\n";
+  char bytes[signature.size()] = {};
+  std::ifstream(path, std::ios::binary).read(bytes, sizeof(bytes));
+  return std::string_view(bytes, sizeof(bytes)) == signature;
 }
 
-/// What is typed behind the folder: the beginning of a name.
-std::string typed_name(const Browser& browser) {
-  const std::string folder = (browser.folder / "").string();
-  return lower(browser.text.starts_with(folder) ? browser.text.substr(folder.size()) : "");
+bool is_model(const fs::path& path, bool folder) {
+  std::error_code ignored;
+  return folder ? fs::exists(path / "config.json", ignored) : path.extension() == ".h5" && is_hdf5(path);
+}
+
+/// What is typed behind the last slash: a part of a name.
+std::string typed_name(const Browser& browser) { return lower(browser.text.substr(browser.text.rfind('/') + 1)); }
+
+/// The path that is typed, with ~ for the home folder.
+fs::path typed_path(const Browser& browser) {
+  const char* home = std::getenv("HOME");
+  const bool from_home = home != nullptr && (browser.text == "~" || browser.text.starts_with("~/"));
+  const fs::path path = from_home ? home + browser.text.substr(1) : browser.text;
+  return path.is_absolute() ? path : browser.folder / path;
 }
 
 /// Shows the entries whose names contain what is typed, those that begin with it first.
@@ -56,6 +70,20 @@ void list_folder(Browser& browser) {
     return std::tie(b.folder, a.name) < std::tie(a.folder, b.name);
   });
   narrow_down(browser);
+}
+
+/// Lists the folder that the typed path lies in when that is another one.
+void follow_typed_path(Browser& browser) {
+  std::error_code ignored;
+  const size_t slash = browser.text.rfind('/');
+  const fs::path parent = slash == std::string::npos ? browser.folder : typed_path(browser).parent_path();
+  if (parent != browser.folder && fs::is_directory(parent, ignored)) {
+    browser.folder = whole_path(parent.string());
+    list_folder(browser);
+  } else {
+    browser.problem.clear();
+    narrow_down(browser);
+  }
 }
 
 void go_to(Browser& browser, fs::path folder) {
@@ -136,7 +164,7 @@ void draw_entries(Ui& ui, Browser& browser) {
 /// Enter in the path field: what is chosen below, or what the whole path names.
 void take_path(Ui& ui, Browser& browser) {
   std::error_code ignored;
-  const fs::path typed(browser.text);
+  const fs::path typed = typed_path(browser);
   const bool other = fs::exists(typed, ignored) && !fs::equivalent(typed, browser.folder, ignored);
   if (browser.chosen >= 0 && (browser.picked || !other)) return take_chosen(ui, browser);
   if (!fs::exists(typed, ignored)) {
@@ -159,10 +187,7 @@ void draw_path_field(Ui& ui, Browser& browser) {
                                         ImGuiInputTextFlags_EnterReturnsTrue | ImGuiInputTextFlags_CallbackAlways,
                                         cursor_to_end, &browser.at_end);
   ui.regions.add_last_item("browser/path");
-  if (ImGui::IsItemEdited()) {
-    browser.problem.clear();
-    narrow_down(browser);
-  }
+  if (ImGui::IsItemEdited()) follow_typed_path(browser);
   if (entered) take_path(ui, browser);
 }
 

@@ -38,9 +38,10 @@ void draw_metric_choice(Ui& ui, double right) {
   double width = 0;
   for (const char* name : metric_names) width += ui.text.width(name, TextRole::caption) + 20;
   ImGui::SameLine(ui.px(right - width));
-  ImGui::SetCursorPosY(ImGui::GetCursorPosY() + ui.px(4));  // centred on the tabs
+  const float top = ImGui::GetCursorPosY() + ui.px(4);  // centred on the tabs
   const auto font = ui.font(TextRole::caption);
   for (size_t i = 0; i < std::size(metrics); ++i) {
+    ImGui::SetCursorPosY(top);
     const bool chosen = ui.app.state.atlas.metric == metrics[i];
     const double text = ui.text.width(metric_names[i], TextRole::caption);
     const ImVec2 at = ImGui::GetCursorScreenPos();

@@ -37,6 +37,9 @@ void draw_inside(Ui& ui, ExportField& field) {
   bool go = ImGui::InputText("##path", &field.path, ImGuiInputTextFlags_EnterReturnsTrue);
   if (ImGui::IsItemEdited()) field.confirm = false, field.problem.clear();
   ui.regions.add_last_item("export/path");
+  ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
+  ImGui::TextUnformatted(ui.text.fitted(printable(whole_path(field.path), ui.text), TextRole::text, 488).c_str());
+  ImGui::PopStyleColor();
   if (!field.problem.empty()) {
     ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(field.confirm ? ColourRole::warning : ColourRole::error));
     ImGui::TextWrapped("%s", field.problem.c_str());
@@ -52,7 +55,7 @@ void draw_inside(Ui& ui, ExportField& field) {
 }  // namespace
 
 void draw_export_field(Ui& ui, ExportField& field) {
-  floating_window(ui, "##export", 520, field.problem.empty() ? 164 : 208, field.open, field.opened_now,
+  floating_window(ui, "##export", 520, field.problem.empty() ? 188 : 232, field.open, field.opened_now,
                   [&] { draw_inside(ui, field); });
 }
 

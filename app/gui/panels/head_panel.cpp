@@ -26,26 +26,37 @@ bool is_switched_off(const SlotState& slot) {
   return false;
 }
 
-}  // namespace
-
-void draw_head_panel(Ui& ui) {
-  const ImVec2 room = ImGui::GetContentRegionAvail();
-  const double width = room.x / ui.scale, height = std::max(60.0, room.y / ui.scale - 56);
+/// The card in `width` px, as high as it needs, at least `room`.
+void draw_card(Ui& ui, double width, double room) {
+  constexpr double whole_card = 730;  // px, for map, measures and some next tokens
   const Selection& selection = ui.app.state.slot().selection;
+  const bool tall = ui.app.data().run && room < whole_card;
+  const double height = tall ? whole_card : room, shown = tall ? width - 12 : width;  // beside the scrollbar
   const std::string key =
       fmt::format("{} {} {} {} {} {} {} {}", ui.data_key(), selection.layer.value_or(-1), selection.head.value_or(-1),
-                  selection.query.value_or(-1), selection.key.value_or(-1), width, height, ui.app.state.map.log_colour);
+                  selection.query.value_or(-1), selection.key.value_or(-1), shown, height, ui.app.state.map.log_colour);
   const CachedFigure& cached = ui.figure("head", key, [&] {
     HeadState state;
     state.log_colour = ui.app.state.map.log_colour;
-    return head(card_data(ui.app), state, selection, Layout{width, height, ui.scale, ui.text});
+    return head(card_data(ui.app), state, selection, Layout{shown, height, ui.scale, ui.text});
   });
-  const FigureInput input = show_figure(ui, cached, "head");
-  if (input.hit) {
-    tooltip(ui, input.hit->tooltip);
-    ui.under_cursor = input.hit->tooltip;
-    if (input.clicked && input.hit->id == "head/map") ui.send("view_map");
-  }
+  const FigureInput input = show_figure(ui, cached, "head", false);
+  if (!input.hit) return;
+  tooltip(ui, input.hit->tooltip);
+  ui.under_cursor = input.hit->tooltip;
+  if (input.clicked && input.hit->id == "head/map") ui.send("view_map");
+}
+
+}  // namespace
+
+void draw_head_panel(Ui& ui) {
+  const ImVec2 size = ImGui::GetContentRegionAvail();
+  const double width = size.x / ui.scale, height = std::max(60.0, size.y / ui.scale - 56);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(0, 0));
+  ImGui::BeginChild("##card", ImVec2(ui.px(width), ui.px(height)), ImGuiChildFlags_None, ImGuiWindowFlags_NoBackground);
+  draw_card(ui, width, height);
+  ImGui::EndChild();
+  ImGui::PopStyleVar();
   const bool off = is_switched_off(ui.app.state.slot());
   ImGui::SetCursorPos(ImVec2(ui.px(16), ImGui::GetWindowHeight() - ui.px(48)));
   command_button(ui, off ? "Switch head on" : "Switch head off", "switch_off", width - 32,

@@ -34,8 +34,8 @@ std::string cell_text(const Ui& ui, const RunSnapshot& run, const Selection& hea
   }
   const ScoredWeight exact = score_and_weight(run, *head.layer, *head.head, cell.query, cell.key);
   std::string text = fmt::format(
-      "\u201C{}\u201D looks at \u201C{}\u201D\nweight {}   score {:.2f}\nquery {} of {}, key {}", name(cell.query),
-      name(cell.key), weight_text(exact.weight), exact.score, cell.query, run.tokens(), cell.key);
+      "\u201C{}\u201D looks at \u201C{}\u201D\nweight {}   score {:.2f}\nquery {}, key {}; tokens are 0 to {}",
+      name(cell.query), name(cell.key), weight_text(exact.weight), exact.score, cell.query, cell.key, run.tokens() - 1);
   if (cell.bin > 1) {
     text += fmt::format("\nthis cell: {} x {} tokens, largest weight {}", cell.bin, cell.bin,
                         weight_text(static_cast<double>(cell.largest)));

@@ -37,7 +37,7 @@ bool draw_content(Ui& ui, const Plate& plate, double width) {
     return draw_buttons(ui, plate);
   }
   ImGui::AlignTextToFramePadding();
-  title(ColourRole::warning);
+  title(accent(ui.app.state.active));
   ImGui::SameLine(0, ui.px(12));
   const double button = ui.text.width("Dismiss", TextRole::text) + 24;
   ImGui::PushTextWrapPos(ui.px(width - 14 - button - 12));
@@ -58,7 +58,7 @@ bool draw_plate(Ui& ui, const Plate& plate, size_t index, double width) {
   const bool dismissed = draw_content(ui, plate, width);
   const ImVec2 at = ImGui::GetWindowPos();
   ImGui::GetWindowDrawList()->AddRectFilled(at, ImVec2(at.x + ui.px(3), at.y + ImGui::GetWindowHeight()),
-                                            ui.colour(plate.error ? ColourRole::error : ColourRole::warning));
+                                            ui.colour(plate.error ? ColourRole::error : accent(ui.app.state.active)));
   ImGui::EndChild();
   ImGui::PopStyleVar();
   ImGui::PopStyleColor();

@@ -55,14 +55,14 @@ std::vector<int64_t> numbers_of(std::string_view id, std::string_view prefix) {
   }
 }
 
-FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place) {
+FigureInput show_figure(Ui& ui, const CachedFigure& cached, const char* place, bool takes_wheel) {
   const Figure& figure = cached.figure;
   FigureInput input;
   input.origin = ImGui::GetCursorScreenPos();
   const ImVec2 size(std::max(1.0f, ui.px(figure.width)), std::max(1.0f, ui.px(figure.height)));
   ImGui::SetNextItemAllowOverlap();
   ImGui::InvisibleButton(fmt::format("figure/{}", place).c_str(), size);
-  ImGui::SetItemKeyOwner(ImGuiKey_MouseWheelY);  // the panel around it does not scroll, too
+  if (takes_wheel) ImGui::SetItemKeyOwner(ImGuiKey_MouseWheelY);
   const bool active = ImGui::IsItemActive();
   input.hovered =
       ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenBlockedByActiveItem) && (active || !ImGui::IsAnyItemActive());
@@ -121,6 +121,7 @@ void tooltip(Ui& ui, std::string_view lines, bool numbers) {
 }
 
 void explain(Ui& ui, std::string_view what, std::string_view shortcut) {
+  if (ui.typing) return;  // it would cover the text
   if (!ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenDisabled | ImGuiHoveredFlags_DelayShort)) return;
   tooltip(ui, shortcut.empty() ? std::string(what) : fmt::format("{}\n{}", what, shortcut));
 }

@@ -77,7 +77,8 @@ struct FigureInput {
 std::vector<int64_t> numbers_of(std::string_view id, std::string_view prefix);
 
 /// Paints a cached figure at ImGui's cursor, makes it an item that takes the mouse, registers its regions.
-FigureInput show_figure(Ui&, const CachedFigure&, const char* place);
+/// `takes_wheel`: the panel around it does not scroll, too.
+FigureInput show_figure(Ui&, const CachedFigure&, const char* place, bool takes_wheel = true);
 
 /// The one action that fills an empty view, on a click anywhere in it: opens a model, or runs the prompt.
 void fill_on_click(Ui&, const FigureInput&);

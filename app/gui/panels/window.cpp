@@ -207,6 +207,12 @@ void Window::copy(const std::string& text) {
   app_.show(app_.state.active, {"Copied", text_.fitted(printable(text, text_), TextRole::text, 520), false, {}, {}});
 }
 
+std::pair<int64_t, int64_t> Window::view_size() const {
+  const auto found = figures_.places.find(app_.state.view);
+  if (found == figures_.places.end()) return {0, 0};
+  return {std::lround(found->second.figure.width), std::lround(found->second.figure.height)};
+}
+
 void Window::export_view(const std::string& path) {
   const auto found = figures_.places.find(app_.state.view);
   if (found == figures_.places.end()) fail("There is no view to export yet.");
@@ -215,6 +221,7 @@ void Window::export_view(const std::string& path) {
     fail("The map is still coarse, so its numbers are not exact yet; export it again in a moment.");
   }
   write_figure(found->second.figure, path, app_.state.theme, std::clamp(scale(), 1.0, 4.0));
+  exported_ = path;
   app_.log.info("wrote " + whole_path(path));
   app_.show(app_.state.active, {"Exported", whole_path(path), false, {}, {}});
 }
@@ -222,7 +229,9 @@ void Window::export_view(const std::string& path) {
 void Window::ask_export() {
   export_ = {};
   export_.open = export_.opened_now = true;
-  export_.path = fmt::format("headscope-{}.svg", app_.state.view);
+  const std::filesystem::path last = exported_;  // the next one goes beside it
+  const std::string ending = last.has_extension() ? last.extension().string() : ".svg";
+  export_.path = (last.parent_path() / fmt::format("headscope-{}{}", app_.state.view, ending)).string();
 }
 
 }  // namespace headscope::gui

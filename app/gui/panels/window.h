@@ -39,6 +39,7 @@ class Window final : public Shell {
   bool step_back() override;
   void copy(const std::string& text) override;
   std::string under_cursor() const override { return under_cursor_; }
+  std::pair<int64_t, int64_t> view_size() const override;
   void export_view(const std::string& path) override;
   void ask_export() override;
   void show_about() override { about_ = true; }
@@ -65,6 +66,7 @@ class Window final : public Shell {
   Palette palette_;
   Browser browser_;
   ExportField export_;
+  std::string exported_;  ///< the newest file
   ProgramFacts facts_;
   bool about_ = false;
   bool overlay_ = false;  ///< the head's panel over the middle, in narrow windows
