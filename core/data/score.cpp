@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/data/layer_problem.h"
+#include "core/data/rope_table.h"
 #include "core/data/tiles.h"
 
 namespace headscope {
@@ -17,7 +18,8 @@ ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t hea
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
   const float* q = rows.q.row(query) + head * problem.key_dim;
-  const float* k = run.store_of(layer).k.row(key) + kv_head * problem.key_dim;
+  const ReadKeys keys(*run.architecture, layer, run.store_of(layer).k.row(key), 1, key, SerialFor());
+  const float* k = keys.data() + kv_head * problem.key_dim;
   ScoredWeight out;
   for (int64_t d = 0; d < problem.key_dim; ++d) out.score += double{q[d]} * double{k[d]};
   out.score *= double{problem.scale};

@@ -24,17 +24,13 @@ void check_layer(const Architecture& a, int64_t index, Findings& findings) {
     findings.add(kind == RopeScaling::Kind::dynamic, "dynamic rope scaling");
   }
   const Layer& layer = a.layers[static_cast<size_t>(index)];
-  findings.add(layer.rotate_on_read, "rotation of keys when they are read");
   findings.add(layer.mlp.experts != 1, "a mixture of experts");
 }
 
-void check_store(const Architecture& a, const KvStore& store, Findings& findings) {
+void check_store(const KvStore& store, Findings& findings) {
   findings.add(store.stored == Stored::values_only, "SharedKV (keys made from stored values)");
   findings.add(store.stored == Stored::keys_only, "slim attention (values made from stored keys)");
   findings.add(store.stored == Stored::latent, "MLA (a latent cache)");
-  const bool rope = a.position.scheme == PositionScheme::rope;
-  findings.add(rope && !store.keys_rotated, "keys stored before rotation");
-  findings.add(!rope && store.keys_rotated, "rotated keys without rope");
 }
 
 }  // namespace
@@ -42,7 +38,7 @@ void check_store(const Architecture& a, const KvStore& store, Findings& findings
 std::vector<std::string> unsupported_features(const Architecture& architecture) {
   Findings findings;
   for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) check_layer(architecture, layer, findings);
-  for (const KvStore& store : architecture.kv_stores) check_store(architecture, store, findings);
+  for (const KvStore& store : architecture.kv_stores) check_store(store, findings);
   return findings.phrases;
 }
 

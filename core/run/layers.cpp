@@ -3,9 +3,7 @@
 #include <cmath>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
-#include "core/arch/rope.h"
 #include "core/base/error.h"
 
 namespace headscope {
@@ -73,45 +71,6 @@ at::Tensor embed(const Architecture& architecture, const Weights& weights, const
 at::Tensor compute_logits(const Architecture& architecture, const Weights& weights, const at::Tensor& x) {
   const at::Tensor normed = apply_norm(architecture, weights.final_norm, x);
   return soft_cap(apply_linear(weights.lm_head, normed), architecture.logits_soft_cap);
-}
-
-RopeTable::RopeTable(const Architecture& architecture, int64_t layer) {
-  if (architecture.position.scheme != PositionScheme::rope) return;
-  const Rope& rope = architecture.rope_of(layer);
-  style_ = rope.style;
-  factor_ = static_cast<float>(rope.scaling.attention_factor);
-  for (const double frequency : rope_inverse_frequencies(rope)) {
-    inverse_frequencies_.push_back(static_cast<float>(frequency));
-  }
-}
-
-void RopeTable::rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, int64_t first_position) const {
-  const auto pairs = static_cast<int64_t>(inverse_frequencies_.size());
-  if (pairs == 0) return;
-  const int64_t first_step = style_ == RotationStyle::rotate_half ? 1 : 2;
-  const int64_t partner = style_ == RotationStyle::rotate_half ? pairs : 1;
-  at::parallel_for(0, tokens, 64, [&](int64_t begin, int64_t end) {
-    std::vector<float> cosines(inverse_frequencies_.size()), sines(inverse_frequencies_.size());
-    for (int64_t token = begin; token < end; ++token) {
-      const auto position = static_cast<float>(first_position + token);
-      for (size_t pair = 0; pair < inverse_frequencies_.size(); ++pair) {
-        const float angle = position * inverse_frequencies_[pair];
-        cosines[pair] = factor_ * std::cos(angle);
-        sines[pair] = factor_ * std::sin(angle);
-      }
-      for (int64_t head = 0; head < heads; ++head) {
-        float* row = rows + (token * heads + head) * dim;
-        for (int64_t pair = 0; pair < pairs; ++pair) {
-          float& a = row[pair * first_step];
-          float& b = row[pair * first_step + partner];
-          const float cosine = cosines[static_cast<size_t>(pair)], sine = sines[static_cast<size_t>(pair)];
-          const float rotated_a = a * cosine - b * sine;
-          b = b * cosine + a * sine;
-          a = rotated_a;
-        }
-      }
-    }
-  });
 }
 
 }  // namespace headscope

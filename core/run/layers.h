@@ -1,7 +1,5 @@
 #pragma once
 
-#include <vector>
-
 #include <ATen/core/Tensor.h>
 
 #include "core/arch/architecture.h"
@@ -19,19 +17,5 @@ at::Tensor embed(const Architecture&, const Weights&, const at::Tensor& ids, int
 
 /// Logits [tokens, vocab] of final hidden states [tokens, d_model].
 at::Tensor compute_logits(const Architecture&, const Weights&, const at::Tensor& x);
-
-/// Rope angles in f32, as the models were trained: angle = position * inverse frequency, both rounded to f32.
-class RopeTable {
- public:
-  /// Of one layer's queries, and of the keys it writes.
-  RopeTable(const Architecture&, int64_t layer);
-  /// Rotates rows [tokens, heads, dim] in place; row t has position first_position + t. Nothing to do without rope.
-  void rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, int64_t first_position) const;
-
- private:
-  RotationStyle style_ = RotationStyle::rotate_half;
-  float factor_ = 1;  ///< yarn's, on what is rotated
-  std::vector<float> inverse_frequencies_;
-};
 
 }  // namespace headscope

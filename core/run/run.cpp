@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/data/rope_table.h"
 #include "core/model/supported.h"
 #include "core/model/torch_errors.h"
 #include "core/run/attention_step.h"
@@ -134,7 +135,9 @@ void Run::State::write_cache(int64_t layer, const at::Tensor& x) {
   const QkNorm norm = architecture->layers[static_cast<size_t>(layer)].qk_norm;
   const at::Tensor projected = apply_linear(weights.key, x);
   float* keys = store(kv.k, apply_qk_norm(norm, weights.key_norm, projected, architecture->norm_epsilon));
-  ropes[static_cast<size_t>(layer)].rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position());
+  if (shape.keys_rotated) {
+    ropes[static_cast<size_t>(layer)].rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position(), workers);
+  }
   store(kv.v, apply_linear(weights.value, x));
   kv.k.publish(x.size(0));
   kv.v.publish(x.size(0));
@@ -150,12 +153,14 @@ at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
   const at::Tensor projected = apply_linear(weights.query, x);
   float* q =
       store(record.q, apply_qk_norm(settings.qk_norm, weights.query_norm, projected, architecture->norm_epsilon));
-  if (settings.rotate_query)
-    ropes[static_cast<size_t>(layer)].rotate(q, tokens, settings.q_heads, shape.key_dim, position());
+  if (settings.rotate_query) {
+    ropes[static_cast<size_t>(layer)].rotate(q, tokens, settings.q_heads, shape.key_dim, position(), workers);
+  }
 
   at::Tensor output = at::empty({tokens, settings.q_heads, shape.value_dim}, at::kFloat);
   const KvRows kv = {layer, cache.store_of(layer).k.view(), cache.store_of(layer).v.view()};
-  kernels.emplace(attend(*architecture, layer, position(), tokens, q, kv.k.row(0), kv.v.row(0), record,
+  const ReadKeys keys(*architecture, layer, kv.k.row(0), position() + tokens, 0, workers);
+  kernels.emplace(attend(*architecture, layer, position(), tokens, q, keys.data(), kv.v.row(0), record,
                          output.data_ptr<float>(), workers));
   record.q.publish(tokens);
   intervene(layer, output);

@@ -140,6 +140,15 @@ std::vector<FieldCase> changed_cases() {
          a.kv_stores[1].window = 8;
        },
        ""},
+      {"rotate_on_read",
+       [](Architecture& a) {  // the same as stored rotated, but for a reader that does not rotate
+         a.layers[2].kv_owner = 1;
+         a.kv_stores.pop_back();
+         a.layers[1].rotate_on_read = true;
+         a.kv_stores[1].keys_rotated = false;
+       },
+       ""},
+      {"keys_unrotated", on_store([](KvStore& s) { s.keys_rotated = false; }), ""},
       {"kv_heads", on_store([](KvStore& s) { s.kv_heads = 1; }), ""},
       {"key_dim", on_store([](KvStore& s) { s.key_dim = 8; }), ""},
       {"value_dim", on_store([](KvStore& s) { s.value_dim = 10; }), ""},
@@ -158,13 +167,6 @@ std::vector<FieldCase> refused_cases() {
          l.mlp.experts_active = 2;
        }),
        "mixture of experts"},
-      {"rotate_on_read",
-       [](Architecture& a) {
-         a.layers[1].rotate_on_read = true;
-         a.kv_stores[1].keys_rotated = false;
-       },
-       "rotation of keys when they are read"},
-      {"keys_unrotated", on_store([](KvStore& s) { s.keys_rotated = false; }), "before rotation"},
       {"values_only",
        [](Architecture& a) {
          a.kv_stores[1].stored = Stored::values_only;

@@ -152,9 +152,56 @@ TEST(ArchFamilies, NeoxOfTransformers4And5) {
     EXPECT_EQ(a->layers[0].mlp.activation, Activation::gelu);
   }
   EXPECT_EQ(load(neox(768, 3072, 12, 12)).position.rope.dims, 16);  // a quarter where the config is silent
-  EXPECT_THAT(error_of([] { load(with(neox(768, 3072, 12, 12), {{"num_key_value_layers", 4}})); }), HasSubstr("MLKV"));
   EXPECT_THAT(error_of([] { load(with(neox(768, 3072, 12, 12), {{"rotary_pct", 0.27}})); }), HasSubstr("even"));
   EXPECT_THAT(error_of([] { load(with(neox(768, 3072, 12, 12), {{"rotary_pct", 1.5}})); }), HasSubstr("at most 1"));
+}
+
+// kv-variants.md 1.1: total KV heads, KV layers, FFN width, parameters and elements a token of the released models.
+TEST(ArchFamilies, MlkvModelsAsReleased) {
+  const auto mlkv = [](int64_t inner, int64_t layers, int64_t heads) {
+    return with(neox(768, inner, 12, 12), {{"num_key_value_layers", layers}, {"num_key_value_heads", heads}});
+  };
+  struct Released {
+    Json config;
+    std::vector<int64_t> owners;
+    int64_t parameters, elements;
+    const char* variant;
+  };
+  const std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  const Released released[] = {
+      {mlkv(3584, 12, 4), all, 162316800, 6144, "GQA-4"},
+      {mlkv(3584, 4, 12), {0, 3, 6, 9}, 162316800, 6144, "MLKV 4x12"},
+      {mlkv(3777, 12, 1), all, 162332940, 1536, "MQA"},
+      {mlkv(3777, 4, 3), {0, 3, 6, 9}, 162332940, 1536, "MLKV 4x3"},
+      {mlkv(3809, 6, 1), {0, 2, 4, 6, 8, 10}, 162332556, 768, "CLA-2 MQA"},
+      {mlkv(3819, 4, 1), {0, 3, 6, 9}, 162320132, 512, "MLKV 4x1"},
+      {mlkv(3830, 2, 1), {0, 6}, 162326152, 256, "MLKV 2x1"},
+      {mlkv(3835, 1, 1), {0}, 162319940, 128, "MLKV 1x1"},
+  };
+  for (const Released& one : released) {
+    const Architecture a = load(one.config);
+    std::vector<int64_t> owners;
+    for (const KvStore& store : a.kv_stores) owners.push_back(store.layer);
+    EXPECT_EQ(owners, one.owners);
+    EXPECT_EQ(parameters(one.config), one.parameters) << one.variant;
+    EXPECT_EQ(kv_bytes_per_token(a, 1), one.elements);
+    EXPECT_EQ(variant_name(a), one.variant);
+  }
+}
+
+TEST(ArchFamilies, MlkvReadersSeeKeysAsTheConfigSays) {
+  const Json config = with(neox(64, 96, 4, 4), {{"num_key_value_layers", 2}, {"num_key_value_heads", 2}});
+  std::vector<std::string> notes;
+  const Architecture unrotated = load(config, &notes);
+  EXPECT_FALSE(unrotated.kv_stores[0].keys_rotated);
+  EXPECT_TRUE(unrotated.layers[0].rotate_on_read && unrotated.layers[2].rotate_on_read);
+  EXPECT_FALSE(unrotated.layers[1].rotate_on_read || unrotated.layers[3].rotate_on_read);
+  EXPECT_THAT(notes, testing::Contains(HasSubstr("before rope")));
+  const Architecture rotated = load(with(config, {{"consumer_keys", "rotated"}}));
+  EXPECT_TRUE(rotated.kv_stores[1].keys_rotated);
+  EXPECT_FALSE(rotated.layers[0].rotate_on_read);
+  EXPECT_THAT(error_of([&] { load(with(config, {{"consumer_keys", "sideways"}})); }), HasSubstr("consumer_keys"));
+  EXPECT_THAT(error_of([&] { load(with(config, {{"num_key_value_layers", 5}})); }), HasSubstr("num_key_value_layers"));
 }
 
 TEST(ArchFamilies, FalconsKvHeadsFollowItsFlags) {
