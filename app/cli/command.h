@@ -41,6 +41,7 @@ void add_kv(CLI::App& app, Action& action);
 void add_render(CLI::App& app, Action& action);
 void add_pack(CLI::App& app, Action& action);
 void add_unpack(CLI::App& app, Action& action);
+void add_import(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 void add_gui(CLI::App& app, Action& action);
 

@@ -103,8 +103,10 @@ int run(int argc, char** argv) {
   context.stop = signals.token();
   add_global_options(app, context.global);
   Action action;
-  for (const auto add : {add_info, add_run, add_kv, add_render, add_pack, add_unpack, add_verify, add_gui})
+  for (const auto add :
+       {add_info, add_run, add_kv, add_render, add_pack, add_unpack, add_import, add_verify, add_gui}) {
     add(app, action);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -42,11 +42,11 @@ ContentKind content_kind(std::string_view beginning) {
 std::string_view describe(ContentKind kind) {
   switch (kind) {
     case ContentKind::zip:
-      return "a zip archive, as PyTorch's pickle checkpoints are; convert it to safetensors where it comes from, for "
-             "example load it with transformers and save_pretrained it again";
+      return "a zip archive, as PyTorch's pickle checkpoints are; convert it to safetensors with `headscope import DIR "
+             "OUT`, where DIR is its folder or the file itself";
     case ContentKind::pickle:
-      return "a Python pickle; convert it to safetensors where it comes from, for example load it with transformers "
-             "and save_pretrained it again";
+      return "a Python pickle; convert it to safetensors with `headscope import DIR OUT`, where DIR is its "
+             "folder or the file itself";
     case ContentKind::gguf:
       return "a GGUF file of llama.cpp, which is not supported; use the model's original safetensors folder";
     case ContentKind::html:

@@ -200,35 +200,57 @@ void HfFolder::compare_with_index(const ShardIndex& index) {
 
 // ---- no weights
 
-/// What an entry without weights-by-name is, judged by content; empty for what does not matter.
-std::string describe_entry(const fs::directory_entry& entry) {
+/// What a folder without weights-by-name has instead, judged by content.
+struct OtherFiles {
+  std::vector<std::string> pickles;       // names
+  std::vector<std::string> explanations;  // of all else that could explain something
+};
+
+void look_at(const fs::directory_entry& entry, OtherFiles& found) {
   std::error_code ignored;
-  if (!entry.is_regular_file(ignored)) return "";
+  if (!entry.is_regular_file(ignored)) return;
   const fs::path& file = entry.path();
   const ContentKind kind = content_kind(InputFile(file).beginning(content_kind_bytes));
   const bool named_as_weights = file.extension() == ".safetensors" || kind == ContentKind::safetensors;
-  if (kind == ContentKind::json || (describe(kind).empty() && !named_as_weights)) return "";
+  if (kind == ContentKind::json || (describe(kind).empty() && !named_as_weights)) return;
   const std::string name = quoted(file.filename().native());
-  if (named_as_weights) return fmt::format("{} is not a name that is looked for", name);
-  return fmt::format("{} is {}", name, describe(kind));
+  if (named_as_weights) {
+    found.explanations.push_back(fmt::format("{} is not a name that is looked for", name));
+  } else if (is_pickled(kind)) {
+    found.pickles.push_back(name);
+  } else {
+    found.explanations.push_back(fmt::format("{} is {}", name, describe(kind)));
+  }
 }
 
-void HfFolder::refuse_without_weights() const {
+OtherFiles files_instead_of_weights(const fs::path& folder) {
   constexpr size_t most_entries = 1000;
-  std::vector<std::string> found;
+  OtherFiles found;
   size_t seen = 0;
   std::error_code error;
-  for (fs::directory_iterator entry(path_, error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (++seen > most_entries) break;
     try {
-      if (std::string text = describe_entry(*entry); !text.empty()) found.push_back(std::move(text));
+      look_at(*entry, found);
     } catch (const Error&) {
       // Unreadable: it cannot explain anything.
     }
   }
-  std::sort(found.begin(), found.end());
+  std::sort(found.pickles.begin(), found.pickles.end());
+  std::sort(found.explanations.begin(), found.explanations.end());
+  return found;
+}
+
+void HfFolder::refuse_without_weights() const {
+  const OtherFiles found = files_instead_of_weights(path_);
+  if (!found.pickles.empty()) {
+    fail(
+        "{} has its weights as PyTorch's pickles or zip archives, which are never opened here: convert them to "
+        "safetensors with `headscope import DIR OUT`; found {}",
+        quoted_path(path_), listed(found.pickles, 3));
+  }
   fail("{} has no weights: expected model.safetensors or model.safetensors.index.json{}{}", quoted_path(path_),
-       found.empty() ? "" : "; found instead: ", listed(found, 3));
+       found.explanations.empty() ? "" : "; found instead: ", listed(found.explanations, 3));
 }
 
 }  // namespace

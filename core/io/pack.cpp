@@ -1,12 +1,9 @@
 // Checkpoints written: as a native .h5 file, and as a Hugging Face folder.
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <system_error>
 #include <utility>
 
 #include "core/base/atomic_file.h"
+#include "core/base/atomic_folder.h"
 #include "core/base/crc32.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -55,57 +52,6 @@ void write_tensor(Hdf5Writer& to, size_t number, const TensorInfo& tensor, std::
   if (tensor.dtype == DType::other) to.attribute(object, "shape", tensor.shape);
   to.attribute(object, "crc32", int64_t{crc32(bytes, h5_tensor_crc_begin(tensor))});
 }
-
-/// A folder that appears whole or not at all, like AtomicFile.
-class AtomicFolder {
- public:
-  explicit AtomicFolder(const fs::path& target) : target_(without_final_slash(target)) {
-    require_free();
-    temporary_ = temporary_beside(target_);
-    if (mkdir(temporary_.c_str(), 0777) != 0) {
-      fail("cannot make the folder {}: {}", quoted_path(target_), errno_text(errno));
-    }
-  }
-  ~AtomicFolder() {
-    std::error_code ignored;
-    if (!committed_) fs::remove_all(temporary_, ignored);
-  }
-  AtomicFolder(const AtomicFolder&) = delete;
-  AtomicFolder& operator=(const AtomicFolder&) = delete;
-
-  const fs::path& temporary() const { return temporary_; }
-
-  void commit() {
-    sync_folder(temporary_);
-    if (rename(temporary_.c_str(), target_.c_str()) != 0) {
-      fail("cannot put the finished folder in place as {}: {}", quoted_path(target_), errno_text(errno));
-    }
-    committed_ = true;
-    sync_folder(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
-  }
-
- private:
-  static fs::path without_final_slash(const fs::path& path) {
-    const fs::path normal = path.lexically_normal();
-    return normal.has_filename() ? normal : normal.parent_path();
-  }
-
-  void require_free() const {
-    struct stat status {};
-    if (lstat(target_.c_str(), &status) != 0) {
-      if (errno != ENOENT) fail("cannot write {}: {}", quoted_path(target_), errno_text(errno));
-      return;
-    }
-    std::error_code error;
-    if (!S_ISDIR(status.st_mode) || !fs::is_empty(target_, error) || error) {
-      fail("cannot write the folder {}: it exists and is not an empty folder; choose another name",
-           quoted_path(target_));
-    }
-  }
-
-  fs::path target_, temporary_;
-  bool committed_ = false;
-};
 
 }  // namespace
 

@@ -12,8 +12,8 @@ namespace {
 
 constexpr uint64_t largest_index = 64u << 20;
 
-bool is_plain_shard_name(std::string_view name) {
-  constexpr std::string_view suffix = ".safetensors", forbidden = "/\\:";
+bool is_plain_shard_name(std::string_view name, std::string_view suffix) {
+  constexpr std::string_view forbidden = "/\\:";
   const auto is_plain = [&](char c) {
     return static_cast<unsigned char>(c) >= 0x20 && forbidden.find(c) == forbidden.npos;
   };
@@ -22,7 +22,7 @@ bool is_plain_shard_name(std::string_view name) {
 
 }  // namespace
 
-ShardIndex read_shard_index(const std::filesystem::path& file) {
+ShardIndex read_shard_index(const std::filesystem::path& file, std::string_view suffix) {
   const std::string source = quoted_path(file);
   const Json json = parse_json(read_small_file(file, largest_index), source, {largest_index});
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
@@ -32,9 +32,9 @@ ShardIndex read_shard_index(const std::filesystem::path& file) {
   ShardIndex index;
   for (const auto& [tensor, value] : map->items()) {
     const std::string shard = value.is_string() ? value.get<std::string>() : value.type_name();
-    if (!value.is_string() || !is_plain_shard_name(shard)) {
-      fail("{}: the shard of tensor {} is {}; a shard name must be a plain file name ending in .safetensors", source,
-           quoted(tensor), quoted(shard));
+    if (!value.is_string() || !is_plain_shard_name(shard, suffix)) {
+      fail("{}: the shard of tensor {} is {}; a shard name must be a plain file name ending in {}", source,
+           quoted(tensor), quoted(shard), suffix);
     }
     index.shards.insert(shard);
     index.shard_of.emplace_back(tensor, shard);

@@ -53,6 +53,13 @@ void check(const SamplingOptions& options) {
   }
 }
 
+double probability(std::span<const float> logits, int32_t id) {
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - top);
+  return std::exp(static_cast<double>(logits[static_cast<size_t>(id)]) - top) / sum;
+}
+
 std::vector<Candidate> top_candidates(std::span<const float> logits, int64_t count) {
   if (logits.empty() || !all_finite(logits) || count == 0) return {};
   const auto ids = largest(logits, count);

@@ -30,6 +30,9 @@ struct Candidate {
   double probability = 0;
 };
 
+/// Of one token by the softmax of the logits; not a number when a logit is none.
+double probability(std::span<const float> logits, int32_t id);
+
 /// Probabilities of the likeliest `count` tokens, softmax over all logits in double, ties to the lowest id. Nothing
 /// when a logit is not a finite number: then there are no probabilities.
 std::vector<Candidate> top_candidates(std::span<const float> logits, int64_t count);

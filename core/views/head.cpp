@@ -243,28 +243,41 @@ class HeadPainter {
     if (data_.next.empty() || column_.height < 8 + section_height + next_row || column_.width < 96) return;
     take(8);
     text({column_.x, column_.y + 14}, "Next token", TextRole::label, ColourRole::text, Anchor::start, column_.width);
+    const bool compared = std::isfinite(data_.next.front().before);
+    if (compared) {
+      text({column_.right(), column_.y + 14}, "before and now", TextRole::caption, ColourRole::dim, Anchor::end,
+           column_.width - 96);
+    }
     take(section_height - 4);
     double most = 0;
     for (const NextToken& next : data_.next) most = std::fmax(most, next.probability);
-    const double label = std::floor(column_.width * 0.3), number = layout_.text.width("0.00", TextRole::number);
-    const double bar_x = column_.x + label + 8, longest = column_.right() - number - 12 - bar_x;
     for (size_t i = 0; i < std::min(data_.next.size(), most_next) && column_.height >= next_row; ++i) {
-      const NextToken& next = data_.next[i];
-      const double y = column_.y;
-      text({column_.x, y + 15}, token_label(next.piece, layout_.text), TextRole::number, ColourRole::text,
-           Anchor::start, label);
-      if (next.probability > 0 && longest > 0) {
-        const double width = std::max(1.0, longest * next.probability / most);
-        figure_.add(RectMark{{bar_x, y + 5, width, 12}, accent_paint(0.5), {}, 0, 2});
-      }
-      const std::string share = next.probability >= 0.005 ? fmt::format("{:.2f}", next.probability) : "<.01";
-      text({column_.right(), y + 15}, share, TextRole::number, ColourRole::dim, Anchor::end, number + 8);
-      figure_.add(
-          RectMark{{column_.x, y, column_.width, next_row}, {}, {}},
-          {fmt::format("head/next/{}", i),
-           fmt::format("{}\nprobability {}", token_label(next.piece, layout_.text), weight_text(next.probability))});
+      paint_next_row(i, most, compared);
       take(next_row);
     }
+  }
+
+  static std::string share_text(double share) { return share >= 0.005 ? fmt::format("{:.2f}", share) : "<.01"; }
+
+  void paint_next_row(size_t index, double most, bool compared) {
+    const NextToken& next = data_.next[index];
+    const std::string share =
+        compared ? share_text(next.before) + " \u2192 " + share_text(next.probability) : share_text(next.probability);
+    const std::string_view widest = compared ? "0.00 \u2192 0.00" : "0.00";
+    const double label = std::floor(column_.width * 0.3), number = layout_.text.width(widest, TextRole::number);
+    const double bar_x = column_.x + label + 8, longest = column_.right() - number - 12 - bar_x, y = column_.y;
+    text({column_.x, y + 15}, token_label(next.piece, layout_.text), TextRole::number, ColourRole::text, Anchor::start,
+         label);
+    if (next.probability > 0 && longest > 0) {
+      const double width = std::max(1.0, longest * next.probability / most);
+      figure_.add(RectMark{{bar_x, y + 5, width, 12}, accent_paint(0.5), {}, 0, 2});
+    }
+    text({column_.right(), y + 15}, share, TextRole::number, ColourRole::dim, Anchor::end, number + 8);
+    std::string words =
+        fmt::format("{}\nprobability {}", token_label(next.piece, layout_.text), weight_text(next.probability));
+    if (compared) words += fmt::format("\nbefore the heads were switched: {}", weight_text(next.before));
+    figure_.add(RectMark{{column_.x, y, column_.width, next_row}, {}, {}},
+                {fmt::format("head/next/{}", index), std::move(words)});
   }
 
   const HeadData& data_;
@@ -301,7 +314,8 @@ Figure head(const HeadData& data, const HeadState& state, const Selection& selec
   const double next = HeadPainter::next_height(data.next.size());
   const bool both = next > 0 && layout.height >= next + 240;
   const Layout upper{layout.width, layout.height - (both ? next + padding : 0), layout.scale, layout.text};
-  Figure figure = empty_figure(title, shows, "No head is selected.", "Choose a head in the atlas.", data.facts.slot, upper);
+  Figure figure =
+      empty_figure(title, shows, "No head is selected.", "Choose a head in the atlas.", data.facts.slot, upper);
   figure.height = layout.height;
   if (both) {
     const double y = layout.height - padding - next - 8;

@@ -32,6 +32,7 @@ HeadNumbers even_attention(int64_t tokens, int64_t window);
 struct NextToken {
   std::string piece;
   double probability = 0;
+  double before = NAN;  ///< with the heads that were off before; not a number when there is nothing to compare with
 };
 
 /// The selected head.

@@ -183,8 +183,8 @@ REFUSED = {
     "B19-socket": (lambda f: weights_are(f, make_socket), ["not a regular file", "socket"]),
     "B19-dev-zero": (lambda f: weights_are(f, lambda p: p.symlink_to("/dev/zero")), ["not a regular file", "device"]),
     "B19-proc-self-mem": (lambda f: weights_are(f, lambda p: p.symlink_to("/proc/self/mem")), ["model.safetensors"]),
-    "B20-only-bin": (lambda f: without_weights(f, "pytorch_model.bin", b"PK\x03\x04" + b"\0" * 60), ["pytorch_model.bin", "save_pretrained"]),
-    "B20-renamed-pickle": (lambda f: without_weights(f, "model.safetensors", b"\x80\x02}q\0." + b"\0" * 60), ["pickle", "save_pretrained"]),
+    "B20-only-bin": (lambda f: without_weights(f, "pytorch_model.bin", b"PK\x03\x04" + b"\0" * 60), ["pytorch_model.bin", "headscope import DIR OUT"]),
+    "B20-renamed-pickle": (lambda f: without_weights(f, "model.safetensors", b"\x80\x02}q\0." + b"\0" * 60), ["pickle", "headscope import DIR OUT"]),
     "B20-other-name": (lambda f: without_weights(f, "weights.safetensors", tiny_checkpoint.safetensors_file({})),
                        ["weights.safetensors", "model.safetensors"]),
 }

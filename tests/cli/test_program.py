@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-COMMANDS = ("info", "run", "kv", "render", "pack", "unpack", "verify")
+COMMANDS = ("info", "run", "kv", "render", "pack", "unpack", "import", "verify")
 
 
 def test_version(headscope):

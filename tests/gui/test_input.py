@@ -1,5 +1,6 @@
 """Mouse, keys, dialogs and sizes of the window."""
 
+import pytest
 import numpy as np
 
 from window import THEMES, quoted
@@ -435,9 +436,11 @@ def test_switching_a_head_off_and_on(window, headscope, stories):
     on = headscope.json("run", stories, "--prompt", PROMPT, "--generate", 5)["ids"]
     result = window.play("""
         wait idle
+        state plain.json
         select layer=1 head=2
         key x
         wait idle
+        state zeroed.json
         generate 5
         wait idle
         state off.json
@@ -448,4 +451,9 @@ def test_switching_a_head_off_and_on(window, headscope, stories):
         state on.json
         """, stories, "--prompt", PROMPT)
     assert result.state("off.json")["slots"]["A"]["ids"] == off
+    first, now = (result.state(name)["slots"]["A"] for name in ("plain.json", "zeroed.json"))
+    top = headscope.json("run", stories, "--prompt", PROMPT, "--zero", "1:2")["top"][0]
+    assert now["next_probability"] == pytest.approx(top["probability"], rel=1e-5)
+    before = {one["id"]: one["probability"] for one in headscope.json("run", stories, "--prompt", PROMPT)["top"]}
+    assert first["next_before"] is None and now["next_before"] == pytest.approx(before[top["id"]], rel=1e-5)
     assert result.state("on.json")["slots"]["A"]["ids"] == on

@@ -4,60 +4,46 @@ import dataclasses
 import operator
 from typing import Callable
 
-
-def _scale_rows(linear, rows, factor):
-    linear.weight[rows] *= factor
-    if linear.bias is not None:
-        linear.bias[rows] *= factor
+import numpy as np
 
 
-def _separate(config, attention, factor):
-    for linear in (attention.q_proj, attention.k_proj):
-        _scale_rows(linear, slice(None), factor)
+def _below(begin, heads, head_dim):
+    """The rows of heads that lie below each other."""
+    return begin + np.arange(heads * head_dim).reshape(heads, head_dim)
 
 
-def _normed(config, attention, factor):
-    """Norms behind the projections undo what these are scaled by."""
-    one = 1 if config.model_type.startswith("gemma") else 0  # which stores the weight minus 1
-    for norm in (attention.q_norm, attention.k_norm):
-        norm.weight.copy_((norm.weight + one) * factor - one)
-
-
-def _gpt2(config, attention, factor):
-    width = 2 * config.n_embd  # queries and keys are the first columns
-    attention.c_attn.weight[:, :width] *= factor
-    attention.c_attn.bias[:width] *= factor
-
-
-def _head_by_head(linear, head_dim, factor):
-    """Rows are query, key, value of one head, then of the next."""
-    for begin in range(0, linear.weight.shape[0], 3 * head_dim):
-        _scale_rows(linear, slice(begin, begin + 2 * head_dim), factor)
-
-
-def _gpt_neox(config, attention, factor):
-    _head_by_head(attention.query_key_value, config.hidden_size // config.num_attention_heads, factor)
-
-
-def _gpt_bigcode(config, attention, factor):
-    head_dim = config.n_embd // config.n_head
-    if config.multi_query:
-        _scale_rows(attention.c_attn, slice(0, config.n_embd + head_dim), factor)
-    else:
-        _head_by_head(attention.c_attn, head_dim, factor)
-
-
-def _phi3(config, attention, factor):
-    head_dim = config.hidden_size // config.num_attention_heads
-    _scale_rows(attention.qkv_proj, slice(0, (config.num_attention_heads + config.num_key_value_heads) * head_dim), factor)
-
-
-def _falcon(config, attention, factor):
-    """Blocks of one KV head: its query heads, the key, the value."""
+def _separate(config):
     heads, kv_heads, head_dim = heads_of(config)
-    block = (heads // kv_heads + 2) * head_dim
-    for begin in range(0, kv_heads * block, block):
-        _scale_rows(attention.query_key_value, slice(begin, begin + block - head_dim), factor)
+    return {"query": ("q_proj", _below(0, heads, head_dim)), "key": ("k_proj", _below(0, kv_heads, head_dim)),
+            "value": ("v_proj", _below(0, kv_heads, head_dim))}
+
+
+def _stacked(name):
+    """All queries, then all keys, then all values."""
+    def rows(config):
+        heads, kv_heads, head_dim = heads_of(config)
+        return {"query": (name, _below(0, heads, head_dim)),
+                "key": (name, _below(heads * head_dim, kv_heads, head_dim)),
+                "value": (name, _below((heads + kv_heads) * head_dim, kv_heads, head_dim))}
+    return rows
+
+
+def _grouped(name):
+    """Blocks of one KV head: its query heads, the key, the value."""
+    def rows(config):
+        heads, kv_heads, head_dim = heads_of(config)
+        group = heads // kv_heads
+        blocks = np.arange(kv_heads * (group + 2) * head_dim).reshape(kv_heads, group + 2, head_dim)
+        return {"query": (name, blocks[:, :group].reshape(heads, head_dim)), "key": (name, blocks[:, group]),
+                "value": (name, blocks[:, group + 1])}
+    return rows
+
+
+def _by_rows(projection):
+    """Weight and bias as what changes them in place, one row for each output. GPT-2's Conv1D is stored [in, out]."""
+    weight = projection.weight.data
+    weight = weight.T if type(projection).__name__ == "Conv1D" else weight
+    return [weight] if getattr(projection, "bias", None) is None else [weight, projection.bias.data]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,18 +51,19 @@ class Layout:
     layers: str  # path of the list of layers in the model
     attention: str  # name of a layer's attention
     output: str  # name of the attention's output projection
-    scale_query_and_key: Callable  # (config, attention, factor): multiplies queries and keys, and so scores by factor^2
+    rows: Callable  # (config): {"query", "key", "value": (name of the projection, its rows [heads, numbers in a head])}
+    normed: bool = False  # norms behind the projections undo what these are scaled by
 
 
 _LLAMA = Layout("model.layers", "self_attn", "o_proj", _separate)
-_NORMED = dataclasses.replace(_LLAMA, scale_query_and_key=_normed)
+_NORMED = dataclasses.replace(_LLAMA, normed=True)
 LAYOUTS = {
-    "gpt2": Layout("transformer.h", "attn", "c_proj", _gpt2),
-    "gpt_bigcode": Layout("transformer.h", "attn", "c_proj", _gpt_bigcode),
-    "falcon": Layout("transformer.h", "self_attention", "dense", _falcon),
-    "gpt_neox": Layout("gpt_neox.layers", "attention", "dense", _gpt_neox),
+    "gpt2": Layout("transformer.h", "attn", "c_proj", _stacked("c_attn")),
+    "gpt_bigcode": Layout("transformer.h", "attn", "c_proj", _grouped("c_attn")),
+    "falcon": Layout("transformer.h", "self_attention", "dense", _grouped("query_key_value")),
+    "gpt_neox": Layout("gpt_neox.layers", "attention", "dense", _grouped("query_key_value")),
     "opt": Layout("model.decoder.layers", "self_attn", "out_proj", _separate),
-    "phi3": dataclasses.replace(_LLAMA, scale_query_and_key=_phi3),
+    "phi3": dataclasses.replace(_LLAMA, rows=_stacked("qkv_proj")),
     "gemma3_text": _NORMED,
     "qwen3": _NORMED,
     "olmo2": _NORMED,
@@ -96,6 +83,33 @@ def attentions_of(model):
 def outputs_of(model):
     """The output projection of every layer; its input is the heads' outputs side by side."""
     return [getattr(attention, layout_of(model).output) for attention in attentions_of(model)]
+
+
+def scale_query_and_key(model, layer, factor):
+    """Multiplies queries and keys of a layer, and so its scores by factor^2."""
+    layout, attention = layout_of(model), attentions_of(model)[layer]
+    if layout.normed:
+        one = 1 if model.config.model_type.startswith("gemma") else 0  # which stores the weight minus 1
+        for norm in (attention.q_norm, attention.k_norm):
+            norm.weight.data.copy_((norm.weight.data + one) * factor - one)
+        return
+    rows = layout.rows(model.config)
+    for name, heads in (rows["query"], rows["key"]):
+        for values in _by_rows(getattr(attention, name)):
+            values[heads.ravel()] *= factor
+
+
+def roll_kv_heads(model):
+    """Every KV head takes the place of the next: query heads read another one."""
+    for attention in attentions_of(model):
+        rows = layout_of(model).rows(model.config)
+        for name, heads in (rows["key"], rows["value"]):
+            for values in _by_rows(getattr(attention, name)):
+                values[heads.ravel()] = values[np.roll(heads, 1, axis=0).ravel()]
+        if model.config.model_type == "olmo2":  # its norm has a weight for every number of every head
+            _, kv_heads, _ = heads_of(model.config)
+            weight = attention.k_norm.weight.data
+            weight.copy_(weight.reshape(kv_heads, -1).roll(1, 0).ravel())
 
 
 def heads_of(config):

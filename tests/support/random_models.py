@@ -19,7 +19,7 @@ import sys
 import torch
 import transformers
 
-from family_layouts import apply_alibi_once, attentions_of, layout_of
+from family_layouts import apply_alibi_once, scale_query_and_key
 from family_recipes import FAMILY_RECIPES
 
 transformers.utils.logging.disable_progress_bar()
@@ -116,12 +116,6 @@ def _randomise(model, seed):
                 weight.copy_(values / math.sqrt(weight.shape[0 if conv1d else 1]))
 
 
-def _scale_query_and_key(model, layer, factor):
-    """Makes the scores of one layer `factor` times as large."""
-    with torch.no_grad():
-        layout_of(model).scale_query_and_key(model.config, attentions_of(model)[layer], math.sqrt(factor))
-
-
 def normalised_entropy(maps):
     """Mean over heads and rows of entropy / ln(visible keys); `maps` [heads, n, n], row 0 (one key) left out."""
     p = maps.double()
@@ -147,7 +141,7 @@ def sharpen(model, seed, tokens=64):
         if not blunt:
             break
         for layer in blunt:
-            _scale_query_and_key(model, layer, 1.25)
+            scale_query_and_key(model, layer, math.sqrt(1.25))
     for layer, maps in enumerate(eager_maps(model, ids)):
         found = normalised_entropy(maps)
         assert SHARPEST <= found <= EVENEST, f"layer {layer}: mean normalised entropy {found:.3f}"

@@ -300,9 +300,9 @@ TEST_F(Safetensors, A20_a_file_shortened_after_opening_is_an_error) {
 TEST_F(Safetensors, A21_other_files_are_named_for_what_they_are) {
   const std::string rest(200, 'x');
   EXPECT_THAT(refusal(std::string("PK\x03\x04\x00\x00\x08\x08", 8) + rest),
-              AllOf(HasSubstr("zip archive"), HasSubstr("convert it to safetensors")));
+              AllOf(HasSubstr("zip archive"), HasSubstr("`headscope import DIR OUT`")));
   EXPECT_THAT(refusal("\x80\x02}q\x01(X\x05" + rest),
-              AllOf(HasSubstr("pickle"), HasSubstr("convert it to safetensors")));
+              AllOf(HasSubstr("pickle"), HasSubstr("`headscope import DIR OUT`")));
   EXPECT_THAT(refusal("GGUF\x03" + rest), HasSubstr("GGUF"));
   EXPECT_THAT(refusal("<!DOCTYPE html><html>" + rest), HasSubstr("web page"));
   EXPECT_THAT(refusal("\n <HTML>" + rest), HasSubstr("web page"));

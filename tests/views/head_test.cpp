@@ -14,7 +14,7 @@ using testing::HasSubstr;
 /// Layer 1, head 3 of small_atlas(): reads KV head 1 with head 2.
 HeadData small_head() {
   HeadData data = head_data(small_atlas(), *sample::sharing_data({2, 4, 2, 3, 1}).architecture, 1, 3);
-  data.next = {{" big", 0.5}, {" dog", 0.25}, {"\n", 0.001}};
+  data.next = {{" big", 0.5, NAN}, {" dog", 0.25, NAN}, {"\n", 0.001, NAN}};
   return data;
 }
 
@@ -234,13 +234,25 @@ TEST(Head, TheTableHasValueUnitAndEvenAttention) {
   EXPECT_EQ(csv_text(figure.table).substr(0, 32), "metric,value,unit,even_attention");
 }
 
+TEST(Head, NextTokensAreComparedWithTheOtherHeadsOff) {
+  HeadData data = small_head();
+  data.next = {{" big", 0.5, 0.75}, {" dog", 0.25, 0.001}};
+  const Figure figure = head(data, {}, {}, layout(272, 900));
+  EXPECT_TRUE(has_text(figure, "before and now"));
+  EXPECT_TRUE(has_text(figure, "0.75 \u2192 0.50"));
+  EXPECT_TRUE(has_text(figure, "<.01 \u2192 0.25"));
+  EXPECT_THAT(find_hit(figure, "head/next/0")->hit->tooltip, HasSubstr("before the heads were switched: 0.75"));
+  data.next = {{" big", 0.5, NAN}};
+  EXPECT_FALSE(has_text(head(data, {}, {}, layout(272, 900)), "before and now"));
+}
+
 TEST(Head, EmptyStatesSayWhatToDo) {
   HeadData data;
   EXPECT_TRUE(has_text(head(data, {}, {}, layout(272, 600)), "Open a model."));
   data.facts.model = "tiny";
   EXPECT_TRUE(has_text(head(data, {}, {}, layout(272, 600)), "Run a prompt."));
   data.facts.tokens = 3;
-  data.next = {{" big", 0.5}};
+  data.next = {{" big", 0.5, NAN}};
   const Figure figure = head(data, {}, {}, layout(272, 600));
   EXPECT_TRUE(has_text(figure, "Choose a head in the atlas."));
   EXPECT_NE(find_hit(figure, "head/next/0"), nullptr);

@@ -71,6 +71,17 @@ void check_length(const Run& run, const std::vector<int32_t>& ids) {
   run.check(ids);
 }
 
+/// The logits behind the same tokens in the run from before, when other heads were off in it; else null.
+std::shared_ptr<const std::vector<float>> logits_of_same(const Run* run, const std::vector<HeadId>& off_before,
+                                                         const std::vector<HeadId>& off,
+                                                         const std::vector<int32_t>& ids) {
+  if (run == nullptr || off_before == off || run->tokens() != std::ssize(ids)) return nullptr;
+  const RunSnapshot snapshot = run->snapshot();
+  if (snapshot.ids != ids) return nullptr;
+  const auto logits = run->last_logits();
+  return std::make_shared<const std::vector<float>>(logits.begin(), logits.end());
+}
+
 }  // namespace
 
 /// Keeps what views need of a growing run up to date.
@@ -84,8 +95,10 @@ class ViewMaker {
     auto atlas = std::make_shared<AtlasData>(sums_.data(*snapshot));
     auto kv = std::make_shared<KvData>(kv_data(*snapshot));
     atlas->facts.slot = kv->facts.slot = slot;
+    const bool same = view.logits_before && run.tokens() == view.expected_tokens;
     for (const Candidate& candidate : top_candidates(run.last_logits(), shown_candidates)) {
-      view.next.push_back({pieces_of(run.model(), std::span(&candidate.id, 1)).front(), candidate.probability});
+      const double before = same ? probability(*view.logits_before, candidate.id) : std::nan("");
+      view.next.push_back({pieces_of(run.model(), std::span(&candidate.id, 1)).front(), candidate.probability, before});
     }
     view.snapshot = std::move(snapshot);
     view.atlas = std::move(atlas);
@@ -269,6 +282,7 @@ void Engine::do_run(ModelSlot slot, const RunRequest& wanted, uint64_t request, 
   options.chunk = chunk_tokens;
   auto run = std::make_unique<Run>(here.model, options);
   check_length(*run, ids);
+  const auto before = logits_of_same(here.run.get(), here.facts.switched_off, wanted.switched_off, ids);
   Run& growing = *run;  // the slot's run from before stays until the first part of this one is there
   const auto total = static_cast<double>(ids.size());
   for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
@@ -294,6 +308,7 @@ void Engine::do_run(ModelSlot slot, const RunRequest& wanted, uint64_t request, 
       here.facts.cut = wanted.cut;
       here.facts.switched_off = wanted.switched_off;
       here.facts.expected_tokens = options.expected_tokens;
+      here.facts.logits_before = before;
       here.views = std::make_unique<ViewMaker>();
       here.sampler.reset();
     }

@@ -32,6 +32,8 @@ struct RunView {
   std::vector<HeadId> switched_off;
   bool sampled = false;  ///< some token was drawn with a temperature, so the prompt alone does not make the run again
   int64_t expected_tokens = 0;  ///< that there will be when the prompt has been run
+  /// What the same tokens gave with the heads that were off before, or null.
+  std::shared_ptr<const std::vector<float>> logits_before;
 };
 
 struct RunRequest {

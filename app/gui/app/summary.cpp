@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "app/gui/app/app.h"
 
 namespace headscope::gui {
@@ -34,6 +36,12 @@ Json slot_summary(const App& app, ModelSlot slot) {
   json["switched_off"] = Json::array();
   for (const HeadId& head : app.state.slots[index_of(slot)].switched_off) {
     json["switched_off"].push_back(fmt::format("{}:{}", head.layer, head.head));
+  }
+  json["next_probability"] =
+      data.run && !data.run->next.empty() ? Json(data.run->next.front().probability) : Json(nullptr);
+  json["next_before"] = Json(nullptr);
+  if (data.run && !data.run->next.empty() && std::isfinite(data.run->next.front().before)) {
+    json["next_before"] = data.run->next.front().before;
   }
   json["plates"] = data.plates.size();
   json["error"] = "";
