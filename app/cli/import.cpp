@@ -51,12 +51,12 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   }
 }
 
-/// Tied weights are written once, unless the config says that the model reads both.
+/// Tied weights are written once where the config says so; twice is right in any case.
 bool may_be_tied(const fs::path& folder) {
   const fs::path file = folder / "config.json";
-  if (!fs::exists(file)) return true;
+  if (!fs::exists(file)) return false;
   const Json config = parse_json(read_small_file(file, largest_config), quoted_path(file), {largest_config});
-  return !config.is_object() || config.value("tie_word_embeddings", Json()) != Json(false);
+  return config.is_object() && config.value("tie_word_embeddings", Json()) == Json(true);
 }
 
 /// Counts what was written, which must be a file that our own reader accepts.

@@ -173,18 +173,20 @@ def written_types(tensors, notes):
     return types
 
 
+HEADS = ("lm_head.weight", "embed_out.weight")
+
+
 def without_copies(tensors, notes):
-    """Tied weights, which are one tensor under two names, once: under the first. What only overlaps becomes two."""
-    first, kept, tied = {}, {}, []
-    for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if tensor.numel() > 0 and first.setdefault(place, name) != name:
-            tied.append(f"{shown(name)} as {shown(first[place])}")
-        else:
-            kept[name] = tensor
+    """An output head that is the embedding is not written again; whatever else is one tensor under two names becomes two,
+    because a reader knows this pair alone."""
+    def place(tensor):
+        return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+    others = {place(tensor): name for name, tensor in tensors.items() if name not in HEADS and tensor.numel() > 0}
+    tied = {name: others[place(tensors[name])] for name in HEADS if name in tensors and place(tensors[name]) in others}
     if tied:
-        notes.append(f"tied weights are written once: {listed(tied)}")
-    return kept
+        notes.append("tied weights are written once: " + listed([f"{shown(a)} as {shown(b)}" for a, b in tied.items()]))
+    return {name: tensor for name, tensor in tensors.items() if name not in tied}
 
 
 def header_of(tensors, types, order):

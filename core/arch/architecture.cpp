@@ -47,9 +47,6 @@ void check_store(const Architecture& a, const KvStore& store, size_t index) {
              store.value_dim, store.key_dim);
       }
   }
-  if (rope && a.rope_of(store.layer).dims > store.key_dim) {
-    fail("position.rope.dims ({}) must not be above {}key_dim ({})", a.rope_of(store.layer).dims, field, store.key_dim);
-  }
 }
 
 void check_owners(const Architecture& a) {
@@ -109,6 +106,10 @@ void check_layer(const Architecture& a, int64_t index) {
   const KvStore& store = a.store_of(index);
   const std::string field = fmt::format("layers[{}].", index);
   if (layer.rope) check_rope(*layer.rope, field + "rope.");
+  if (a.position.scheme == PositionScheme::rope && a.rope_of(index).dims > store.key_dim) {
+    fail("{}rope.dims ({}) must not be above the key_dim of its keys ({})", layer.rope ? field : "position.",
+         a.rope_of(index).dims, store.key_dim);
+  }
   check_size(field + "q_heads", layer.q_heads, 1, limits::heads);
   if (layer.q_heads % store.kv_heads != 0) {
     fail("{}q_heads is {}, which the {} KV heads of layer {} do not divide", field, layer.q_heads, store.kv_heads,

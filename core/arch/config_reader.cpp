@@ -57,6 +57,11 @@ bool ConfigReader::says_null(const ConfigKey& key) const {
          std::any_of(names.begin(), names.end(), [&](std::string_view name) { return config_->contains(name); });
 }
 
+bool ConfigReader::is_zero(const ConfigKey& key) const {
+  const Json* value = find(key).second;
+  return value != nullptr && value->is_number() && value->get<double>() == 0;
+}
+
 std::vector<std::string> ConfigReader::texts(const ConfigKey& key) const {
   const Json* value = find(key).second;
   if (!value) return {};
@@ -129,6 +134,8 @@ std::vector<int64_t> ConfigReader::ids(const ConfigKey& key) const {
     }
     out.push_back(id.get<int64_t>());
   };
+  constexpr size_t most = 1000;
+  if (value->is_array() && value->size() > most) refuse(key, fmt::format("at most {} token ids", most));
   if (value->is_array()) {
     for (const Json& id : *value) add(id);
   } else {

@@ -45,6 +45,9 @@ class ConfigReader {
   /// Throws one Error that lists every absent key.
   void require(std::initializer_list<ConfigKey>) const;
 
+  /// Present and the number 0.
+  bool is_zero(const ConfigKey&) const;
+
   /// Whole numbers in [min, max].
   int64_t integer(const ConfigKey&, int64_t min, int64_t max) const;
   int64_t integer_or(const ConfigKey&, int64_t fallback, int64_t min, int64_t max) const;

@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path without_final_slash(const fs::path& path) {
-  const fs::path normal = path.lexically_normal();
+  const fs::path normal = fs::absolute(path).lexically_normal();  // "." has no name to put a temporary beside
   return normal.has_filename() ? normal : normal.parent_path();
 }
 

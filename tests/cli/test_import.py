@@ -128,6 +128,12 @@ def test_tied_weights_are_written_once(headscope, tmp_path):
     assert len(found["notes"]) == 1 and all(name in found["notes"][0] for name in ("lm_head", "embed_tokens"))
     assert found["tensors"] == len(state) - 1 and "lm_head.weight" not in stored_tensors(tmp_path / "out")
     assert headscope.json("run", tmp_path / "out", "--ids", "1,2")["ids"] == [1, 2]
+    # Layers that share a weight get one each: no reader would look for it elsewhere.
+    names = [name for name in state if name.endswith("k_proj.weight")]
+    other = next(name for name in state if name.endswith("v_proj.weight"))
+    shared = {**state, other: state[names[0]]}
+    headscope.text("import", pickled(tmp_path / "shared", shared, config=tied), tmp_path / "each")
+    assert stored_tensors(tmp_path / "each")[other] == stored_tensors(tmp_path / "each")[names[0]]
     # A config that says they are two gets two.
     headscope.text("import", pickled(tmp_path / "untied", state), tmp_path / "both")
     stored = stored_tensors(tmp_path / "both")

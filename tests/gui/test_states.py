@@ -336,7 +336,7 @@ def test_2000_tokens(window, shapes):
         expect selection.A.key == 1985
         hover map/cell/1995/1985
         wait 2
-        expect under_cursor ~ query 1995 of 2000
+        expect under_cursor ~ query 1995, key 1985
         """, shapes("gpt2-small"), "--prompt", LONG[:2000])
     require_drawn(result, "long")
     # One cell is 1/10 of the map: about 50 px of one colour around it.

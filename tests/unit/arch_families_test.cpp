@@ -189,6 +189,17 @@ TEST(ArchFamilies, MlkvModelsAsReleased) {
   }
 }
 
+TEST(ArchFamilies, ANullSharesNoLayers) {
+  EXPECT_EQ(load(with(neox(64, 96, 4, 4), {{"num_key_value_layers", nullptr}})).family, "gpt_neox");
+}
+
+TEST(ArchFamilies, OnlyCausalGemmasAreTaken) {
+  for (const char* type : {"gemma", "gemma2", "gemma3_text"}) {
+    const Json config = with(form(type, 64, 96, 2, 4, 100), {{"use_bidirectional_attention", true}});
+    EXPECT_THAT(error_of([&] { load(config); }), HasSubstr("use_bidirectional_attention")) << type;
+  }
+}
+
 TEST(ArchFamilies, MlkvReadersSeeKeysAsTheConfigSays) {
   const Json config = with(neox(64, 96, 4, 4), {{"num_key_value_layers", 2}, {"num_key_value_heads", 2}});
   std::vector<std::string> notes;
@@ -211,6 +222,11 @@ TEST(ArchFamilies, FalconsKvHeadsFollowItsFlags) {
       {{"hidden_size", 8192}, {"num_attention_heads", 128}, {"new_decoder_architecture", true}, {"num_kv_heads", 8}});
   EXPECT_EQ(load(forty).store_of(0).kv_heads, 8);
   EXPECT_FALSE(load(forty).layers[0].shared_input_norm);
+  const Json first = {
+      {"model_type", "RefinedWeb"}, {"n_embed", 8192},       {"n_head", 128}, {"n_head_kv", 8}, {"n_layer", 60},
+      {"vocab_size", 65024},        {"parallel_attn", true}, {"bias", false}};
+  EXPECT_EQ(load(first).store_of(0).kv_heads, 8);
+  EXPECT_EQ(parameters(first), parameters(with(forty, {{"num_hidden_layers", 60}})));
   EXPECT_TRUE(load(with(forty, {{"num_ln_in_parallel_attn", 1}})).layers[0].shared_input_norm);
   std::vector<std::string> notes;
   const Architecture rw = load(falcon_rw_1b(), &notes);
@@ -298,6 +314,10 @@ TEST(ArchFamilies, FormsThatAreNotSupportedAreRefusedByName) {
   EXPECT_THAT(error_of([&] { load(with(opt, {{"do_layer_norm_before", false}})); }), HasSubstr("do_layer_norm_before"));
   EXPECT_THAT(error_of([&] { load(with(opt, {{"word_embed_proj_dim", 8}})); }), HasSubstr("word_embed_proj_dim"));
   const Json phi3 = form("phi3", 64, 128, 2, 4, 100);
+  EXPECT_THAT(error_of([&] {
+                load(with(phi3, {{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}}}));
+              }),
+              HasSubstr("longrope"));
   const Json longrope = with(phi3, {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0}}}}});
   EXPECT_THAT(error_of([&] { load(longrope); }), HasSubstr("longrope"));
   EXPECT_THAT(error_of([&] {

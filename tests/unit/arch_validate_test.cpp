@@ -82,7 +82,12 @@ TEST(ArchValidate, NumbersThatMakeNoSense) {
       {"position.rope.base", [](auto& a) { a.position.rope.base = infinity; }},
       {"position.rope.dims must be even", [](auto& a) { a.position.rope.dims = 15; }},
       {"position.rope.dims must be from 2", [](auto& a) { a.position.rope.dims = 0; }},
-      {"position.rope.dims (18) must not be above kv_stores[0].key_dim", [](auto& a) { a.position.rope.dims = 18; }},
+      {"position.rope.dims (18) must not be above the key_dim of its keys", [](auto& a) { a.position.rope.dims = 18; }},
+      {"layers[1].rope.dims (18) must not be above the key_dim of its keys",
+       [](auto& a) {
+         a.layers[1].rope = a.position.rope;
+         a.layers[1].rope->dims = 18;
+       }},
       {"position.rope.scaling.factor", [](auto& a) { a.position.rope.scaling.factor = 0; }},
       {"position.rope.scaling.original_context",
        [](auto& a) { a.position.rope.scaling.kind = RopeScaling::Kind::llama3; }},

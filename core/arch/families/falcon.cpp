@@ -63,7 +63,8 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   const int64_t heads = reader.integer(heads_key, 1, limits::heads);
   if (a.d_model % heads != 0) reader.refuse(heads_key, fmt::format("a divisor of hidden_size ({})", a.d_model));
   const int64_t head_dim = a.d_model / heads;
-  const bool grouped = reader.boolean_or("new_decoder_architecture", false);
+  // The first configs of 40B have neither of the two keys; their model_type says it.
+  const bool grouped = reader.boolean_or("new_decoder_architecture", reader.text_or("model_type", "") == "RefinedWeb");
   const int64_t kv_heads = read_kv_heads(reader, heads, grouped);
   read_position(reader, heads, head_dim, a, notes);
   const bool rope = a.position.scheme == PositionScheme::rope;

@@ -16,10 +16,7 @@ constexpr RopeSpelling near_rope{
 
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {
   const ConfigReader reader(config, source);
-  if (reader.boolean_or("use_bidirectional_attention", false)) {
-    reader.refuse("use_bidirectional_attention", "false (only causal attention is supported)");
-  }
-  Architecture a = read_gemma_form(reader, "gemma3", "hidden_activation", far_rope, notes);
+  Architecture a = read_gemma_form(reader, "gemma3_text", "hidden_activation", far_rope, notes);
   set_gemma_scores(reader, 0, 0, a);
   const int64_t pattern = reader.integer_or("sliding_window_pattern", 6, 1, limits::layers);
   set_windows(
@@ -38,7 +35,7 @@ TensorSchema schema(const Architecture& a) { return llama_form_schema(a, {.norms
 }  // namespace
 
 const Family gemma3_family{
-    .name = "gemma3",
+    .name = "gemma3_text",
     .description = "Gemma 3 (text): Gemma 2 without caps, norms on queries and keys, a rope of its own for windows",
     .variants = "GQA, MQA, sliding window in most layers",
     .positions = "rope, another one for windows: plain, linear",

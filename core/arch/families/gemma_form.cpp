@@ -15,6 +15,9 @@ double read_cap(const ConfigReader& reader, const ConfigKey& key, double fallbac
 
 Architecture read_gemma_form(const ConfigReader& reader, std::string_view family, const ConfigKey& activation_key,
                              const RopeSpelling& rope, std::vector<std::string>& notes) {
+  if (reader.boolean_or("use_bidirectional_attention", false)) {
+    reader.refuse("use_bidirectional_attention", "false (only causal attention is supported)");
+  }
   Architecture a = read_llama_form(reader, family,
                                    {.head_dim = 256,
                                     .tied_embeddings = true,

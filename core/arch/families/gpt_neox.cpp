@@ -5,8 +5,7 @@ namespace headscope {
 namespace {
 
 bool recognises(const Json& config) {
-  return config_names(config, "gpt_neox", {"GPTNeoXForCausalLM", "GPTNeoXModel"}) &&
-         !config.contains("num_key_value_layers");
+  return config_names(config, "gpt_neox", {"GPTNeoXForCausalLM", "GPTNeoXModel"}) && !shares_layers(config);
 }
 
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {

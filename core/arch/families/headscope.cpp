@@ -78,8 +78,10 @@ Mlp read_mlp(const ConfigReader& reader) {
   return out;
 }
 
-/// 0 where the key is left out: a cap, a window.
-double read_cap(const ConfigReader& reader, const ConfigKey& key) { return reader.has(key) ? reader.positive(key) : 0; }
+/// 0 is none, as where the key is left out.
+double read_cap(const ConfigReader& reader, const ConfigKey& key) {
+  return reader.has(key) && !reader.is_zero(key) ? reader.positive(key) : 0;
+}
 
 Layer read_layer(const ConfigReader& reader, int64_t index) {
   reader.allow_only({"q_heads", "kv_owner", "scale", "window", "soft_cap", "qk_norm", "rope", "rotate_query",

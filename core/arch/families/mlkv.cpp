@@ -8,8 +8,7 @@ namespace {
 
 /// The released models call themselves gpt_neox.
 bool recognises(const Json& config) {
-  return config_names(config, "gpt_neox", {"GPTNeoXForCausalLM", "GPTNeoXMLKVForCausalLM"}) &&
-         config.contains("num_key_value_layers");
+  return config_names(config, "gpt_neox", {"GPTNeoXForCausalLM", "GPTNeoXMLKVForCausalLM"}) && shares_layers(config);
 }
 
 /// The layers that write a cache: m of them, spaced over all (kv-variants.md 1.1).

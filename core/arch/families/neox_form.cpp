@@ -6,6 +6,11 @@
 
 namespace headscope {
 
+bool shares_layers(const Json& config) {
+  const auto key = config.find("num_key_value_layers");
+  return key != config.end() && !key->is_null();
+}
+
 Architecture read_neox_form(const ConfigReader& reader, std::string_view family, std::vector<std::string>& notes) {
   reader.require({"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
                   "max_position_embeddings"});

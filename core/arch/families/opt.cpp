@@ -42,6 +42,8 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   a.position.learned_offset = unused_positions;
   a.tied_embeddings = reader.boolean_or("tie_word_embeddings", true);
   read_special_ids(reader, a, notes);
+  notes.push_back(
+      "OPT expects </s> before the text: a tokenizer.json puts it there, vocab.json and merges.txt alone do not");
 
   const int64_t heads = reader.integer("num_attention_heads", 1, limits::heads);
   if (a.d_model % heads != 0) {

@@ -9,6 +9,10 @@ bool recognises(const Json& config) { return config_names(config, "phi3", {"Phi3
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {
   const ConfigReader reader(config, source);
   Architecture a = read_llama_form(reader, "phi3", {.norm_epsilon = 1e-5, .rope = {.partial_allowed = true}}, notes);
+  if (a.position.rope.scaling.kind != RopeScaling::Kind::none) {
+    fail("{}: rope_scaling of a phi3 model must be absent or default (its yarn means longrope, which is not supported)",
+         source);
+  }
   const int64_t window = reader.has("sliding_window") ? read_window(reader, 0) : 0;
   for (Layer& layer : a.layers) {
     layer.window = window;

@@ -25,8 +25,13 @@ std::optional<ConfigReader> rope_section(const ConfigReader& reader, const RopeS
 /// Yarn's default of what it multiplies queries and keys by.
 double mscale(double factor, double weight) { return factor <= 1 ? 1 : 0.1 * weight * std::log(factor) + 1; }
 
-void read_yarn(const ConfigReader& rope, int64_t context, RopeScaling& out) {
-  out.original_context = rope.integer_or("original_max_position_embeddings", context, 1, limits::context);
+/// The context before it was lengthened, which stands in the rope object or beside it.
+int64_t read_original_context(const ConfigReader& reader, const ConfigReader& rope, int64_t context) {
+  const ConfigKey key = "original_max_position_embeddings";
+  return (reader.has(key) ? reader : rope).integer_or(key, context, 1, limits::context);
+}
+
+void read_yarn(const ConfigReader& rope, RopeScaling& out, int64_t context) {
   out.factor = rope.positive_or("factor", static_cast<double>(context) / static_cast<double>(out.original_context));
   out.beta_fast = rope.positive_or("beta_fast", 32);
   out.beta_slow = rope.positive_or("beta_slow", 1);
@@ -52,7 +57,8 @@ RopeScaling read_scaling(const ConfigReader& reader, const ConfigReader& rope, i
   out.kind = rope.choice_or({"rope_type", "type"}, Kind::none, kinds);
   if (out.kind == Kind::none) return out;
   if (out.kind == Kind::yarn) {
-    read_yarn(rope, context, out);
+    out.original_context = read_original_context(reader, rope, context);
+    read_yarn(rope, out, context);
     return out;
   }
   if (out.kind == Kind::llama3) rope.require({"factor", "low_freq_factor", "high_freq_factor"});
@@ -65,9 +71,7 @@ RopeScaling read_scaling(const ConfigReader& reader, const ConfigReader& rope, i
   if (out.high_freq_factor <= out.low_freq_factor) {
     rope.refuse("high_freq_factor", fmt::format("above low_freq_factor ({})", out.low_freq_factor));
   }
-  const ConfigKey original = "original_max_position_embeddings";
-  const ConfigReader& holder = reader.has(original) ? reader : rope;
-  out.original_context = holder.integer_or(original, context, 1, limits::context);
+  out.original_context = read_original_context(reader, rope, context);
   return out;
 }
 
