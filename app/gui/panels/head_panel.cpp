@@ -28,7 +28,7 @@ bool is_switched_off(const SlotState& slot) {
 
 /// The card in `width` px, as high as it needs, at least `room`.
 void draw_card(Ui& ui, double width, double room) {
-  constexpr double whole_card = 730;  // px, for map, measures and some next tokens
+  constexpr double whole_card = 700;  // px, for map, measures and some next tokens
   const Selection& selection = ui.app.state.slot().selection;
   const bool tall = ui.app.data().run && room < whole_card;
   const double height = tall ? whole_card : room, shown = tall ? width - 12 : width;  // beside the scrollbar
