@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <link.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -144,14 +145,25 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return out;
 }
 
-/// From here on this process and its children can make no socket. A second wall behind weights-only loading, so a
-/// kernel without it is no failure.
+#if defined(__x86_64__)
+constexpr uint32_t own_calls = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr uint32_t own_calls = AUDIT_ARCH_AARCH64;
+#endif
+constexpr uint32_t foreign_numbers = 0x40000000;  ///< from here on calls of another kind (x32)
+
+/// From here on this process and its children can make no socket, by no kind of system call. A second wall behind
+/// weights-only loading, so a kernel without it is no failure.
 void refuse_network() {
   std::array rules{
+      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, own_calls, 0, 5),
       sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 1),
-      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, foreign_numbers, 3, 0),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 2, 0),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 1, 0),
       sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
   };
   sock_fprog program{static_cast<unsigned short>(rules.size()), rules.data()};
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -254,6 +254,16 @@ TEST(ArchFamilies, WindowsAreReadAsTransformersReadsThem) {
   EXPECT_THAT(error_of([&] { load(typed); }), HasSubstr("layer_types"));
 }
 
+TEST(ArchFamilies, KeysThatAModelDoesNotHaveMeanNothing) {
+  const Json biases = {{"attention_bias", true}, {"mlp_bias", true}};
+  const Layer mistral = load(with(form("mistral", 64, 128, 1, 4, 100), biases)).layers[0];
+  EXPECT_FALSE(mistral.qkv_bias || mistral.output_bias || mistral.mlp.bias);
+  const Layer qwen2 = load(with(form("qwen2", 64, 128, 1, 4, 100), biases)).layers[0];
+  EXPECT_TRUE(qwen2.qkv_bias);
+  EXPECT_FALSE(qwen2.output_bias || qwen2.mlp.bias);
+  EXPECT_TRUE(load(with(form("qwen3", 64, 128, 1, 4, 100), biases)).layers[0].output_bias);
+}
+
 TEST(ArchFamilies, Gemma2ScalesAndCaps) {
   const Architecture a =
       load(with(gemma_2_2b(), {{"query_pre_attn_scalar", 144}, {"final_logit_softcapping", nullptr}}));

@@ -9,6 +9,7 @@ bool recognises(const Json& config) { return config_names(config, "llama", {"Lla
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {
   const ConfigReader reader(config, source);
   Architecture a = read_llama_form(reader, "llama", {}, notes);
+  for (Layer& layer : a.layers) layer.mlp.bias = reader.boolean_or("mlp_bias", false);
   if (reader.integer_or("pretraining_tp", 1, 0, limits::heads) > 1) {
     notes.push_back("pretraining_tp only changes the order of sums in training and is ignored");
   }

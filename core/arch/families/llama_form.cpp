@@ -118,7 +118,6 @@ Architecture read_llama_form(const ConfigReader& reader, std::string_view family
   layer.qkv_bias = layer.output_bias = reader.boolean_or("attention_bias", false);
   layer.mlp.width = reader.integer("intermediate_size", 1, limits::mlp_width);
   layer.mlp.gated = true;
-  layer.mlp.bias = reader.boolean_or("mlp_bias", false);
   layer.mlp.activation = read_activation(reader, defaults.activation_key, defaults.activation);
 
   const int64_t layers = reader.integer("num_hidden_layers", 1, limits::layers);

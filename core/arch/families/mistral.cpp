@@ -10,7 +10,10 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   const ConfigReader reader(config, source);
   Architecture a = read_llama_form(reader, "mistral", {}, notes);
   const int64_t window = read_window(reader, 4096);
-  for (Layer& layer : a.layers) layer.window = window;
+  for (Layer& layer : a.layers) {
+    layer.window = window;
+    layer.qkv_bias = layer.output_bias = false;  // whatever the config says: the model has no key for them
+  }
   for (KvStore& store : a.kv_stores) store.window = window;
   validate_config(a, source);
   return a;

@@ -16,7 +16,7 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   const int64_t window = reader.has("sliding_window") ? read_window(reader, 0) : 0;
   for (Layer& layer : a.layers) {
     layer.window = window;
-    layer.qkv_bias = layer.output_bias = layer.mlp.bias = false;
+    layer.qkv_bias = layer.output_bias = false;
   }
   for (KvStore& store : a.kv_stores) store.window = window;
   validate_config(a, source);
