@@ -158,7 +158,6 @@ def test_cancel_of_opening_keeps_the_model(window, stories, slow_model):
         wait idle
         state before.json
         open {quoted(slow_model)}
-        wait 1
         expect slots.A.status != ready
         cancel
         wait idle

@@ -80,7 +80,7 @@ def write(folder, config=None, arrays=None, weights=None):
 
 def write_slow(folder):
     """A model whose weights, all zero and absent from the disk, take so long to read that loading can be stopped."""
-    config = {**CONFIG, "vocab_size": 6 << 20}
+    config = {**CONFIG, "vocab_size": 14 << 20}
     header, end = {}, 0
     for name, shape in shapes(config).items():
         size = 4 * math.prod(shape)
