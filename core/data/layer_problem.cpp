@@ -12,6 +12,15 @@ float to_bf16(float value) {
   return std::bit_cast<float>((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000u);
 }
 
+float slope_of(const Position& position, int64_t head) {
+  return static_cast<float>(position.alibi_slopes.at(static_cast<size_t>(head)) * position.alibi_scale);
+}
+
+float rounded_term(const Position& position, int64_t head, int64_t key) {
+  const float slope = to_bf16(static_cast<float>(position.alibi_slopes.at(static_cast<size_t>(head))));
+  return to_bf16(slope * to_bf16(static_cast<float>(key))) * static_cast<float>(position.alibi_scale);
+}
+
 }  // namespace
 
 AttentionProblem layer_problem(const Architecture& architecture, int64_t layer) {
@@ -28,37 +37,30 @@ AttentionProblem layer_problem(const Architecture& architecture, int64_t layer) 
   return problem;
 }
 
-PositionBias position_bias(const Architecture& architecture, int64_t layer, int64_t keys) {
+double position_score(const Architecture& architecture, int64_t head, int64_t key) {
+  const Position& position = architecture.position;
+  if (position.scheme != PositionScheme::alibi) return 0;
+  if (position.alibi_bf16) return double{rounded_term(position, head, key)};
+  return double{slope_of(position, head)} * static_cast<double>(key);
+}
+
+PositionBias position_bias(const Architecture& architecture, int64_t first_head, int64_t heads, int64_t keys) {
   const Position& position = architecture.position;
   PositionBias bias;
-  bias.keys = keys;
   if (position.scheme != PositionScheme::alibi) return bias;
-  const int64_t heads = architecture.layers.at(static_cast<size_t>(layer)).q_heads;
-  for (int64_t head = 0; head < heads; ++head) {
-    const double slope = position.alibi_slopes.at(static_cast<size_t>(head));
+  for (int64_t head = first_head; head < first_head + heads; ++head) {
     if (!position.alibi_bf16) {
-      bias.slopes.push_back(static_cast<float>(slope * position.alibi_scale));
+      bias.slopes.push_back(slope_of(position, head));
       continue;
     }
-    const float rounded = to_bf16(static_cast<float>(slope));
-    for (int64_t key = 0; key < keys; ++key) {
-      const float product = to_bf16(rounded * to_bf16(static_cast<float>(key)));
-      bias.key_terms.push_back(product * static_cast<float>(position.alibi_scale));
-    }
+    for (int64_t key = 0; key < keys; ++key) bias.key_terms.push_back(rounded_term(position, head, key));
   }
   return bias;
 }
 
-void PositionBias::add_to(AttentionProblem& problem, int64_t first_head) const {
-  if (!slopes.empty()) problem.alibi_slopes = slopes.data() + first_head;
-  if (!key_terms.empty()) problem.key_log_weight = key_terms.data() + first_head * keys;
-}
-
-double PositionBias::at(int64_t head, int64_t key) const {
-  double sum = 0;
-  if (!slopes.empty()) sum += double{slopes[static_cast<size_t>(head)]} * static_cast<double>(key);
-  if (!key_terms.empty()) sum += double{key_terms[static_cast<size_t>(head * keys + key)]};
-  return sum;
+void PositionBias::add_to(AttentionProblem& problem) const {
+  if (!slopes.empty()) problem.alibi_slopes = slopes.data();
+  if (!key_terms.empty()) problem.key_log_weight = key_terms.data();
 }
 
 }  // namespace headscope

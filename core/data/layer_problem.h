@@ -10,17 +10,17 @@ namespace headscope {
 /// adds lengths, the offset, the views of Q, K and V, and the position bias.
 AttentionProblem layer_problem(const Architecture&, int64_t layer);
 
-/// What ALiBi adds to the scores of a layer, as kernels take it; nothing for other models.
-struct PositionBias {
-  std::vector<float> slopes;     ///< [q_heads]; multiplies the key position
-  std::vector<float> key_terms;  ///< [q_heads, keys], where the products are rounded and slopes do not say them
-  int64_t keys = 0;
+/// What ALiBi adds to the score of one key; 0 for other models.
+double position_score(const Architecture&, int64_t head, int64_t key);
 
-  /// Points the problem, whose first head is `first_head` and whose kv_len is `keys`, at it. Must outlive the call.
-  void add_to(AttentionProblem&, int64_t first_head = 0) const;
-  /// What is added to the score of one key.
-  double at(int64_t head, int64_t key) const;
+/// The same for some heads, as kernels take it; nothing for other models.
+struct PositionBias {
+  std::vector<float> slopes;     ///< [heads]; multiplies the key position
+  std::vector<float> key_terms;  ///< [heads, keys], where the products are rounded and slopes do not say them
+
+  /// Points the problem, whose heads these are and whose kv_len is `keys`, at it. Must outlive the call.
+  void add_to(AttentionProblem&) const;
 };
-PositionBias position_bias(const Architecture&, int64_t layer, int64_t keys);
+PositionBias position_bias(const Architecture&, int64_t first_head, int64_t heads, int64_t keys);
 
 }  // namespace headscope

@@ -25,7 +25,7 @@ ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t hea
   out.score *= double{problem.scale};
   const double cap = double{problem.soft_cap};
   if (cap > 0) out.score = cap * std::tanh(out.score / cap);
-  out.score += position_bias(*run.architecture, layer, key + 1).at(head, key);
+  out.score += position_score(*run.architecture, head, key);
   if (out.score > -infinity || std::isnan(out.score)) {
     out.weight = std::exp(out.score - double{rows.row_max.row(query)[head]} - double{rows.log_sum.row(query)[head]});
   }

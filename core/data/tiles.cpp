@@ -53,8 +53,8 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
   check_tile_query(run, query);
   const ReadKeys keys(*run.architecture, query.layer, run.store_of(query.layer).k.row(0), run.tokens(), 0, workers);
   AttentionProblem problem = head_problem(run, query, keys.data());
-  const PositionBias bias = position_bias(*run.architecture, query.layer, problem.kv_len);
-  bias.add_to(problem, query.head);
+  const PositionBias bias = position_bias(*run.architecture, query.head, 1, problem.kv_len);
+  bias.add_to(problem);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
   const auto row_max = gather_head(layer.row_max, query.head, query.row_begin, query.row_end);
   const auto log_sum = gather_head(layer.log_sum, query.head, query.row_begin, query.row_end);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "core/base/file.h"
+
 namespace headscope {
 namespace {
 
@@ -37,6 +39,10 @@ ContentKind content_kind(std::string_view beginning) {
   if (is_html(trimmed)) return ContentKind::html;
   if (trimmed.starts_with('{')) return ContentKind::json;
   return ContentKind::unknown;
+}
+
+ContentKind content_kind_of(const std::filesystem::path& file) {
+  return content_kind(InputFile(file).beginning(content_kind_bytes));
 }
 
 std::string_view describe(ContentKind kind) {

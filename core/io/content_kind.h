@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <string_view>
 
 namespace headscope {
@@ -12,6 +13,8 @@ enum class ContentKind { unknown, empty, zip, pickle, gguf, html, git_lfs_pointe
 inline constexpr size_t content_kind_bytes = 64;
 
 ContentKind content_kind(std::string_view beginning);
+/// Of a file. Throws Error when it cannot be read.
+ContentKind content_kind_of(const std::filesystem::path&);
 
 /// "a PyTorch checkpoint (zip archive)", with what to do about it; empty for kinds that need no explanation here.
 std::string_view describe(ContentKind);

@@ -210,7 +210,7 @@ void look_at(const fs::directory_entry& entry, OtherFiles& found) {
   std::error_code ignored;
   if (!entry.is_regular_file(ignored)) return;
   const fs::path& file = entry.path();
-  const ContentKind kind = content_kind(InputFile(file).beginning(content_kind_bytes));
+  const ContentKind kind = content_kind_of(file);
   const bool named_as_weights = file.extension() == ".safetensors" || kind == ContentKind::safetensors;
   if (kind == ContentKind::json || (describe(kind).empty() && !named_as_weights)) return;
   const std::string name = quoted(file.filename().native());

@@ -36,7 +36,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path) {
          errno_text(errno));
   }
   if (S_ISDIR(status.st_mode)) return open_hf_folder(path);
-  const ContentKind kind = content_kind(InputFile(path).beginning(content_kind_bytes));
+  const ContentKind kind = content_kind_of(path);
   if (kind != ContentKind::hdf5) refuse_file(path, kind);
   return open_h5_checkpoint(path);
 }

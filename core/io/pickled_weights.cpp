@@ -17,10 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ContentKind kind_of(const fs::path& file) { return content_kind(InputFile(file).beginning(content_kind_bytes)); }
-
 void require_pickled(const fs::path& file) {
-  const ContentKind kind = kind_of(file);
+  const ContentKind kind = content_kind_of(file);
   if (is_pickled(kind)) return;
   const std::string_view really = describe(kind);
   fail("{} is not a PyTorch checkpoint{}{}", quoted_path(file),
@@ -53,7 +51,7 @@ std::vector<fs::path> pickles_in(const fs::path& folder) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (++seen > most_entries) break;
     try {
-      if (entry->is_regular_file(ignored) && is_pickled(kind_of(entry->path()))) found.push_back(entry->path());
+      if (entry->is_regular_file(ignored) && is_pickled(content_kind_of(entry->path()))) found.push_back(entry->path());
     } catch (const Error&) {
       // Unreadable: whoever wants this one names it and hears why.
     }

@@ -76,7 +76,7 @@ std::string_view attend(const Architecture& architecture, int64_t layer, int64_t
   problem.q = {q, 0, problem.key_dim, problem.q_heads * problem.key_dim};
   problem.k = {k, 0, problem.key_dim, problem.kv_heads * problem.key_dim};
   problem.v = {v, 0, problem.value_dim, problem.kv_heads * problem.value_dim};
-  const PositionBias bias = position_bias(architecture, layer, problem.kv_len);
+  const PositionBias bias = position_bias(architecture, 0, problem.q_heads, problem.kv_len);
   bias.add_to(problem);
 
   while (first_position + tokens > record.thumbnails->bin * record.thumbnails->cells) {

@@ -46,8 +46,8 @@ std::vector<float> reference_map(const RunSnapshot& run, int64_t layer, int64_t 
   problem.q = {q.row(0) + head * dim, 0, 0, q.width()};
   problem.k = {store.k.row(0) + kv_head * dim, 0, 0, store.k.width()};
   problem.v = {store.v.row(0) + kv_head * dim, 0, 0, store.v.width()};
-  const PositionBias bias = position_bias(*run.architecture, layer, problem.kv_len);
-  bias.add_to(problem, head);
+  const PositionBias bias = position_bias(*run.architecture, head, 1, problem.kv_len);
+  bias.add_to(problem);
   std::vector<float> row_max(tokens), log_sum(tokens), cells(tokens * tokens);
   std::vector<std::byte> scratch(reference.forward_workspace(problem, 1) + 4096);
   AttentionOutput output;

@@ -55,8 +55,11 @@ bool App::update() {
   for (EngineEvent& event : events) {
     const bool grew = std::holds_alternative<RunGrew>(event.what);
     std::visit([&](auto&& what) { take(event.slot, std::move(what)); }, std::move(event.what));
-    if (grew) keep_heads_of_run(event.slot, event.request);
-    if (!grew) end_request(event.slot, event.request);
+    if (grew) {
+      keep_heads_of_run(event.slot, event.request);
+    } else {
+      end_request(event.slot, event.request);
+    }
   }
   return !events.empty();
 }

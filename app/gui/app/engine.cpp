@@ -225,7 +225,7 @@ uint64_t Engine::run(ModelSlot slot, RunRequest wanted) {
   wanted_tokens_[static_cast<size_t>(slot)] = 0;
   const uint64_t request = ++requests_;
   submit(
-      slot, "running", {std::string(run_failure)},
+      slot, "running", {"The prompt could not be run"},
       [this, slot, request, wanted = std::move(wanted)](const Progress& progress) {
         do_run(slot, wanted, request, progress);
       },

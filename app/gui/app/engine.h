@@ -42,9 +42,6 @@ struct RunRequest {
   std::vector<HeadId> switched_off;  ///< heads whose output is zeroed
 };
 
-/// What a JobFailed of `run` says.
-inline constexpr std::string_view run_failure = "The prompt could not be run";
-
 struct GenerateRequest {
   int64_t count = 1;
   SamplingOptions sampling;

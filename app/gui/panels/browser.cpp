@@ -1,9 +1,9 @@
 #include <misc/cpp/imgui_stdlib.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "app/gui/panels/panels.h"
+#include "core/io/content_kind.h"
 
 namespace headscope::gui {
 namespace {
@@ -12,17 +12,15 @@ namespace fs = std::filesystem;
 
 constexpr size_t most_entries = 10000;
 
-/// By its first bytes, so that a text that ends on .h5 is none.
-bool is_hdf5(const fs::path& path) {
-  constexpr std::string_view signature = "\x89HDF\r\n\x1a\n";
-  char bytes[signature.size()] = {};
-  std::ifstream(path, std::ios::binary).read(bytes, sizeof(bytes));
-  return std::string_view(bytes, sizeof(bytes)) == signature;
-}
-
+/// A file by its first bytes, so that a text that ends on .h5 is none.
 bool is_model(const fs::path& path, bool folder) {
   std::error_code ignored;
-  return folder ? fs::exists(path / "config.json", ignored) : path.extension() == ".h5" && is_hdf5(path);
+  if (folder) return fs::exists(path / "config.json", ignored);
+  try {
+    return path.extension() == ".h5" && content_kind_of(path) == ContentKind::hdf5;
+  } catch (const Error&) {
+    return false;  // unreadable
+  }
 }
 
 /// What is typed behind the last slash: a part of a name.
@@ -76,9 +74,11 @@ void list_folder(Browser& browser) {
 void follow_typed_path(Browser& browser) {
   std::error_code ignored;
   const size_t slash = browser.text.rfind('/');
-  const fs::path parent = slash == std::string::npos ? browser.folder : typed_path(browser).parent_path();
+  // Spelled as the folder is, so that it is not listed again with every letter.
+  const fs::path parent =
+      slash == std::string::npos ? browser.folder : fs::path(whole_path(typed_path(browser).parent_path().string()));
   if (parent != browser.folder && fs::is_directory(parent, ignored)) {
-    browser.folder = whole_path(parent.string());
+    browser.folder = parent;
     list_folder(browser);
   } else {
     browser.problem.clear();

@@ -51,6 +51,20 @@ void read_special_ids(const ConfigReader& reader, Architecture& architecture, st
   }
 }
 
+int64_t even_head_dim(const ConfigReader& reader, const ConfigKey& heads_key, int64_t heads, int64_t width,
+                      std::string_view width_name) {
+  if (width % heads != 0) reader.refuse(heads_key, fmt::format("a divisor of {} ({})", width_name, width));
+  return width / heads;
+}
+
+void add_equal_layers(Architecture& architecture, Layer layer, KvStore store, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    layer.kv_owner = store.layer = i;
+    architecture.layers.push_back(layer);
+    architecture.kv_stores.push_back(store);
+  }
+}
+
 void validate_config(const Architecture& architecture, std::string_view source) {
   try {
     validate(architecture);

@@ -20,6 +20,13 @@ Activation read_activation(const ConfigReader&, const ConfigKey& key, Activation
 /// fed nor come out, and real configs hold some ("none" written as -1, ids of removed tokens).
 void read_special_ids(const ConfigReader&, Architecture&, std::vector<std::string>& notes);
 
+/// width / heads, where heads divide the width; `width_name` says in the message what that is.
+int64_t even_head_dim(const ConfigReader&, const ConfigKey& heads_key, int64_t heads, int64_t width,
+                      std::string_view width_name);
+
+/// Adds `count` layers like `layer`, each with a cache of its own like `store`.
+void add_equal_layers(Architecture&, Layer layer, KvStore store, int64_t count);
+
 /// validate(), with the file's name before the message: what the checks of single keys let through.
 void validate_config(const Architecture&, std::string_view source);
 

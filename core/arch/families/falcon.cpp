@@ -61,8 +61,7 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   read_special_ids(reader, a, notes);
 
   const int64_t heads = reader.integer(heads_key, 1, limits::heads);
-  if (a.d_model % heads != 0) reader.refuse(heads_key, fmt::format("a divisor of hidden_size ({})", a.d_model));
-  const int64_t head_dim = a.d_model / heads;
+  const int64_t head_dim = even_head_dim(reader, heads_key, heads, a.d_model, "hidden_size");
   // The first configs of 40B have neither of the two keys; their model_type says it.
   const bool grouped = reader.boolean_or("new_decoder_architecture", reader.text_or("model_type", "") == "RefinedWeb");
   const int64_t kv_heads = read_kv_heads(reader, heads, grouped);
@@ -81,13 +80,8 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   layer.mlp.width = reader.integer_or("ffn_hidden_size", 4 * a.d_model, 1, limits::mlp_width);
   layer.mlp.activation = read_activation(reader, "activation", Activation::gelu);
 
-  const int64_t layers = reader.integer(layers_key, 1, limits::layers);
-  for (int64_t i = 0; i < layers; ++i) {
-    layer.kv_owner = i;
-    a.layers.push_back(layer);
-    a.kv_stores.push_back(
-        {.layer = i, .kv_heads = kv_heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = rope});
-  }
+  add_equal_layers(a, layer, {.kv_heads = kv_heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = rope},
+                   reader.integer(layers_key, 1, limits::layers));
   validate_config(a, source);
   return a;
 }

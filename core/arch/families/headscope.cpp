@@ -2,6 +2,8 @@
 
 #include "core/arch/families/common.h"
 #include "core/arch/families/list.h"
+#include "core/arch/names.h"
+#include "core/arch/rope.h"
 
 // HeadScope's own config: an Architecture field by field, so that trained and converted models can have any owner of a
 // cache, any store and any layer. Keys are those of core/arch/architecture.h; one that is left out has the default
@@ -15,19 +17,32 @@ using Names = std::array<std::pair<std::string_view, Value>, count>;
 constexpr Names<Norm, 2> norms{{{"layer_norm", Norm::layer_norm}, {"rms_norm", Norm::rms_norm}}};
 constexpr Names<Residual, 2> residuals{{{"sequential", Residual::sequential}, {"parallel", Residual::parallel}}};
 constexpr Names<QkNorm, 3> qk_norms{{{"none", QkNorm::none}, {"per_head", QkNorm::per_head}, {"whole", QkNorm::whole}}};
-constexpr Names<PositionScheme, 4> schemes{{{"none", PositionScheme::none},
-                                            {"learned", PositionScheme::learned},
-                                            {"rope", PositionScheme::rope},
-                                            {"alibi", PositionScheme::alibi}}};
 constexpr Names<RotationStyle, 2> styles{
     {{"rotate_half", RotationStyle::rotate_half}, {"interleaved", RotationStyle::interleaved}}};
-constexpr Names<RopeScaling::Kind, 5> scalings{{{"none", RopeScaling::Kind::none},
-                                                {"linear", RopeScaling::Kind::linear},
-                                                {"llama3", RopeScaling::Kind::llama3},
-                                                {"yarn", RopeScaling::Kind::yarn},
-                                                {"dynamic", RopeScaling::Kind::dynamic}}};
+
+/// The values under the names that files and messages have for them.
+template <class Value, size_t count>
+Names<Value, count> named(const Value (&values)[count], std::string_view (*name)(Value)) {
+  Names<Value, count> out;
+  for (size_t i = 0; i < count; ++i) out[i] = {name(values[i]), values[i]};
+  return out;
+}
+
+PositionScheme read_scheme(const ConfigReader& reader) {
+  using enum PositionScheme;
+  return reader.choice_or("scheme", none, named({none, learned, rope, alibi}, position_name));
+}
+
+RopeScaling::Kind read_kind(const ConfigReader& reader) {
+  using enum RopeScaling::Kind;
+  return reader.choice_or("kind", none, named({none, linear, llama3, yarn, dynamic}, rope_scaling_name));
+}
+
 /// Stores whose weights have names here; slim attention and MLA come with their kernels.
-constexpr Names<Stored, 2> stores{{{"keys_and_values", Stored::keys_and_values}, {"values_only", Stored::values_only}}};
+Stored read_stored(const ConfigReader& reader) {
+  using enum Stored;
+  return reader.choice_or("stored", keys_and_values, named({keys_and_values, values_only}, stored_name));
+}
 
 bool recognises(const Json& config) { return config_names(config, "headscope", {}); }
 
@@ -35,7 +50,7 @@ RopeScaling read_scaling(const ConfigReader& reader) {
   reader.allow_only({"kind", "factor", "low_freq_factor", "high_freq_factor", "original_context", "beta_fast",
                      "beta_slow", "attention_factor"});
   RopeScaling out;
-  out.kind = reader.choice_or("kind", out.kind, scalings);
+  out.kind = read_kind(reader);
   out.factor = reader.positive_or("factor", out.factor);
   out.low_freq_factor = reader.positive_or("low_freq_factor", out.low_freq_factor);
   out.high_freq_factor = reader.positive_or("high_freq_factor", out.high_freq_factor);
@@ -59,7 +74,7 @@ Rope read_rope(const ConfigReader& reader) {
 Position read_position(const ConfigReader& reader) {
   reader.allow_only({"scheme", "rope", "learned_offset", "alibi_slopes", "alibi_scale", "alibi_bf16"});
   Position out;
-  out.scheme = reader.choice_or("scheme", out.scheme, schemes);
+  out.scheme = read_scheme(reader);
   if (reader.has("rope")) out.rope = read_rope(reader.section("rope"));
   out.learned_offset = reader.integer_or("learned_offset", 0, 0, limits::context);
   out.alibi_slopes = reader.numbers("alibi_slopes");
@@ -117,7 +132,7 @@ KvStore read_store(const ConfigReader& reader) {
   out.key_dim = reader.integer("key_dim", 1, limits::head_dim);
   out.value_dim = reader.integer("value_dim", 1, limits::head_dim);
   out.window = reader.integer_or("window", 0, 0, limits::context);
-  out.stored = reader.choice_or("stored", out.stored, stores);
+  out.stored = read_stored(reader);
   out.keys_rotated = reader.boolean_or("keys_rotated", out.keys_rotated);
   return out;
 }

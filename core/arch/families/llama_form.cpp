@@ -120,13 +120,8 @@ Architecture read_llama_form(const ConfigReader& reader, std::string_view family
   layer.mlp.gated = true;
   layer.mlp.activation = read_activation(reader, defaults.activation_key, defaults.activation);
 
-  const int64_t layers = reader.integer("num_hidden_layers", 1, limits::layers);
-  for (int64_t i = 0; i < layers; ++i) {
-    layer.kv_owner = i;
-    a.layers.push_back(layer);
-    a.kv_stores.push_back(
-        {.layer = i, .kv_heads = kv_heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = true});
-  }
+  add_equal_layers(a, layer, {.kv_heads = kv_heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = true},
+                   reader.integer("num_hidden_layers", 1, limits::layers));
   return a;
 }
 

@@ -25,10 +25,7 @@ Architecture read_neox_form(const ConfigReader& reader, std::string_view family,
   read_special_ids(reader, a, notes);
 
   const int64_t heads = reader.integer("num_attention_heads", 1, limits::heads);
-  if (a.d_model % heads != 0) {
-    reader.refuse("num_attention_heads", fmt::format("a divisor of hidden_size ({})", a.d_model));
-  }
-  const int64_t head_dim = a.d_model / heads;
+  const int64_t head_dim = even_head_dim(reader, "num_attention_heads", heads, a.d_model, "hidden_size");
   a.position.scheme = PositionScheme::rope;
   a.position.rope = read_rope(
       reader, {.base_key = "rotary_emb_base", .partial_key = "rotary_pct", .partial = 0.25, .partial_allowed = true},
@@ -44,13 +41,8 @@ Architecture read_neox_form(const ConfigReader& reader, std::string_view family,
   layer.mlp.bias = true;
   layer.mlp.activation = read_activation(reader, "hidden_act", Activation::gelu);
 
-  const int64_t layers = reader.integer("num_hidden_layers", 1, limits::layers);
-  for (int64_t i = 0; i < layers; ++i) {
-    layer.kv_owner = i;
-    a.layers.push_back(layer);
-    a.kv_stores.push_back(
-        {.layer = i, .kv_heads = heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = true});
-  }
+  add_equal_layers(a, layer, {.kv_heads = heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = true},
+                   reader.integer("num_hidden_layers", 1, limits::layers));
   return a;
 }
 

@@ -46,10 +46,7 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
       "OPT expects </s> before the text: a tokenizer.json puts it there, vocab.json and merges.txt alone do not");
 
   const int64_t heads = reader.integer("num_attention_heads", 1, limits::heads);
-  if (a.d_model % heads != 0) {
-    reader.refuse("num_attention_heads", fmt::format("a divisor of hidden_size ({})", a.d_model));
-  }
-  const int64_t head_dim = a.d_model / heads;
+  const int64_t head_dim = even_head_dim(reader, "num_attention_heads", heads, a.d_model, "hidden_size");
 
   Layer layer;
   layer.q_heads = heads;
@@ -58,12 +55,8 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   layer.mlp.width = reader.integer("ffn_dim", 1, limits::mlp_width);
   layer.mlp.activation = read_activation(reader, "activation_function", Activation::relu);
 
-  const int64_t layers = reader.integer("num_hidden_layers", 1, limits::layers);
-  for (int64_t i = 0; i < layers; ++i) {
-    layer.kv_owner = i;
-    a.layers.push_back(layer);
-    a.kv_stores.push_back({.layer = i, .kv_heads = heads, .key_dim = head_dim, .value_dim = head_dim});
-  }
+  add_equal_layers(a, layer, {.kv_heads = heads, .key_dim = head_dim, .value_dim = head_dim},
+                   reader.integer("num_hidden_layers", 1, limits::layers));
   validate_config(a, source);
   return a;
 }
