@@ -91,7 +91,7 @@ std::shared_ptr<const Model> load_model(const std::string& path, const Context& 
   check_dtype(context.global);
   use_threads(context.global.threads);
   const auto checkpoint = open_checkpoint(path);
-  auto model = Model::load(*checkpoint, context.progress());
+  auto model = Model::load(*checkpoint, {}, context.progress());
   print_notes(context, model->notes());
   return model;
 }

@@ -82,9 +82,10 @@ void check_tokenizer(const Tokenizer& tokenizer, const Architecture& architectur
 
 }  // namespace
 
-std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const Progress& progress) {
+std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptions& options, const Progress& progress) {
   const c10::InferenceMode no_gradients;
   ModelDescription description = describe(checkpoint);
+  if (options.exact_alibi) description.architecture.position.alibi_bf16 = false;
   require_supported(description.architecture, description.name);
   std::optional<Tokenizer> tokenizer;
   std::string problem = "the checkpoint has no tokenizer files";

@@ -16,11 +16,17 @@ namespace headscope {
 
 struct Weights;
 
+/// How a checkpoint becomes a model.
+struct LoadOptions {
+  /// ALiBi without the rounding to bf16 that the family was trained with.
+  bool exact_alibi = false;
+};
+
 /// A loaded model: architecture, weights, tokenizer. Immutable after load, so it may be shared between threads.
 class Model {
  public:
   /// Loads every tensor as f32. Throws Error (architecture not runnable, tokenizer larger than the embedding, ...).
-  static std::shared_ptr<const Model> load(Checkpoint&, const Progress& = {});
+  static std::shared_ptr<const Model> load(Checkpoint&, const LoadOptions& = {}, const Progress& = {});
 
   /// From parts made in memory; validates them like a file's. For tests and for converted models.
   Model(std::string name, Architecture, Weights, std::optional<Tokenizer>);

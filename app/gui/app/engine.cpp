@@ -194,7 +194,7 @@ void Engine::open(ModelSlot slot, std::string path) {
   wanted_tokens_[static_cast<size_t>(slot)] = 0;
   submit(slot, "opening", {"The model could not be opened", {}, path}, [this, slot, path](const Progress& progress) {
     const auto checkpoint = open_checkpoint(path);
-    auto model = Model::load(*checkpoint, progress);
+    auto model = Model::load(*checkpoint, {}, progress);
     Slot& here = slots_[static_cast<size_t>(slot)];
     here.run.reset();
     here.model = model;
