@@ -162,7 +162,7 @@ void write_kv_bytes(const Job& job) {
 /// How K and V are to be read, on both groups, for each layer.
 void describe_stores(const Job& job) {
   std::vector<int64_t> owners, rotated, rotate_on_read;
-  std::vector<std::string> stored;
+  std::vector<std::string> stored, form;
   for (int64_t layer = 0; layer < job.layers(); ++layer) {
     const Layer& settings = job.architecture.layers[static_cast<size_t>(layer)];
     const KvStore& store = job.architecture.store_of(layer);
@@ -170,13 +170,16 @@ void describe_stores(const Job& job) {
     rotated.push_back(store.keys_rotated ? 1 : 0);
     rotate_on_read.push_back(settings.rotate_on_read ? 1 : 0);
     stored.emplace_back(stored_name(store.stored));
+    form.emplace_back(settings.mla ? "absorbed" : "");
   }
+  const bool latents = std::any_of(form.begin(), form.end(), [](const std::string& name) { return !name.empty(); });
   for (const char* group : {"/k", "/v"}) {
     job.file.group(group);
     job.file.attribute(group, "kv_owner", owners);
     job.file.attribute(group, "stored", stored);
     job.file.attribute(group, "keys_rotated", rotated);
     job.file.attribute(group, "rotate_on_read", rotate_on_read);
+    if (latents) job.file.attribute(group, "form", form);
   }
 }
 

@@ -74,6 +74,22 @@ void check_mlp(const Mlp& mlp, const std::string& layer) {
   check_size(layer + "mlp.width", mlp.width, 1, limits::mlp_width);
   check_size(layer + "mlp.experts", mlp.experts, 1, limits::experts);
   check_size(layer + "mlp.experts_active", mlp.experts_active, 1, mlp.experts);
+  check_size(layer + "mlp.shared_width", mlp.shared_width, 0, limits::mlp_width);
+  if (mlp.experts == 1) {
+    if (mlp.shared_width > 0) fail("{}mlp.shared_width is {}, but there is one expert", layer, mlp.shared_width);
+    return;
+  }
+  if (mlp.bias) fail("{}mlp.bias is true, but experts have no biases", layer);
+  const Router& router = mlp.router;
+  check_size(layer + "mlp.router.groups", router.groups, 1, mlp.experts);
+  if (mlp.experts % router.groups != 0) {
+    fail("{}mlp.router.groups is {}, which does not divide the {} experts", layer, router.groups, mlp.experts);
+  }
+  const int64_t group = mlp.experts / router.groups;
+  check_size(layer + "mlp.router.groups_active", router.groups_active, 1, router.groups);
+  check_size(layer + "mlp.router.group_best", router.group_best, 1, group);
+  check_size(layer + "mlp.experts_active", mlp.experts_active, 1, router.groups_active * group);
+  check_positive(layer + "mlp.router.scale", router.scale);
 }
 
 /// `field` is "position.rope." or that of a layer.
@@ -101,15 +117,35 @@ void check_rope(const Rope& rope, const std::string& field) {
   check_size(field + "scaling.original_context", scaling.original_context, 1, limits::context);
 }
 
+void check_mla(const Architecture& a, int64_t index, const std::string& field) {
+  const Layer& layer = a.layers[static_cast<size_t>(index)];
+  const KvStore& store = a.store_of(index);
+  if (layer.mla.has_value() != (store.stored == Stored::latent)) {
+    fail("{}mla must be given when, and only when, the cache that the layer reads stores latents; that of layer {} {}",
+         field, store.layer, layer.mla ? "does not" : "does");
+  }
+  if (!layer.mla) return;
+  check_size(field + "mla.query_rank", layer.mla->query_rank, 0, limits::d_model);
+  check_size(field + "mla.content_dim", layer.mla->content_dim, 1, limits::head_dim);
+  check_size(field + "mla.value_dim", layer.mla->value_dim, 1, limits::head_dim);
+  check_positive(field + "mla.norm_epsilon", layer.mla->norm_epsilon);
+  if (layer.qk_norm != QkNorm::none) fail("{}qk_norm must be none in a layer that reads latents", field);
+  const int64_t query = layer.mla->content_dim + store.key_dim - store.value_dim;
+  check_size(field + "q_heads * (mla.content_dim + rope key)", layer.q_heads * query, 1, limits::projection);
+  check_size(field + "q_heads * mla.value_dim", layer.q_heads * layer.mla->value_dim, 1, limits::projection);
+}
+
 void check_layer(const Architecture& a, int64_t index) {
   const Layer& layer = a.layers[static_cast<size_t>(index)];
   const KvStore& store = a.store_of(index);
   const std::string field = fmt::format("layers[{}].", index);
   if (layer.rope) check_rope(*layer.rope, field + "rope.");
-  if (a.position.scheme == PositionScheme::rope && a.rope_of(index).dims > store.key_dim) {
-    fail("{}rope.dims ({}) must not be above the key_dim of its keys ({})", layer.rope ? field : "position.",
-         a.rope_of(index).dims, store.key_dim);
+  const int64_t rotatable = store.key_dim - store.rope_offset();
+  if (a.position.scheme == PositionScheme::rope && a.rope_of(index).dims > rotatable) {
+    fail("{}rope.dims ({}) must not be above the {} ({})", layer.rope ? field : "position.", a.rope_of(index).dims,
+         store.stored == Stored::latent ? "width of the rope key" : "key_dim of its keys", rotatable);
   }
+  check_mla(a, index, field);
   check_size(field + "q_heads", layer.q_heads, 1, limits::heads);
   if (layer.q_heads % store.kv_heads != 0) {
     fail("{}q_heads is {}, which the {} KV heads of layer {} do not divide", field, layer.q_heads, store.kv_heads,
@@ -177,6 +213,8 @@ int64_t KvStore::elements_per_token() const {
   }
   return kv_heads * key_dim;
 }
+
+int64_t KvStore::rope_offset() const { return stored == Stored::latent ? value_dim : 0; }
 
 const KvStore& Architecture::store_of(int64_t layer) const {
   if (layer < 0 || layer >= layer_count()) fail("layer {} does not exist: the model has {}", layer, layer_count());

@@ -46,7 +46,7 @@ struct RopeScaling {
 
 struct Rope {
   RotationStyle style = RotationStyle::rotate_half;
-  int64_t dims = 0;  ///< leading dimensions of each head that are rotated
+  int64_t dims = 0;  ///< leading dimensions of each head that are rotated; of the rope key in a latent's row
   double base = 10000;
   RopeScaling scaling = {};
 };
@@ -65,6 +65,16 @@ enum class QkNorm {
   none,
   per_head,  ///< of each head by itself, one weight of [key_dim] for all (Qwen 3, Gemma 3)
   whole      ///< of all heads together (OLMo 2)
+};
+
+/// Multi-head latent attention as it is computed from the cache, in the absorbed form (kv-variants.md 3.7): one row
+/// [latent | rope key] per token serves all heads. Head h scores it by [W_UK,h^T content | rotated part] and gives
+/// W_UV,h times the mixed latents.
+struct Mla {
+  int64_t query_rank = 0;      ///< width of the queries' own latent; 0: queries are made from x
+  int64_t content_dim = 0;     ///< of a head's query, the part without rope
+  int64_t value_dim = 0;       ///< of a head's value, made from the latent
+  double norm_epsilon = 1e-6;  ///< of the RMS norms of both latents
 };
 
 /// What an owning layer keeps per token.
@@ -88,16 +98,32 @@ struct KvStore {
   /// Numbers stored for one token by design: kv_heads * (key_dim [K stored] + value_dim [V stored]); a latent's
   /// value is the first part of its key, so it counts key_dim alone.
   int64_t elements_per_token() const;
+  /// The first dimension of a key, and of a query that scores it, that rope may turn.
+  int64_t rope_offset() const;
+};
+
+/// How a mixture of experts chooses, for each token (DeepSeek V2 and V3).
+struct Router {
+  enum class Score { softmax, sigmoid };
+  Score score = Score::softmax;  ///< of router x, over all experts
+  bool choice_bias = false;      ///< a bias per expert is added for the choice alone
+  int64_t groups = 1;            ///< experts come in groups of equal size, of which
+  int64_t groups_active = 1;     ///< the best are open to the choice;
+  int64_t group_best = 1;        ///< a group is as good as the sum of its best scores, this many
+  bool normalised = false;       ///< the scores of the chosen are divided by their sum
+  double scale = 1;              ///< multiplies them after that
 };
 
 /// The feed-forward part of a layer.
 struct Mlp {
-  int64_t width = 0;   ///< inner width of one expert
+  int64_t width = 0;   ///< inner width, of one expert if there are several
   bool gated = false;  ///< down(act(gate(x)) * up(x)) instead of down(act(up(x)))
   bool bias = false;
   Activation activation = Activation::gelu;
   int64_t experts = 1;         ///< more than 1: mixture of experts with a router
   int64_t experts_active = 1;  ///< experts per token
+  int64_t shared_width = 0;    ///< inner width of what every token passes beside its experts; 0: none
+  Router router;               ///< with more than one expert
 };
 
 struct Layer {
@@ -107,6 +133,7 @@ struct Layer {
   int64_t window = 0;    ///< keys a query sees, itself counted; 0: all
   double soft_cap = 0;   ///< on scores; 0: none
   QkNorm qk_norm = QkNorm::none;
+  std::optional<Mla> mla;       ///< when, and only when, the cache it reads stores latents
   std::optional<Rope> rope;     ///< of this layer's queries and keys, instead of position.rope
   bool rotate_query = false;    ///< rope is applied to q
   bool rotate_on_read = false;  ///< keys are rotated after reading them from the cache

@@ -24,12 +24,20 @@ enum class Weight {
   attention_post_norm,  ///< after attention
   query_norm,           ///< [key_dim], or [q_heads * key_dim] of all heads together
   key_norm,             ///< [key_dim], or [kv_heads * key_dim]; owning layers only
-  query,                ///< [q_heads * key_dim, d_model]
+  query,  ///< [q_heads * key_dim, d_model]; MLA: [q_heads * (content_dim + rope dims), d_model or query_rank]
   query_bias,
   key,  ///< [kv_heads * key_dim, d_model], owning layers only
   key_bias,
   value,  ///< [kv_heads * value_dim, d_model], owning layers only
   value_bias,
+  query_latent,  ///< MLA: [query_rank, d_model]
+  query_latent_bias,
+  query_latent_norm,  ///< [query_rank]
+  latent,             ///< MLA, owning layers only: [key_dim, d_model], the latent and the rope key
+  latent_bias,
+  latent_norm,       ///< [value_dim], the latent alone
+  latent_key,        ///< MLA: [q_heads * content_dim, latent]
+  latent_value,      ///< MLA: [q_heads * value_dim of a head, latent]
   attention_output,  ///< [d_model, q_heads * value_dim]
   attention_output_bias,
   mlp_norm,  ///< before the MLP
@@ -41,6 +49,14 @@ enum class Weight {
   mlp_up_bias,
   mlp_down,  ///< [d_model, width]
   mlp_down_bias,
+  router,       ///< [experts, d_model]
+  router_bias,  ///< [experts], for the choice alone
+  expert_gate,  ///< of one expert, as mlp_gate, mlp_up, mlp_down; without biases
+  expert_up,
+  expert_down,
+  shared_gate,  ///< of what every token passes beside its experts
+  shared_up,
+  shared_down,
 };
 
 std::string_view weight_name(Weight);
@@ -56,6 +72,7 @@ struct WeightPart {
   Weight weight;
   int64_t layer = -1;  ///< -1 for weights outside the layers
   std::vector<RowRange> rows;
+  int64_t expert = 0;
 };
 
 /// One tensor that a family wants from the file, and where its rows go.

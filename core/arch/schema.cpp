@@ -38,6 +38,22 @@ std::string_view weight_name(Weight weight) {
       return "value";
     case Weight::value_bias:
       return "value_bias";
+    case Weight::query_latent:
+      return "query_latent";
+    case Weight::query_latent_bias:
+      return "query_latent_bias";
+    case Weight::query_latent_norm:
+      return "query_latent_norm";
+    case Weight::latent:
+      return "latent";
+    case Weight::latent_bias:
+      return "latent_bias";
+    case Weight::latent_norm:
+      return "latent_norm";
+    case Weight::latent_key:
+      return "latent_key";
+    case Weight::latent_value:
+      return "latent_value";
     case Weight::attention_output:
       return "attention_output";
     case Weight::attention_output_bias:
@@ -60,6 +76,22 @@ std::string_view weight_name(Weight weight) {
       return "mlp_down";
     case Weight::mlp_down_bias:
       return "mlp_down_bias";
+    case Weight::router:
+      return "router";
+    case Weight::router_bias:
+      return "router_bias";
+    case Weight::expert_gate:
+      return "expert_gate";
+    case Weight::expert_up:
+      return "expert_up";
+    case Weight::expert_down:
+      return "expert_down";
+    case Weight::shared_gate:
+      return "shared_gate";
+    case Weight::shared_up:
+      return "shared_up";
+    case Weight::shared_down:
+      return "shared_down";
   }
   return "unknown";
 }

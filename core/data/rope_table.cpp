@@ -10,6 +10,7 @@ namespace headscope {
 RopeTable::RopeTable(const Architecture& architecture, int64_t layer) {
   if (architecture.position.scheme != PositionScheme::rope) return;
   const Rope& rope = architecture.rope_of(layer);
+  offset_ = architecture.store_of(layer).rope_offset();
   style_ = rope.style;
   factor_ = static_cast<float>(rope.scaling.attention_factor);
   for (const double frequency : rope_inverse_frequencies(rope)) {
@@ -25,7 +26,7 @@ void RopeTable::rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, 
     Angles angles{inverse_frequencies_, inverse_frequencies_};
     for (int64_t token = task * batch; token < std::min(tokens, (task + 1) * batch); ++token) {
       turn(static_cast<float>(first_position + token), angles);
-      for (int64_t head = 0; head < heads; ++head) rotate_row(rows + (token * heads + head) * dim, angles);
+      for (int64_t head = 0; head < heads; ++head) rotate_row(rows + (token * heads + head) * dim + offset_, angles);
     }
   });
 }

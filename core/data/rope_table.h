@@ -25,6 +25,7 @@ class RopeTable {
   void turn(float position, Angles&) const;
   void rotate_row(float* row, const Angles&) const;
 
+  int64_t offset_ = 0;  ///< of the first dimension that may turn
   RotationStyle style_ = RotationStyle::rotate_half;
   float factor_ = 1;  ///< yarn's, on what is rotated
   std::vector<float> inverse_frequencies_;

@@ -47,7 +47,7 @@ struct LayerRows {
 struct KvRows {
   int64_t layer = 0;
   RowsView k;                   ///< [n, kv_heads * key_dim]
-  RowsView v;                   ///< [n, kv_heads * value_dim]
+  RowsView v;                   ///< [n, kv_heads * value_dim]; for latents the same rows as k, of which they are the start
   int64_t used_bytes = 0;       ///< written rows x row bytes
   int64_t allocated_bytes = 0;  ///< whole current storage
 };

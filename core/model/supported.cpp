@@ -23,14 +23,11 @@ void check_layer(const Architecture& a, int64_t index, Findings& findings) {
     const auto kind = a.rope_of(index).scaling.kind;
     findings.add(kind == RopeScaling::Kind::dynamic, "dynamic rope scaling");
   }
-  const Layer& layer = a.layers[static_cast<size_t>(index)];
-  findings.add(layer.mlp.experts != 1, "a mixture of experts");
 }
 
 void check_store(const KvStore& store, Findings& findings) {
   findings.add(store.stored == Stored::values_only, "SharedKV (keys made from stored values)");
   findings.add(store.stored == Stored::keys_only, "slim attention (values made from stored keys)");
-  findings.add(store.stored == Stored::latent, "MLA (a latent cache)");
 }
 
 }  // namespace

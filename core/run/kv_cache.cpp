@@ -7,13 +7,17 @@ KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger>
     const auto rows = [&](int64_t dim) {
       return GrowingRows(ledger, MemoryPurpose::kv, store.kv_heads * dim, first_capacity, architecture.context);
     };
-    stores_.push_back({store.layer, rows(store.key_dim), rows(store.value_dim)});
+    stores_.push_back({store.layer, rows(store.key_dim), rows(store.value_dim), store.stored});
   }
   for (const Layer& layer : architecture.layers) {
     size_t place = 0;
     while (stores_.at(place).layer != layer.kv_owner) ++place;
     index_.push_back(place);
   }
+}
+
+KvRows KvCache::Store::rows() const {
+  return {layer, k.view(), stored == Stored::latent ? k.view() : v.view(), used_bytes(), allocated_bytes()};
 }
 
 void KvCache::truncate(int64_t rows) {
@@ -31,9 +35,7 @@ int64_t KvCache::allocated_bytes() const {
 
 std::vector<KvRows> KvCache::rows() const {
   std::vector<KvRows> rows;
-  for (const Store& store : stores_) {
-    rows.push_back({store.layer, store.k.view(), store.v.view(), store.used_bytes(), store.allocated_bytes()});
-  }
+  for (const Store& store : stores_) rows.push_back(store.rows());
   return rows;
 }
 

@@ -18,7 +18,9 @@ class KvCache {
   struct Store {
     int64_t layer = 0;
     GrowingRows k;  ///< [n, kv_heads * key_dim]
-    GrowingRows v;  ///< [n, kv_heads * value_dim]
+    GrowingRows v;  ///< [n, kv_heads * value_dim]; empty for latents, whose values are the first part of their keys
+    Stored stored = Stored::keys_and_values;
+    KvRows rows() const;
     int64_t used_bytes() const { return k.used_bytes() + v.used_bytes(); }
     int64_t allocated_bytes() const { return k.allocated_bytes() + v.allocated_bytes(); }
   };

@@ -23,14 +23,13 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
   throw std::logic_error("activate: unknown activation");
 }
 
-/// Over the last dimension.
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  return x * at::rsqrt(x.pow(2).mean(-1, true) + epsilon) * weight;
-}
-
 at::Tensor soft_cap(const at::Tensor& x, double cap) { return cap > 0 ? cap * at::tanh(x / cap) : x; }
 
 }  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  return x * at::rsqrt(x.pow(2).mean(-1, true) + epsilon) * weight;
+}
 
 at::Tensor apply_norm(const Architecture& architecture, const NormWeights& norm, const at::Tensor& x) {
   if (architecture.norm == Norm::layer_norm) {
@@ -47,7 +46,7 @@ at::Tensor apply_qk_norm(QkNorm kind, const at::Tensor& weight, const at::Tensor
 
 at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return at::linear(x, linear.weight, linear.bias); }
 
-at::Tensor apply_mlp(const Mlp& mlp, const LayerWeights& weights, const at::Tensor& x) {
+at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor& x) {
   at::Tensor inner = apply_linear(weights.up, x);
   if (mlp.gated) {
     inner.mul_(activate(mlp.activation, apply_linear(weights.gate, x)));

@@ -11,8 +11,11 @@ namespace headscope {
 at::Tensor apply_norm(const Architecture&, const NormWeights&, const at::Tensor& x);
 /// The norm of queries or keys `x` [tokens, heads * key_dim]; `weight` undefined without one.
 at::Tensor apply_qk_norm(QkNorm, const at::Tensor& weight, const at::Tensor& x, double epsilon);
+/// Over the last dimension.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 at::Tensor apply_linear(const Linear&, const at::Tensor& x);
-at::Tensor apply_mlp(const Mlp&, const LayerWeights&, const at::Tensor& x);
+/// One MLP, or one expert.
+at::Tensor apply_mlp(const Mlp&, const MlpWeights&, const at::Tensor& x);
 at::Tensor embed(const Architecture&, const Weights&, const at::Tensor& ids, int64_t first_position);
 
 /// Logits [tokens, vocab] of final hidden states [tokens, d_model].

@@ -12,8 +12,10 @@
 #include "core/model/supported.h"
 #include "core/model/torch_errors.h"
 #include "core/run/attention_step.h"
+#include "core/run/experts.h"
 #include "core/run/kv_cache.h"
 #include "core/run/layers.h"
+#include "core/run/mla.h"
 
 namespace headscope {
 namespace {
@@ -90,6 +92,7 @@ struct Run::State {
   void forward(std::span<const int32_t> chunk, const Progress&, double done, double total);
   at::Tensor attention(int64_t layer, const at::Tensor& x);
   void write_cache(int64_t layer, const at::Tensor& x);
+  float* write_queries(int64_t layer, const at::Tensor& x);
   void intervene(int64_t layer, at::Tensor& heads_output) const;
   void take_logits(const at::Tensor& x);
 
@@ -129,18 +132,36 @@ void Run::State::check_ids(std::span<const int32_t> new_ids) const {
 }
 
 void Run::State::write_cache(int64_t layer, const at::Tensor& x) {
+  const Layer& settings = architecture->layers[static_cast<size_t>(layer)];
   const LayerWeights& weights = model->weights().layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture->store_of(layer);
   KvCache::Store& kv = cache.store_of(layer);
-  const QkNorm norm = architecture->layers[static_cast<size_t>(layer)].qk_norm;
-  const at::Tensor projected = apply_linear(weights.key, x);
-  float* keys = store(kv.k, apply_qk_norm(norm, weights.key_norm, projected, architecture->norm_epsilon));
+  const at::Tensor made = settings.mla ? mla_rows(*settings.mla, shape, weights, x)
+                                       : apply_qk_norm(settings.qk_norm, weights.key_norm, apply_linear(weights.key, x),
+                                                       architecture->norm_epsilon);
+  float* keys = store(kv.k, made);
   if (shape.keys_rotated) {
     ropes[static_cast<size_t>(layer)].rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position(), workers);
   }
-  store(kv.v, apply_linear(weights.value, x));
   kv.k.publish(x.size(0));
+  if (settings.mla) return;
+  store(kv.v, apply_linear(weights.value, x));
   kv.v.publish(x.size(0));
+}
+
+/// Writes the queries of a layer, as they score, into its record, where they count once they are published.
+float* Run::State::write_queries(int64_t layer, const at::Tensor& x) {
+  const Layer& settings = architecture->layers[static_cast<size_t>(layer)];
+  const LayerWeights& weights = model->weights().layers[static_cast<size_t>(layer)];
+  const KvStore& shape = architecture->store_of(layer);
+  const at::Tensor made = settings.mla ? mla_queries(settings, shape, weights, x)
+                                       : apply_qk_norm(settings.qk_norm, weights.query_norm,
+                                                       apply_linear(weights.query, x), architecture->norm_epsilon);
+  float* q = store(records[static_cast<size_t>(layer)].q, made);
+  if (settings.rotate_query) {
+    ropes[static_cast<size_t>(layer)].rotate(q, x.size(0), settings.q_heads, shape.key_dim, position(), workers);
+  }
+  return q;
 }
 
 at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
@@ -150,21 +171,15 @@ at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
   LayerRecord& record = records[static_cast<size_t>(layer)];
   const int64_t tokens = x.size(0);
   if (architecture->owns_cache(layer)) write_cache(layer, x);
-  const at::Tensor projected = apply_linear(weights.query, x);
-  float* q =
-      store(record.q, apply_qk_norm(settings.qk_norm, weights.query_norm, projected, architecture->norm_epsilon));
-  if (settings.rotate_query) {
-    ropes[static_cast<size_t>(layer)].rotate(q, tokens, settings.q_heads, shape.key_dim, position(), workers);
-  }
-
+  const float* q = write_queries(layer, x);
   at::Tensor output = at::empty({tokens, settings.q_heads, shape.value_dim}, at::kFloat);
-  const KvRows kv = {layer, cache.store_of(layer).k.view(), cache.store_of(layer).v.view()};
+  const KvRows kv = cache.store_of(layer).rows();
   const ReadKeys keys(*architecture, layer, kv.k.row(0), position() + tokens, 0, workers);
-  kernels.emplace(attend(*architecture, layer, position(), tokens, q, keys.data(), kv.v.row(0), record,
+  kernels.emplace(attend(*architecture, layer, position(), tokens, q, keys.data(), kv.v, record,
                          output.data_ptr<float>(), workers));
   record.q.publish(tokens);
   intervene(layer, output);
-  return apply_linear(weights.output, output.view({tokens, settings.q_heads * shape.value_dim}));
+  return apply_linear(weights.output, settings.mla ? mla_values(settings, weights, output) : output.flatten(1));
 }
 
 void Run::State::intervene(int64_t layer, at::Tensor& heads_output) const {
@@ -220,6 +235,9 @@ void Run::State::forward(std::span<const int32_t> chunk, const Progress& progres
     const auto before = [&](const NormWeights& norm) {
       return layer.norm_before ? apply_norm(*architecture, norm, x) : x;
     };
+    const auto mlp = [&](const at::Tensor& y) {
+      return layer.mlp.experts > 1 ? apply_experts(layer.mlp, w, y) : apply_mlp(layer.mlp, w.mlp, y);
+    };
     const auto after = [&](const NormWeights& norm, const at::Tensor& y) {
       return layer.norm_after ? apply_norm(*architecture, norm, y) : y;
     };
@@ -227,10 +245,10 @@ void Run::State::forward(std::span<const int32_t> chunk, const Progress& progres
     const at::Tensor attended = after(w.attention_post_norm, attention(index, normed));
     if (layer.residual == Residual::parallel) {
       const at::Tensor input = layer.shared_input_norm ? normed : before(w.mlp_norm);
-      x = x + attended + after(w.mlp_post_norm, apply_mlp(layer.mlp, w, input));
+      x = x + attended + after(w.mlp_post_norm, mlp(input));
     } else {
       x = x + attended;
-      x = x + after(w.mlp_post_norm, apply_mlp(layer.mlp, w, before(w.mlp_norm)));
+      x = x + after(w.mlp_post_norm, mlp(before(w.mlp_norm)));
     }
   }
   take_logits(x);

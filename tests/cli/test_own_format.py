@@ -5,7 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from own_format import rewrite
+from own_format import rewrite, rewrite_deepseek
 
 IDS = ",".join(str(i * 7 % 90) for i in range(40))
 
@@ -24,6 +24,19 @@ def logits(headscope, folder, out):
 def test_the_same_model_in_our_own_words(headscope, random_models, tmp_path, name, layer, outside, plus_one):
     folder = random_models(name)
     own = rewrite(folder, tmp_path / "own", layer, outside, plus_one)
+    require_same(headscope, folder, own, tmp_path)
+
+
+@pytest.mark.parametrize("name, router", [
+    ("deepseek2-groups", {}),
+    ("deepseek3-plain", {"score": "sigmoid", "choice_bias": True, "group_best": 2, "normalised": True}),
+])
+def test_latents_and_experts_in_our_own_words(headscope, random_models, tmp_path, name, router):
+    folder = random_models(name)
+    require_same(headscope, folder, rewrite_deepseek(folder, tmp_path / "own", router), tmp_path)
+
+
+def require_same(headscope, folder, own, tmp_path):
     assert np.array_equal(logits(headscope, folder, tmp_path / "a.h5"), logits(headscope, own, tmp_path / "b.h5"))
     theirs, ours = (headscope.json("info", one) for one in (folder, own))
     same = ("variant", "parameters", "q_heads", "kv_heads", "kv_owner", "kv_bytes_per_token")
@@ -51,7 +64,10 @@ def test_layers_that_share_a_cache(headscope, random_models, tmp_path):
     (lambda c: c["layers"][0].pop("scale"), ["layers[0].scale"]),
     (lambda c: c.update(kv_stores=[]), ["kv_stores", "a list of 1 to"]),
     (lambda c: c["position"].update(scheme="spiral"), ["position.scheme", "spiral"]),
-    (lambda c: c["kv_stores"][0].update(stored="latent"), ["kv_stores[0].stored", "latent"]),
+    (lambda c: c["kv_stores"][0].update(stored="keys_only"), ["kv_stores[0].stored", "keys_only"]),
+    (lambda c: c["kv_stores"][0].update(stored="latent"), ["kv_stores[0].kv_heads must be 1 for a latent"]),
+    (lambda c: c["layers"][0].update(mla={"content_dim": 8}), ["layers[0].mla.value_dim"]),
+    (lambda c: c["layers"][0]["mlp"].update(experts=4, router={"grups": 2}), ["layers[0].mlp.router.grups"]),
 ])
 def test_mistakes_are_named(headscope, random_models, tmp_path, change, words):
     own = rewrite(random_models("llama-gqa"), tmp_path / "own")

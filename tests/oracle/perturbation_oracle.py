@@ -65,6 +65,14 @@ def on(value, config):
     return None if value else True
 
 
+def halved(value, config):
+    return value // 2 if value > 1 else None
+
+
+def greedy(value, config):
+    return "greedy" if value != "greedy" else None
+
+
 def plain_rope(value, config):
     return "default" if value != "default" else None
 
@@ -130,7 +138,19 @@ CHANGES = {
     "low_freq_factor": [times(1.1)],
     "high_freq_factor": [times(1.1)],
     "original_max_position_embeddings": [times(2)],
+    "mscale": [times(1.1)],
+    "mscale_all_dim": [times(1.1)],
+    "rope_interleave": [flipped],
+    "num_experts_per_tok": [one_more, one_less],
+    "n_group": [halved],
+    "topk_group": [one_more, one_less],
+    "topk_method": [greedy],
+    "norm_topk_prob": [flipped],
+    "routed_scaling_factor": [times(1.1)],
 }
+
+
+MIXTURE = ("num_experts_per_tok", "n_group", "topk_group", "topk_method", "norm_topk_prob", "routed_scaling_factor")
 
 
 def scale_scores(model):
@@ -161,6 +181,12 @@ def is_read(config, path):
     """Whether the model has the thing that a field tells about."""
     if config.get("alibi") and path[0] == "rope_parameters":
         return False
+    if path[-1] in MIXTURE and config["first_k_dense_replace"] == config["num_hidden_layers"]:
+        return False
+    if path[-1] in ("n_group", "topk_group"):
+        return (config["n_group"] or 1) > 1
+    if path[-1] == "norm_topk_prob":
+        return config["model_type"] == "deepseek_v3"
     if path[-1] in ("layer_types", "sliding_window"):
         return bool(config.get("sliding_window")) and config.get("use_sliding_window", True)
     return path != ("original_max_position_embeddings",)  # Phi-3's, for longrope
@@ -186,7 +212,9 @@ def spelled_out(config):
     rope = config.get("rope_parameters") or {}
     if rope.get("rope_type") != "yarn":
         return config
-    defaults = {"beta_slow": 1.0, "attention_factor": 0.1 * math.log(rope["factor"]) + 1}
+    defaults = {"beta_slow": 1.0}
+    if "mscale" not in rope:
+        defaults["attention_factor"] = 0.1 * math.log(rope["factor"]) + 1
     return {**config, "rope_parameters": {**defaults, **rope}}
 
 

@@ -19,7 +19,8 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 import random_models  # noqa: E402
-from family_layouts import heads_of, outputs_of, position_bias_of, scales_of, windows_of  # noqa: E402
+from family_layouts import (from_latents_of, heads_of, outputs_of, position_bias_of, scales_of, widths_of,  # noqa: E402
+                            windows_of)
 from attention_numbers import log_sum_exp, row_statistics, scores, worst_difference  # noqa: E402
 from program import Headscope  # noqa: E402
 
@@ -57,7 +58,8 @@ class Reference:
         self.projections = outputs_of(self.model)
         self.layers = len(self.projections)
         self.scales = scales_of(self.model)
-        self.q_heads, self.kv_heads, self.head_dim = heads_of(self.config)
+        self.q_heads, self.kv_heads, _ = heads_of(self.config)
+        self.widths, self.from_latents = widths_of(self.config), from_latents_of(self.model)
         self.windows = windows_of(self.config)
         self.soft_cap = getattr(self.config, "attn_logit_softcapping", None) or 0
 
@@ -71,7 +73,7 @@ class Reference:
                 outputs[layer] = values[0].numpy()
                 for at, head in zeroed:
                     if at == layer:
-                        values[..., head * self.head_dim:(head + 1) * self.head_dim] = 0
+                        values[..., head * self.widths.output:(head + 1) * self.widths.output] = 0
                 return (values, *arguments[1:])
             return look
 
@@ -149,8 +151,9 @@ def check_layer(file, reference, exact, layer, figures):
 
     q, k, v = (file[part][key][()] for part in "qkv")
     n, heads = maps.shape[1], maps.shape[0]
-    assert q.shape == (heads, n, reference.head_dim), q.shape
-    assert k.shape == v.shape == (reference.kv_heads, n, reference.head_dim), (k.shape, v.shape)
+    assert q.shape == (heads, n, reference.widths.key), q.shape
+    assert k.shape == (reference.kv_heads, n, reference.widths.key), k.shape
+    assert v.shape == (reference.kv_heads, n, reference.widths.value), v.shape
     values = scores(q, k, reference.scales[layer], reference.windows[layer], reference.soft_cap,
                     position_bias_of(reference.config, n))
     lse = file["lse"][key][()].astype(np.float64)
@@ -160,13 +163,15 @@ def check_layer(file, reference, exact, layer, figures):
     figures.add("maps from q, k, lse",
                 worst_difference(np.exp(values - lse[..., None]), exact_maps[layer]) / max(1, largest / 100))
     outputs = np.einsum("hij,hjd->ihd", maps.astype(np.float64), np.repeat(v, heads // reference.kv_heads, axis=0))
+    if reference.from_latents[layer] is not None:
+        outputs = np.einsum("ihl,hdl->ihd", outputs, reference.from_latents[layer])
     expected = exact_outputs[layer]
     figures.add("head outputs", worst_difference(outputs.reshape(n, -1), expected) / np.abs(expected).max())
 
 
 def check_json(run, file, reference, exact_logits, figures):
     n = len(run["ids"])
-    per_layer = 2 * reference.kv_heads * reference.head_dim * 4 * n  # K and V, f32
+    per_layer = reference.widths.cached * 4 * n  # f32
     assert run["kv_bytes_used"] == [per_layer] * reference.layers, run["kv_bytes_used"]
     assert all(a >= per_layer and a % (per_layer // n) == 0 for a in run["kv_bytes_allocated"]), run["kv_bytes_allocated"]
     assert file["kv/bytes_used"][()].tolist() == run["kv_bytes_used"]

@@ -28,7 +28,21 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 /// What a case changes: each field needs a model that uses it.
-enum class Base { llama, llama3, yarn, gpt2 };
+enum class Base { llama, llama3, yarn, gpt2, mla, experts };
+
+/// Layer 1 reads latents of 10 numbers beside a rope key of 6.
+void use_mla(Architecture& a) {
+  a.kv_stores[1] = {
+      .layer = 1, .kv_heads = 1, .key_dim = 16, .value_dim = 10, .stored = Stored::latent, .keys_rotated = true};
+  a.layers[1].mla = Mla{.query_rank = 9, .content_dim = 5, .value_dim = 7};
+}
+
+void use_experts(Architecture& a) {
+  a.layers[1].mlp.experts = 8;
+  a.layers[1].mlp.experts_active = 3;
+  a.layers[1].mlp.shared_width = 12;
+  a.layers[1].mlp.router = {.groups = 4, .groups_active = 2};
+}
 
 Architecture base_architecture(Base base) {
   if (base == Base::gpt2) return small_gpt2_architecture();
@@ -38,6 +52,8 @@ Architecture base_architecture(Base base) {
     architecture.position.rope.base = 10;  // so that the blend lies within the few dimensions
     architecture.position.rope.scaling = {RopeScaling::Kind::yarn, 8, 1, 4, 64, 8};
   }
+  if (base == Base::mla) use_mla(architecture);
+  if (base == Base::experts) use_experts(architecture);
   return architecture;
 }
 
@@ -54,6 +70,9 @@ struct FieldCase {
 
 Change on_layer(const std::function<void(Layer&)>& change) {
   return [change](Architecture& a) { change(a.layers[1]); };
+}
+Change on_router(const std::function<void(Router&)>& change) {
+  return [change](Architecture& a) { change(a.layers[1].mlp.router); };
 }
 Change on_store(const std::function<void(KvStore&)>& change) {
   return [change](Architecture& a) { change(a.kv_stores[1]); };
@@ -152,6 +171,32 @@ std::vector<FieldCase> changed_cases() {
       {"kv_heads", on_store([](KvStore& s) { s.kv_heads = 1; }), ""},
       {"key_dim", on_store([](KvStore& s) { s.key_dim = 8; }), ""},
       {"value_dim", on_store([](KvStore& s) { s.value_dim = 10; }), ""},
+      {"latent", use_mla, ""},
+      {"query_rank", on_layer([](Layer& l) { l.mla->query_rank = 0; }), "", Base::mla},
+      {"content_dim", on_layer([](Layer& l) { l.mla->content_dim = 6; }), "", Base::mla},
+      {"mla_value_dim", on_layer([](Layer& l) { l.mla->value_dim = 8; }), "", Base::mla},
+      {"mla_norm_epsilon", on_layer([](Layer& l) { l.mla->norm_epsilon = 0.1; }), "", Base::mla},
+      {"mla_bias", on_layer([](Layer& l) { l.qkv_bias = true; }), "", Base::mla},
+      {"latent_rope_style", [](Architecture& a) { a.position.rope.style = RotationStyle::interleaved; }, "", Base::mla},
+      {"latent_width", on_store([](KvStore& s) { s.value_dim = 9; }), "", Base::mla},
+      {"latent_reader",
+       [](Architecture& a) {
+         a.layers[2].mla = a.layers[1].mla;
+         a.layers[2].kv_owner = 1;
+         a.kv_stores.pop_back();
+       },
+       "", Base::mla},
+      {"experts", use_experts, ""},
+      {"experts_active", on_layer([](Layer& l) { l.mlp.experts_active = 2; }), "", Base::experts},
+      {"shared_width", on_layer([](Layer& l) { l.mlp.shared_width = 0; }), "", Base::experts},
+      {"expert_gated", on_layer([](Layer& l) { l.mlp.gated = false; }), "", Base::experts},
+      {"router_score", on_router([](Router& r) { r.score = Router::Score::sigmoid; }), "", Base::experts},
+      {"router_choice_bias", on_router([](Router& r) { r.choice_bias = true; }), "", Base::experts},
+      {"router_groups", on_router([](Router& r) { r.groups = 2, r.groups_active = 1; }), "", Base::experts},
+      {"router_groups_active", on_router([](Router& r) { r.groups_active = 4; }), "", Base::experts},
+      {"router_group_best", on_router([](Router& r) { r.group_best = 2; }), "", Base::experts},
+      {"router_normalised", on_router([](Router& r) { r.normalised = true; }), "", Base::experts},
+      {"router_scale", on_router([](Router& r) { r.scale = 2; }), "", Base::experts},
   };
 }
 
@@ -162,11 +207,6 @@ std::vector<FieldCase> refused_cases() {
          a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16};
        },
        "dynamic"},
-      {"experts", on_layer([](Layer& l) {
-         l.mlp.experts = 4;
-         l.mlp.experts_active = 2;
-       }),
-       "mixture of experts"},
       {"values_only",
        [](Architecture& a) {
          a.kv_stores[1].stored = Stored::values_only;
@@ -175,13 +215,6 @@ std::vector<FieldCase> refused_cases() {
        },
        "SharedKV"},
       {"keys_only", on_store([](KvStore& s) { s.stored = Stored::keys_only; }), "slim attention"},
-      {"latent",
-       [](Architecture& a) {
-         a.kv_stores[1].stored = Stored::latent;
-         a.kv_stores[1].kv_heads = 1;
-         a.kv_stores[1].value_dim = 4;
-       },
-       "MLA"},
   };
 }
 

@@ -40,6 +40,42 @@ class RandomTensors {
   uint64_t seed_;
 };
 
+void add_mla(const Architecture& a, int64_t index, const RandomTensors& make, LayerWeights& weights) {
+  const Layer& layer = a.layers[static_cast<size_t>(index)];
+  const KvStore& store = a.store_of(index);
+  const Mla& mla = *layer.mla;
+  const auto name = [&](const char* part) { return std::to_string(index) + part; };
+  const int64_t queries = layer.q_heads * (mla.content_dim + store.key_dim - store.value_dim);
+  const int64_t rank = mla.query_rank, input = rank > 0 ? rank : a.d_model;
+  weights.query = make.linear(name("query"), queries, input, false);
+  weights.query_latent = make.linear(name("query_latent"), std::max<int64_t>(1, rank), a.d_model, layer.qkv_bias);
+  weights.query_latent_norm = make.normal(name("query_latent_norm"), {rank}, 0.1f, 1);
+  weights.latent = make.linear(name("latent"), store.key_dim, a.d_model, layer.qkv_bias);
+  weights.latent_norm = make.normal(name("latent_norm"), {store.value_dim}, 0.1f, 1);
+  const auto expand = [&](const char* part, int64_t dim) {
+    return make.linear(name(part), layer.q_heads * dim, store.value_dim, false).weight;
+  };
+  weights.latent_key = expand("latent_key", mla.content_dim);
+  weights.latent_value = expand("latent_value", mla.value_dim);
+  weights.output = make.linear(name("output"), a.d_model, layer.q_heads * mla.value_dim, layer.output_bias);
+}
+
+MlpWeights mlp_weights(const std::string& name, int64_t width, const Architecture& a, const RandomTensors& make) {
+  return {make.linear(name + "gate", width, a.d_model, false), make.linear(name + "up", width, a.d_model, false),
+          make.linear(name + "down", a.d_model, width, false)};
+}
+
+void add_experts(const Architecture& a, int64_t index, const RandomTensors& make, LayerWeights& weights) {
+  const Mlp& mlp = a.layers[static_cast<size_t>(index)].mlp;
+  const std::string layer = std::to_string(index);
+  weights.router = make.normal(layer + "router", {mlp.experts, a.d_model}, 0.2f);
+  weights.router_bias = make.normal(layer + "router_bias", {mlp.experts}, 0.3f);
+  for (int64_t expert = 0; expert < mlp.experts; ++expert) {
+    weights.experts.push_back(mlp_weights(layer + "expert" + std::to_string(expert), mlp.width, a, make));
+  }
+  if (mlp.shared_width > 0) weights.shared = mlp_weights(layer + "shared", mlp.shared_width, a, make);
+}
+
 LayerWeights layer_weights(const Architecture& a, int64_t index, const RandomTensors& make) {
   const Layer& layer = a.layers[static_cast<size_t>(index)];
   const KvStore& store = a.store_of(index);
@@ -57,9 +93,11 @@ LayerWeights layer_weights(const Architecture& a, int64_t index, const RandomTen
   weights.key = make.linear(name("key"), store.kv_heads * store.key_dim, a.d_model, layer.qkv_bias);
   weights.value = make.linear(name("value"), store.kv_heads * store.value_dim, a.d_model, layer.qkv_bias);
   weights.output = make.linear(name("output"), a.d_model, layer.q_heads * store.value_dim, layer.output_bias);
-  weights.gate = make.linear(name("gate"), layer.mlp.width, a.d_model, layer.mlp.bias);
-  weights.up = make.linear(name("up"), layer.mlp.width, a.d_model, layer.mlp.bias);
-  weights.down = make.linear(name("down"), a.d_model, layer.mlp.width, layer.mlp.bias);
+  weights.mlp.gate = make.linear(name("gate"), layer.mlp.width, a.d_model, layer.mlp.bias);
+  weights.mlp.up = make.linear(name("up"), layer.mlp.width, a.d_model, layer.mlp.bias);
+  weights.mlp.down = make.linear(name("down"), a.d_model, layer.mlp.width, layer.mlp.bias);
+  if (layer.mla) add_mla(a, index, make, weights);
+  if (layer.mlp.experts > 1) add_experts(a, index, make, weights);
   return weights;
 }
 

@@ -55,6 +55,13 @@ class Layout:
     normed: bool = False  # norms behind the projections undo what these are scaled by
 
 
+def _latent(config):
+    """MLA: keys and values come from one latent for all heads; queries alone can be scaled."""
+    heads = config.num_attention_heads
+    name = "q_proj" if config.q_lora_rank is None else "q_b_proj"
+    return {"query": (name, _below(0, heads, config.qk_nope_head_dim + config.qk_rope_head_dim))}
+
+
 _LLAMA = Layout("model.layers", "self_attn", "o_proj", _separate)
 _NORMED = dataclasses.replace(_LLAMA, normed=True)
 LAYOUTS = {
@@ -63,6 +70,8 @@ LAYOUTS = {
     "falcon": Layout("transformer.h", "self_attention", "dense", _grouped("query_key_value")),
     "gpt_neox": Layout("gpt_neox.layers", "attention", "dense", _grouped("query_key_value")),
     "opt": Layout("model.decoder.layers", "self_attn", "out_proj", _separate),
+    "deepseek_v2": dataclasses.replace(_LLAMA, rows=_latent),
+    "deepseek_v3": dataclasses.replace(_LLAMA, rows=_latent),
     "phi3": dataclasses.replace(_LLAMA, rows=_stacked("qkv_proj")),
     "gemma3_text": _NORMED,
     "qwen3": _NORMED,
@@ -94,9 +103,10 @@ def scale_query_and_key(model, layer, factor):
             norm.weight.data.copy_((norm.weight.data + one) * factor - one)
         return
     rows = layout.rows(model.config)
-    for name, heads in (rows["query"], rows["key"]):
+    scaled = [rows[part] for part in ("query", "key") if part in rows]
+    for name, heads in scaled:
         for values in _by_rows(getattr(attention, name)):
-            values[heads.ravel()] *= factor
+            values[heads.ravel()] *= factor ** (2 / len(scaled))
 
 
 def roll_kv_heads(model):
@@ -116,11 +126,45 @@ def heads_of(config):
     """(query heads, KV heads, numbers in a head)."""
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    if is_latent(config):
+        kv_heads = 1
     if config.model_type == "gpt_bigcode":
         kv_heads = 1 if config.multi_query else heads
     if config.model_type == "falcon":
         kv_heads = config.num_kv_heads if config.new_decoder_architecture else 1 if config.multi_query else heads
     return heads, kv_heads, getattr(config, "head_dim", None) or config.hidden_size // heads
+
+
+@dataclasses.dataclass(frozen=True)
+class Widths:
+    """Numbers in a head: of its key as scored, of its value as mixed, of its output; and in the cache, for one token."""
+
+    key: int
+    value: int
+    output: int
+    cached: int
+
+
+def widths_of(config):
+    if is_latent(config):
+        key = config.kv_lora_rank + config.qk_rope_head_dim
+        return Widths(key, config.kv_lora_rank, config.v_head_dim, key)
+    _, kv_heads, head_dim = heads_of(config)
+    return Widths(head_dim, head_dim, head_dim, 2 * kv_heads * head_dim)
+
+
+def is_latent(config):
+    return config.model_type.startswith("deepseek")
+
+
+def from_latents_of(model):
+    """What every head's mixed latents [latent] become its output by, [heads, output, latent] for each layer; None elsewhere."""
+    config = model.config
+    if not is_latent(config):
+        return [None] * config.num_hidden_layers
+    heads, content = config.num_attention_heads, config.qk_nope_head_dim
+    return [attention.kv_b_proj.weight.data.view(heads, -1, config.kv_lora_rank)[:, content:].double().numpy()
+            for attention in attentions_of(model)]
 
 
 def scales_of(model):

@@ -21,6 +21,12 @@ _FALCON = dict(vocab_size=167, hidden_size=48, num_hidden_layers=3, num_attentio
                bos_token_id=1, eos_token_id=None, ffn_hidden_size=100)
 
 
+_DEEPSEEK = dict(vocab_size=173, hidden_size=48, intermediate_size=90, moe_intermediate_size=30, num_hidden_layers=3,
+                 num_attention_heads=4, num_key_value_heads=4, kv_lora_rank=20, qk_rope_head_dim=8, qk_nope_head_dim=12,
+                 v_head_dim=10, n_shared_experts=2, n_routed_experts=12, num_experts_per_tok=3, first_k_dense_replace=1,
+                 max_position_embeddings=192, bos_token_id=1, eos_token_id=None)
+
+
 # (name, family, config) and what else a Recipe takes
 FAMILY_RECIPES = [
     ("neox-parallel", "gpt_neox", {**_NEOX, "rope_parameters": _rope(10000, partial_rotary_factor=0.34)}),
@@ -70,4 +76,19 @@ FAMILY_RECIPES = [
     ("gemma2-no-caps", "gemma2", {**_GEMMA, "sliding_window": 7, "attn_logit_softcapping": None,
                                   "final_logit_softcapping": None, "query_pre_attn_scalar": 14,
                                   "layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+    ("deepseek2-lite", "deepseek_v2", {**_DEEPSEEK, "q_lora_rank": None, "rms_norm_eps": 1e-5, "rope_parameters": _rope(
+        90, rope_type="yarn", factor=4.0, original_max_position_embeddings=40, mscale=0.707, mscale_all_dim=0.707,
+        beta_fast=4)}),
+    ("deepseek2-groups", "deepseek_v2", {**_DEEPSEEK, "q_lora_rank": 24, "topk_method": "group_limited_greedy",
+                                         "n_group": 4, "topk_group": 2, "routed_scaling_factor": 4.0,
+                                         "attention_bias": True, "rms_norm_eps": 1e-5}),
+    ("deepseek2-dense", "deepseek_v2", {**_DEEPSEEK, "q_lora_rank": 24, "first_k_dense_replace": 3}),
+    ("deepseek3", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": 24, "n_group": 4, "topk_group": 2, "rope_parameters": _rope(
+        90, rope_type="yarn", factor=4.0, original_max_position_embeddings=40, mscale=1.0, mscale_all_dim=0.8,
+        beta_fast=4)}),
+    ("deepseek3-plain", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": 16, "n_group": 3, "topk_group": 2,
+                                        "attention_bias": True, "first_k_dense_replace": 2}),
+    ("deepseek3-halves", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": None, "n_group": 1, "topk_group": 1,
+                                         "rope_interleave": False, "norm_topk_prob": False, "num_attention_heads": 3,
+                                         "num_key_value_heads": 3, "n_shared_experts": 1, "rms_norm_eps": 1e-5}),
 ]

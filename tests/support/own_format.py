@@ -1,4 +1,4 @@
-"""Rewrites checkpoints of Llama's form as HeadScope's own, so that both can be compared."""
+"""Rewrites checkpoints of Llama's and DeepSeek's form as HeadScope's own, so that both can be compared."""
 
 import json
 import pathlib
@@ -53,4 +53,68 @@ def rewrite(folder, out, layer=None, outside=None, plus_one=False):
         mine = _own_name(name, norms)
         tensors[mine] = values + 1 if plus_one and "norm" in mine else values
     save_file(tensors, out / "model.safetensors")
+    return out
+
+
+_LATENT_NAMES = {"input_layernorm.weight": "attention_norm", "post_attention_layernorm.weight": "mlp_norm",
+                 "self_attn.q_a_proj.weight": "query_latent", "self_attn.q_a_proj.bias": "query_latent_bias",
+                 "self_attn.q_a_layernorm.weight": "query_latent_norm", "self_attn.q_b_proj.weight": "query",
+                 "self_attn.kv_a_proj_with_mqa.weight": "latent", "self_attn.kv_a_proj_with_mqa.bias": "latent_bias",
+                 "self_attn.kv_a_layernorm.weight": "latent_norm", "self_attn.o_proj.weight": "attention_output",
+                 "self_attn.o_proj.bias": "attention_output_bias", "mlp.gate.weight": "router",
+                 "mlp.gate.e_score_correction_bias": "router_bias"}
+
+
+def _mlp_name(rest):
+    """gate_proj, up_proj and down_proj of the layer, of an expert or of what all share."""
+    parts = rest.split(".")
+    kind = parts[-2].removesuffix("_proj")
+    return {"experts": f"experts.{parts[2]}.expert_{kind}", "shared_experts": f"shared_{kind}"}.get(parts[1], f"mlp_{kind}")
+
+
+def _latent_tensors(config, tensors):
+    """kv_b_proj holds, for each head, what makes its keys and then what makes its values."""
+    for name, values in tensors.items():
+        if name in _OUTSIDE:
+            yield _OUTSIDE[name], values
+            continue
+        _, _, layer, rest = name.split(".", 3)
+        if rest == "self_attn.kv_b_proj.weight":
+            heads = values.view(config["num_attention_heads"], -1, config["kv_lora_rank"])
+            content = config["qk_nope_head_dim"]
+            yield f"layers.{layer}.latent_key", heads[:, :content].reshape(-1, config["kv_lora_rank"])
+            yield f"layers.{layer}.latent_value", heads[:, content:].reshape(-1, config["kv_lora_rank"])
+        else:
+            yield f"layers.{layer}.{_LATENT_NAMES.get(rest) or _mlp_name(rest)}", values
+
+
+def rewrite_deepseek(folder, out, router):
+    """A model with a latent for its queries and plain rope. `router`: what its own config does not say in one key."""
+    folder, out = pathlib.Path(folder), pathlib.Path(out)
+    out.mkdir()
+    config = json.loads((folder / "config.json").read_text())
+    latent, rope_key, content = (config[key] for key in ("kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim"))
+    mixture = {"width": config["moe_intermediate_size"], "experts": config["n_routed_experts"],
+               "experts_active": config["num_experts_per_tok"],
+               "shared_width": config["moe_intermediate_size"] * config["n_shared_experts"],
+               "router": {"groups": config["n_group"], "groups_active": config["topk_group"],
+                          "scale": config["routed_scaling_factor"], **router}}
+    layers, stores = [], []
+    for index in range(config["num_hidden_layers"]):
+        mlp = mixture if index >= config["first_k_dense_replace"] else {"width": config["intermediate_size"]}
+        bias = config["attention_bias"]
+        layers.append({"q_heads": config["num_attention_heads"], "scale": (content + rope_key) ** -0.5,
+                       "rotate_query": True, "qkv_bias": bias, "output_bias": bias,
+                       "mla": {"query_rank": config["q_lora_rank"], "content_dim": content,
+                               "value_dim": config["v_head_dim"]},
+                       "mlp": {"gated": True, "activation": "silu", **mlp}})
+        stores.append({"layer": index, "kv_heads": 1, "key_dim": latent + rope_key, "value_dim": latent,
+                       "stored": "latent", "keys_rotated": True})
+    rope = {"dims": rope_key, "base": config["rope_parameters"]["rope_theta"], "style": "interleaved"}
+    own = {"model_type": "headscope", "vocab_size": config["vocab_size"], "d_model": config["hidden_size"],
+           "context": config["max_position_embeddings"], "norm": "rms_norm", "norm_epsilon": config["rms_norm_eps"],
+           "position": {"scheme": "rope", "rope": rope}, "layers": layers, "kv_stores": stores}
+    (out / "config.json").write_text(json.dumps(own))
+    tensors = _latent_tensors(config, load_file(folder / "model.safetensors"))
+    save_file({name: values.contiguous() for name, values in tensors}, out / "model.safetensors")
     return out

@@ -113,7 +113,10 @@ def _randomise(model, seed):
                 weight.copy_(embedding_size * values)
             else:
                 conv1d = model.config.model_type == "gpt2" and "lm_head" not in name  # stored [in, out]
-                weight.copy_(values / math.sqrt(weight.shape[0 if conv1d else 1]))
+                weight.copy_(values / math.sqrt(weight.shape[0 if conv1d else -1]))
+        for name, values in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                values.copy_(0.2 * torch.randn(values.shape, generator=random))
 
 
 def normalised_entropy(maps):
@@ -162,7 +165,8 @@ def make(one, folder, seed=0):
     """Builds and saves one recipe. Returns the folder."""
     config = _config(one.family, one.config)
     config._attn_implementation = "eager"
-    model = apply_alibi_once(transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval())
+    model = apply_alibi_once(transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", experts_implementation="eager").eval())
     _randomise(model, seed)
     sharpen(model, seed)
     model.to(one.dtype).save_pretrained(folder, max_shard_size=one.max_shard_size)
@@ -174,7 +178,7 @@ def make(one, folder, seed=0):
 def load(folder, dtype=torch.float32, implementation="eager"):
     """The saved model, computing in `dtype` with the stored weights."""
     return apply_alibi_once(transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=implementation).eval())
+        folder, dtype=dtype, attn_implementation=implementation, experts_implementation="eager").eval())
 
 
 def shape(kind, positions):

@@ -56,8 +56,9 @@ TEST(ArchKvBytes, DeepSeekAnchors) {
   for (KvStore& store : mla.kv_stores) {
     store.stored = Stored::latent;
     store.value_dim = 512;
-    store.keys_rotated = false;
   }
+  mla.position.rope.dims = 64;
+  for (Layer& layer : mla.layers) layer.mla = Mla{.query_rank = 1536, .content_dim = 128, .value_dim = 128};
   validate(mla);
   EXPECT_EQ(kv_bytes_per_token(mla, 2), 70272);
   EXPECT_EQ(kv_equation(mla, 2),

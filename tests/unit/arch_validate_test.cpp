@@ -121,6 +121,23 @@ TEST(ArchValidate, OwnersAndReaders) {
   });
 }
 
+KvStore latent_store() {
+  return {.layer = 0, .kv_heads = 1, .key_dim = 36, .value_dim = 20, .stored = Stored::latent, .keys_rotated = true};
+}
+
+void use_mla(Architecture& a, const Mla& mla) {
+  a.kv_stores[0] = latent_store();
+  a.layers[0].mla = mla;
+}
+
+/// Eight experts in four groups of two, one of the groups open.
+Mlp& use_experts(Architecture& a) {
+  Mlp& mlp = a.layers[0].mlp;
+  mlp.experts = 8;
+  mlp.router.groups = 4;
+  return mlp;
+}
+
 TEST(ArchValidate, FieldsThatContradictEachOther) {
   expect_refused({
       {"layers[0].rotate_on_read is true, but layer 0 stores rotated keys",
@@ -146,6 +163,31 @@ TEST(ArchValidate, FieldsThatContradictEachOther) {
          a.kv_stores[0].kv_heads = 1;
          a.kv_stores[0].value_dim = 20;
        }},
+      {"layers[0].mla must be given when, and only when, the cache that the layer reads stores latents; that of layer "
+       "0 does",
+       [](auto& a) { a.kv_stores[0] = latent_store(); }},
+      {"layers[0].mla must be given when, and only when",
+       [](auto& a) { a.layers[0].mla = Mla{.query_rank = 0, .content_dim = 8, .value_dim = 8}; }},
+      {"layers[0].mla.content_dim", [](auto& a) { use_mla(a, {.query_rank = 0, .content_dim = 0, .value_dim = 8}); }},
+      {"layers[0].mla.value_dim", [](auto& a) { use_mla(a, {.query_rank = 0, .content_dim = 8, .value_dim = 0}); }},
+      {"layers[0].qk_norm must be none",
+       [](auto& a) {
+         use_mla(a, {.query_rank = 0, .content_dim = 8, .value_dim = 8});
+         a.layers[0].qk_norm = QkNorm::per_head;
+       }},
+      {"position.rope.dims (16) must not be above the width of the rope key (12)",
+       [](auto& a) {
+         use_mla(a, {.query_rank = 0, .content_dim = 8, .value_dim = 8});
+         a.kv_stores[0].key_dim = 32;
+       }},
+      {"layers[0].mlp.bias is true, but experts", [](auto& a) { use_experts(a).bias = true; }},
+      {"layers[0].mlp.shared_width is 4, but there is one expert", [](auto& a) { a.layers[0].mlp.shared_width = 4; }},
+      {"layers[0].mlp.router.groups is 3, which does not divide the 8",
+       [](auto& a) { use_experts(a).router.groups = 3; }},
+      {"layers[0].mlp.router.groups_active", [](auto& a) { use_experts(a).router.groups_active = 5; }},
+      {"layers[0].mlp.router.group_best", [](auto& a) { use_experts(a).router.group_best = 3; }},
+      {"layers[0].mlp.router.scale", [](auto& a) { use_experts(a).router.scale = 0; }},
+      {"layers[0].mlp.experts_active must be from 1 to 2", [](auto& a) { use_experts(a).experts_active = 3; }},
       {"layers[4].shared_input_norm", [](auto& a) { a.layers[4].shared_input_norm = true; }},
       {"position.alibi_slopes are given", [](auto& a) { a.position.alibi_slopes = alibi_slopes(8); }},
   });

@@ -63,6 +63,8 @@ TEST(ArchVariant, WhatIsStored) {
   EXPECT_EQ(name(stored_as(uniform(8, 16, 1, 128, {0, 2, 4, 6}), Stored::values_only)), "SharedKV CLA-2 MQA");
   Architecture mla = stored_as(uniform(27, 16, 1, 576), Stored::latent);
   for (KvStore& store : mla.kv_stores) store.value_dim = 512;
+  for (Layer& layer : mla.layers) layer.mla = Mla{.query_rank = 0, .content_dim = 128, .value_dim = 128};
+  mla.position.rope.dims = 64;
   EXPECT_EQ(name(mla), "MLA");
 }
 

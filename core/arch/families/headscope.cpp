@@ -1,6 +1,7 @@
 #include <array>
 
 #include "core/arch/families/common.h"
+#include "core/arch/families/headscope_schema.h"
 #include "core/arch/families/list.h"
 #include "core/arch/names.h"
 #include "core/arch/rope.h"
@@ -16,6 +17,7 @@ using Names = std::array<std::pair<std::string_view, Value>, count>;
 
 constexpr Names<Norm, 2> norms{{{"layer_norm", Norm::layer_norm}, {"rms_norm", Norm::rms_norm}}};
 constexpr Names<Residual, 2> residuals{{{"sequential", Residual::sequential}, {"parallel", Residual::parallel}}};
+constexpr Names<Router::Score, 2> scores{{{"softmax", Router::Score::softmax}, {"sigmoid", Router::Score::sigmoid}}};
 constexpr Names<QkNorm, 3> qk_norms{{{"none", QkNorm::none}, {"per_head", QkNorm::per_head}, {"whole", QkNorm::whole}}};
 constexpr Names<RotationStyle, 2> styles{
     {{"rotate_half", RotationStyle::rotate_half}, {"interleaved", RotationStyle::interleaved}}};
@@ -38,10 +40,10 @@ RopeScaling::Kind read_kind(const ConfigReader& reader) {
   return reader.choice_or("kind", none, named({none, linear, llama3, yarn, dynamic}, rope_scaling_name));
 }
 
-/// Stores whose weights have names here; slim attention and MLA come with their kernels.
+/// Slim attention comes with its kernels.
 Stored read_stored(const ConfigReader& reader) {
   using enum Stored;
-  return reader.choice_or("stored", keys_and_values, named({keys_and_values, values_only}, stored_name));
+  return reader.choice_or("stored", keys_and_values, named({keys_and_values, values_only, latent}, stored_name));
 }
 
 bool recognises(const Json& config) { return config_names(config, "headscope", {}); }
@@ -83,13 +85,41 @@ Position read_position(const ConfigReader& reader) {
   return out;
 }
 
+Router read_router(const ConfigReader& reader) {
+  reader.allow_only({"score", "choice_bias", "groups", "groups_active", "group_best", "normalised", "scale"});
+  Router out;
+  out.score = reader.choice_or("score", out.score, scores);
+  out.choice_bias = reader.boolean_or("choice_bias", out.choice_bias);
+  out.groups = reader.integer_or("groups", out.groups, 1, limits::experts);
+  out.groups_active = reader.integer_or("groups_active", out.groups_active, 1, limits::experts);
+  out.group_best = reader.integer_or("group_best", out.group_best, 1, limits::experts);
+  out.normalised = reader.boolean_or("normalised", out.normalised);
+  out.scale = reader.positive_or("scale", out.scale);
+  return out;
+}
+
 Mlp read_mlp(const ConfigReader& reader) {
-  reader.allow_only({"width", "gated", "bias", "activation"});
+  reader.allow_only({"width", "gated", "bias", "activation", "experts", "experts_active", "shared_width", "router"});
   Mlp out;
   out.width = reader.integer("width", 1, limits::mlp_width);
   out.gated = reader.boolean_or("gated", out.gated);
   out.bias = reader.boolean_or("bias", out.bias);
   out.activation = read_activation(reader, "activation", out.activation);
+  out.experts = reader.integer_or("experts", out.experts, 1, limits::experts);
+  out.experts_active = reader.integer_or("experts_active", out.experts_active, 1, limits::experts);
+  out.shared_width = reader.integer_or("shared_width", out.shared_width, 0, limits::mlp_width);
+  if (reader.has("router")) out.router = read_router(reader.section("router"));
+  return out;
+}
+
+Mla read_mla(const ConfigReader& reader) {
+  reader.allow_only({"query_rank", "content_dim", "value_dim", "norm_epsilon"});
+  reader.require({"content_dim", "value_dim"});
+  Mla out;
+  out.query_rank = reader.integer_or("query_rank", out.query_rank, 0, limits::d_model);
+  out.content_dim = reader.integer("content_dim", 1, limits::head_dim);
+  out.value_dim = reader.integer("value_dim", 1, limits::head_dim);
+  out.norm_epsilon = reader.positive_or("norm_epsilon", out.norm_epsilon);
   return out;
 }
 
@@ -99,7 +129,7 @@ double read_cap(const ConfigReader& reader, const ConfigKey& key) {
 }
 
 Layer read_layer(const ConfigReader& reader, int64_t index) {
-  reader.allow_only({"q_heads", "kv_owner", "scale", "window", "soft_cap", "qk_norm", "rope", "rotate_query",
+  reader.allow_only({"q_heads", "kv_owner", "scale", "window", "soft_cap", "qk_norm", "mla", "rope", "rotate_query",
                      "rotate_on_read", "qkv_bias", "output_bias", "norm_before", "norm_after", "residual",
                      "shared_input_norm", "mlp"});
   reader.require({"q_heads", "scale", "mlp"});
@@ -110,6 +140,7 @@ Layer read_layer(const ConfigReader& reader, int64_t index) {
   out.window = reader.integer_or("window", 0, 0, limits::context);
   out.soft_cap = read_cap(reader, "soft_cap");
   out.qk_norm = reader.choice_or("qk_norm", out.qk_norm, qk_norms);
+  if (reader.has("mla")) out.mla = read_mla(reader.section("mla"));
   if (reader.has("rope")) out.rope = read_rope(reader.section("rope"));
   out.rotate_query = reader.boolean_or("rotate_query", out.rotate_query);
   out.rotate_on_read = reader.boolean_or("rotate_on_read", out.rotate_on_read);
@@ -166,90 +197,18 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   return a;
 }
 
-/// Adds weights of one layer, or of none (-1), under their own names.
-class Wishes {
- public:
-  Wishes(std::vector<TensorWish>& wishes, int64_t layer) : wishes_(wishes), layer_(layer) {}
-
-  void add(Weight weight, std::vector<int64_t> shape) {
-    const std::string prefix = layer_ < 0 ? "" : fmt::format("layers.{}.", layer_);
-    wishes_.push_back(whole(prefix + std::string(weight_name(weight)), std::move(shape), weight, layer_));
-  }
-  void linear(Weight weight, Weight bias, int64_t out, int64_t in, bool with_bias) {
-    add(weight, {out, in});
-    if (with_bias) add(bias, {out});
-  }
-  void norm(Weight weight, Weight bias, const Architecture& a) {
-    add(weight, {a.d_model});
-    if (a.norm == Norm::layer_norm) add(bias, {a.d_model});
-  }
-
- private:
-  std::vector<TensorWish>& wishes_;
-  int64_t layer_;
-};
-
-void add_attention(Wishes& wishes, const Architecture& a, int64_t i) {
-  const Layer& layer = a.layers[static_cast<size_t>(i)];
-  const KvStore& store = a.store_of(i);
-  const bool owns = a.owns_cache(i), has_keys = owns && store.stored != Stored::values_only;
-  const int64_t queries = layer.q_heads * store.key_dim, keys = store.kv_heads * store.key_dim;
-  const bool all = layer.qk_norm == QkNorm::whole;
-  wishes.linear(Weight::query, Weight::query_bias, queries, a.d_model, layer.qkv_bias);
-  if (has_keys) wishes.linear(Weight::key, Weight::key_bias, keys, a.d_model, layer.qkv_bias);
-  if (owns) {
-    wishes.linear(Weight::value, Weight::value_bias, store.kv_heads * store.value_dim, a.d_model, layer.qkv_bias);
-  }
-  if (layer.qk_norm != QkNorm::none) {
-    wishes.add(Weight::query_norm, {all ? queries : store.key_dim});
-    if (has_keys) wishes.add(Weight::key_norm, {all ? keys : store.key_dim});
-  }
-  wishes.linear(Weight::attention_output, Weight::attention_output_bias, a.d_model, layer.q_heads * store.value_dim,
-                layer.output_bias);
-}
-
-void add_layer(std::vector<TensorWish>& all, const Architecture& a, int64_t i) {
-  const Layer& layer = a.layers[static_cast<size_t>(i)];
-  const Mlp& mlp = layer.mlp;
-  Wishes wishes(all, i);
-  if (layer.norm_before) wishes.norm(Weight::attention_norm, Weight::attention_norm_bias, a);
-  add_attention(wishes, a, i);
-  if (layer.norm_after) wishes.add(Weight::attention_post_norm, {a.d_model});
-  if (layer.norm_before && !layer.shared_input_norm) wishes.norm(Weight::mlp_norm, Weight::mlp_norm_bias, a);
-  if (mlp.gated) wishes.linear(Weight::mlp_gate, Weight::mlp_gate_bias, mlp.width, a.d_model, mlp.bias);
-  wishes.linear(Weight::mlp_up, Weight::mlp_up_bias, mlp.width, a.d_model, mlp.bias);
-  wishes.linear(Weight::mlp_down, Weight::mlp_down_bias, a.d_model, mlp.width, mlp.bias);
-  if (layer.norm_after) wishes.add(Weight::mlp_post_norm, {a.d_model});
-}
-
-TensorSchema schema(const Architecture& a) {
-  TensorSchema out;
-  out.family = a.family;
-  out.prefixes = {""};
-  Wishes outside(out.wishes, -1);
-  out.wishes.push_back(token_embedding("token_embedding", a));
-  if (a.position.scheme == PositionScheme::learned) {
-    outside.add(Weight::position_embedding, {a.context + a.position.learned_offset, a.d_model});
-  }
-  for (int64_t i = 0; i < a.layer_count(); ++i) add_layer(out.wishes, a, i);
-  outside.norm(Weight::final_norm, Weight::final_norm_bias, a);
-  out.wishes.push_back(lm_head("lm_head", a));
-  if (a.lm_head_bias) outside.add(Weight::lm_head_bias, {a.vocab_size});
-  return out;
-}
-
 }  // namespace
 
 const Family headscope_family{
     .name = "headscope",
     .description = "HeadScope's own: any architecture that it can represent, layer by layer",
-    .variants = "any owner of each layer's cache, any heads, widths and windows; values only",
+    .variants = "any owner of each layer's cache, any heads, widths and windows; values only, latents",
     .positions = "learned, rope (of the model or of a layer), ALiBi, none",
     .tokenizer = "any that is supported",
-    .refused = "slim attention, MLA, mixtures of experts",
+    .refused = "slim attention",
     .recognises = recognises,
     .architecture = architecture,
-    .schema = schema,
+    .schema = headscope_schema,
 };
 
 }  // namespace headscope

@@ -88,8 +88,8 @@ void add_layer(std::vector<TensorWish>& wishes, const Architecture& a, int64_t i
 
 }  // namespace
 
-Architecture read_llama_form(const ConfigReader& reader, std::string_view family, const LlamaDefaults& defaults,
-                             std::vector<std::string>& notes) {
+Architecture read_llama_frame(const ConfigReader& reader, std::string_view family, const LlamaDefaults& defaults,
+                              std::vector<std::string>& notes) {
   reader.require({"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
                   "max_position_embeddings"});
   Architecture a;
@@ -101,14 +101,27 @@ Architecture read_llama_form(const ConfigReader& reader, std::string_view family
   a.norm_epsilon = reader.positive_or("rms_norm_eps", defaults.norm_epsilon);
   a.tied_embeddings = reader.boolean_or("tie_word_embeddings", defaults.tied_embeddings);
   read_special_ids(reader, a, notes);
+  a.position.scheme = PositionScheme::rope;
+  return a;
+}
 
+Mlp read_llama_mlp(const ConfigReader& reader, const LlamaDefaults& defaults) {
+  Mlp mlp;
+  mlp.width = reader.integer("intermediate_size", 1, limits::mlp_width);
+  mlp.gated = true;
+  mlp.activation = read_activation(reader, defaults.activation_key, defaults.activation);
+  return mlp;
+}
+
+Architecture read_llama_form(const ConfigReader& reader, std::string_view family, const LlamaDefaults& defaults,
+                             std::vector<std::string>& notes) {
+  Architecture a = read_llama_frame(reader, family, defaults, notes);
   const int64_t heads = reader.integer("num_attention_heads", 1, limits::heads);
   const int64_t kv_heads = reader.integer_or("num_key_value_heads", heads, 1, limits::heads);
   if (heads % kv_heads != 0) {
     reader.refuse("num_key_value_heads", fmt::format("a number that must divide num_attention_heads ({})", heads));
   }
   const int64_t head_dim = read_head_dim(reader, a.d_model, heads, defaults.head_dim);
-  a.position.scheme = PositionScheme::rope;
   a.position.rope = read_rope(reader, defaults.rope, head_dim, a.context);
 
   Layer layer;
@@ -116,10 +129,7 @@ Architecture read_llama_form(const ConfigReader& reader, std::string_view family
   layer.scale = 1 / std::sqrt(static_cast<double>(head_dim));
   layer.rotate_query = true;
   layer.qkv_bias = layer.output_bias = reader.boolean_or("attention_bias", false);
-  layer.mlp.width = reader.integer("intermediate_size", 1, limits::mlp_width);
-  layer.mlp.gated = true;
-  layer.mlp.activation = read_activation(reader, defaults.activation_key, defaults.activation);
-
+  layer.mlp = read_llama_mlp(reader, defaults);
   add_equal_layers(a, layer, {.kv_heads = kv_heads, .key_dim = head_dim, .value_dim = head_dim, .keys_rotated = true},
                    reader.integer("num_hidden_layers", 1, limits::layers));
   return a;

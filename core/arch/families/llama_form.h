@@ -20,6 +20,13 @@ struct LlamaDefaults {
   RopeSpelling rope = {};
 };
 
+/// What is outside the layers, rope left for the caller to read. Not validated yet. Notes as Family says.
+Architecture read_llama_frame(const ConfigReader&, std::string_view family, const LlamaDefaults&,
+                              std::vector<std::string>& notes);
+
+/// The gated MLP of intermediate_size.
+Mlp read_llama_mlp(const ConfigReader&, const LlamaDefaults&);
+
 /// All layers alike, with what every family of this form spells alike. Not validated yet. Notes as Family says.
 Architecture read_llama_form(const ConfigReader&, std::string_view family, const LlamaDefaults&,
                              std::vector<std::string>& notes);

@@ -31,13 +31,16 @@ int64_t read_original_context(const ConfigReader& reader, const ConfigReader& ro
   return (reader.has(key) ? reader : rope).integer_or(key, context, 1, limits::context);
 }
 
+/// Present and not 0, which stands for leaving the key out.
+bool says(const ConfigReader& rope, const ConfigKey& key) { return rope.has(key) && !rope.is_zero(key); }
+
 void read_yarn(const ConfigReader& rope, RopeScaling& out, int64_t context) {
   out.factor = rope.positive_or("factor", static_cast<double>(context) / static_cast<double>(out.original_context));
   out.beta_fast = rope.positive_or("beta_fast", 32);
   out.beta_slow = rope.positive_or("beta_slow", 1);
   if (!rope.boolean_or("truncate", true)) rope.refuse("truncate", "true or absent");
   out.attention_factor = mscale(out.factor, 1);
-  if (rope.has("mscale") && rope.has("mscale_all_dim")) {
+  if (says(rope, "mscale") && says(rope, "mscale_all_dim")) {
     out.attention_factor =
         mscale(out.factor, rope.positive("mscale")) / mscale(out.factor, rope.positive("mscale_all_dim"));
   }
@@ -92,6 +95,13 @@ double read_base(const ConfigReader& reader, const ConfigKey& key, double fallba
 }
 
 }  // namespace
+
+double read_score_factor(const ConfigReader& reader, const RopeSpelling& spelling) {
+  const std::optional<ConfigReader> rope = rope_section(reader, spelling);
+  if (!rope || rope->text_or({"rope_type", "type"}, "default") == "default" || !says(*rope, "mscale_all_dim")) return 1;
+  const double factor = mscale(rope->positive("factor"), rope->positive("mscale_all_dim"));
+  return factor * factor;
+}
 
 Rope read_rope(const ConfigReader& reader, const RopeSpelling& spelling, int64_t head_dim, int64_t context) {
   constexpr ConfigKey partial_key = "partial_rotary_factor";

@@ -23,4 +23,8 @@ struct RopeSpelling {
 /// 5 (rope_parameters). Throws Error for scalings other than those of RopeScaling, naming them.
 Rope read_rope(const ConfigReader&, const RopeSpelling&, int64_t head_dim, int64_t context);
 
+/// What DeepSeek multiplies scores by when its rope is scaled: (0.1 mscale_all_dim ln(factor) + 1)^2, and 1 without
+/// mscale_all_dim.
+double read_score_factor(const ConfigReader&, const RopeSpelling&);
+
 }  // namespace headscope
