@@ -74,7 +74,9 @@ std::string heads_text(const Json& list) {
 std::string as_text(const Checkpoint& checkpoint, const ModelDescription& description) {
   const Architecture& a = description.architecture;
   const Json json = as_json(checkpoint, description);
-  return facts_table({
+  const KvStore& store = a.store_of(0);
+  const bool latent = store.stored == Stored::latent;
+  std::vector<std::pair<std::string, std::string>> facts = {
       {"model", fmt::format("{} ({}, {})", description.name, checkpoint.format(), stored_types(checkpoint))},
       {"family", a.family},
       {"variant", variant_name(a)},
@@ -82,14 +84,18 @@ std::string as_text(const Checkpoint& checkpoint, const ModelDescription& descri
       {"layers", format_count(a.layer_count())},
       {"query heads", heads_text(json["q_heads"])},
       {"KV heads", heads_text(json["kv_heads"])},
-      {"key, value width", fmt::format("{}, {}", json["key_dim"].dump(), json["value_dim"].dump())},
+      {latent ? "latent, rope key" : "key, value width",
+       latent ? fmt::format("{}, {}", store.value_dim, store.key_dim - store.value_dim)
+              : fmt::format("{}, {}", json["key_dim"].dump(), json["value_dim"].dump())},
       {"model width", format_count(a.d_model)},
       {"vocabulary", format_count(a.vocab_size)},
       {"context", fmt::format("{} tokens", format_count(a.context))},
       {"positions", std::string(position_name(a.position.scheme))},
       {"KV cache, f32", kv_equation(a, 4)},
       {"KV cache, bf16", kv_equation(a, 2)},
-  });
+  };
+  if (const std::string experts = experts_text(a); !experts.empty()) facts.emplace_back("experts", experts);
+  return facts_table(facts);
 }
 
 std::string tensor_list(const Checkpoint& checkpoint, bool json) {

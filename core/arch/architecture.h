@@ -190,6 +190,10 @@ void validate(const Architecture&);
 /// What differs between layers is joined ("GQA-2 + MQA") or counted ("window 512 in 22 of 26 layers").
 std::string variant_name(const Architecture&);
 
+/// "64 experts, 6 a token, in 26 of 27 layers"; empty without a mixture of experts. Of layers whose mixtures differ, the
+/// first is told.
+std::string experts_text(const Architecture&);
+
 /// Bytes of KV cache that one more token costs while no window is full, all owning layers together.
 /// Throws Error when the number does not fit (as does kv_bytes).
 int64_t kv_bytes_per_token(const Architecture&, int64_t bytes_per_element);

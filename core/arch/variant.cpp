@@ -106,4 +106,14 @@ std::string window_suffix(const Architecture& a) {
 
 std::string variant_name(const Architecture& a) { return sharing_name(a) + window_suffix(a); }
 
+std::string experts_text(const Architecture& a) {
+  const auto mixed = [](const Layer& layer) { return layer.mlp.experts > 1; };
+  const auto first = std::find_if(a.layers.begin(), a.layers.end(), mixed);
+  if (first == a.layers.end()) return "";
+  const auto layers = std::count_if(a.layers.begin(), a.layers.end(), mixed);
+  const std::string where =
+      layers == a.layer_count() ? "" : fmt::format(", in {} of {} layers", layers, a.layer_count());
+  return fmt::format("{} experts, {} a token{}", first->mlp.experts, first->mlp.experts_active, where);
+}
+
 }  // namespace headscope

@@ -86,14 +86,16 @@ class AtlasPainter {
   void paint_header(int64_t l, double y) {
     const int64_t end = plan_.end_head(l), group = plan_.group_size(l);
     Labels kv_labels, head_labels;
+    const bool latent = data_.layers[static_cast<size_t>(l)].latent;
     bool numbers_only = false;
     for (int64_t kv = plan_.first_head() / group; kv * group < end; ++kv) {
       const double x0 = left_ + plan_.head_x(l, std::max(plan_.first_head(), kv * group));
       const double x1 = left_ + plan_.head_x(l, std::min(end, (kv + 1) * group) - 1) + plan_.cell();
       figure_.add(RectMark{{x0, y + 15, x1 - x0, 2}, accent_paint(), {}},
                   {fmt::format("atlas/kv/{}/{}", l, kv),
-                   fmt::format("KV head {}, read by {} query head{}", kv, group, group == 1 ? "" : "s")});
-      const std::string full = fmt::format("KV {}", kv);
+                   fmt::format("{}, read by {} query head{}", latent ? "the latent" : fmt::format("KV head {}", kv),
+                               group, group == 1 ? "" : "s")});
+      const std::string full = latent ? "latent" : fmt::format("KV {}", kv);
       const bool fits = layout_.text.width(full, TextRole::number_small) <= x1 - x0;
       add_label(kv_labels, fits ? full : fmt::format("{}", kv), (x0 + x1) / 2);
       numbers_only |= !fits;

@@ -29,6 +29,7 @@ struct AtlasLayer {
   int64_t kv_heads = 0;          ///< of the cache this layer reads; divides q_heads
   int64_t kv_owner = 0;          ///< the layer whose cache this one reads; its own index: its own
   std::vector<AtlasHead> heads;  ///< [q_heads]
+  bool latent = false;           ///< the one KV head is a latent row that serves all heads
 };
 
 struct AtlasData {

@@ -129,7 +129,7 @@ double AtlasPlan::head_x(int64_t layer, int64_t head) const {
 
 bool AtlasPlan::has_header(int64_t layer) const {
   return layer == first_layer_ || at(layer).q_heads != at(layer - 1).q_heads ||
-         at(layer).kv_heads != at(layer - 1).kv_heads;
+         at(layer).kv_heads != at(layer - 1).kv_heads || at(layer).latent != at(layer - 1).latent;
 }
 
 int64_t AtlasPlan::end_head(int64_t layer) const { return std::min(at(layer).q_heads, first_head_ + heads_); }

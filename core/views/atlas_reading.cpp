@@ -14,6 +14,7 @@ const char* plural(int64_t count) { return count == 1 ? "" : "s"; }
 std::string grouping_text(const AtlasLayer& layer) {
   const int64_t group = layer.q_heads / layer.kv_heads;
   if (group == 1) return layer.q_heads == 1 ? "with its own KV head" : "each with its own KV head";
+  if (layer.latent) return "all reading one latent";
   if (layer.kv_heads == 1) return "all reading one KV head";
   if (group == 2) return "in pairs that read the same KV head";
   return fmt::format("in groups of {} that read the same KV head", group);
@@ -136,8 +137,9 @@ std::string atlas_sentence(const AtlasData& data, HeadMetric metric) {
 
 std::string head_tooltip(const AtlasData& data, HeadId id) {
   const AtlasLayer& layer = data.layers[static_cast<size_t>(id.layer)];
-  std::string out =
-      fmt::format("layer {}, head {}, reads KV head {}", id.layer, id.head, id.head / (layer.q_heads / layer.kv_heads));
+  const int64_t kv_head = id.head / (layer.q_heads / layer.kv_heads);
+  const std::string read = layer.latent ? "the latent" : fmt::format("KV head {}", kv_head);
+  std::string out = fmt::format("layer {}, head {}, reads {}", id.layer, id.head, read);
   if (layer.kv_owner != id.layer) out += fmt::format(" of layer {}", layer.kv_owner);
   if (layer.heads[static_cast<size_t>(id.head)].off) out += "\nswitched off: its output is zeroed";
   for (const HeadMetric metric : {HeadMetric::entropy, HeadMetric::distance, HeadMetric::sink, HeadMetric::max}) {

@@ -40,6 +40,7 @@ struct HeadData {
   RunFacts facts;
   int64_t layer = -1, head = -1;  ///< -1: no head is selected
   int64_t kv_head = 0;            ///< the KV head it reads
+  bool latent = false;            ///< which is a latent row that serves all heads
   int64_t group_size = 1;         ///< query heads that read it
   int64_t kv_owner = 0;           ///< the layer whose cache is read
   int64_t window = 0;             ///< keys a query sees; 0: all

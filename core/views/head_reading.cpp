@@ -46,6 +46,7 @@ HeadData head_data(const AtlasData& atlas, const Architecture& architecture, int
   data.head = head;
   data.group_size = from.q_heads / from.kv_heads;
   data.kv_head = head / data.group_size;
+  data.latent = from.latent;
   data.kv_owner = from.kv_owner;
   data.window = architecture.layers[static_cast<size_t>(layer)].window;
   data.numbers = numbers(from.heads[static_cast<size_t>(head)]);
@@ -87,7 +88,7 @@ std::string measure_text(const HeadMeasure& measure, double value) {
 
 std::string sharing_text(const HeadData& data, bool named) {
   const int64_t first = data.kv_head * data.group_size, others = data.group_size - 1;
-  std::string out = fmt::format("reads KV head {}", data.kv_head);
+  std::string out = data.latent ? "reads the latent" : fmt::format("reads KV head {}", data.kv_head);
   if (data.kv_owner != data.layer) out += fmt::format(" of layer {}", data.kv_owner);
   if (others == 0) return out + " alone";
   constexpr int64_t most_named = 4;

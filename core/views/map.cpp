@@ -222,7 +222,8 @@ class MapPainter {
       y += 28;
       return true;
     };
-    fact("reads KV head", fmt::format("{}", data_.kv_head), accent(data_.facts.slot));
+    fact(data_.latent ? "reads" : "reads KV head", data_.latent ? "the latent" : fmt::format("{}", data_.kv_head),
+         accent(data_.facts.slot));
     fact("shared by heads", sharers());
     if (data_.kv_owner != data_.layer) fact("from layer", fmt::format("{}", data_.kv_owner), accent(data_.facts.slot));
     if (const auto found = head_habits(data_)) {

@@ -18,6 +18,7 @@ struct MapData {
   int64_t layer = 0;
   int64_t head = 0;                    ///< query head
   int64_t kv_head = 0;                 ///< the KV head it reads
+  bool latent = false;                 ///< which is a latent row that serves all heads
   int64_t group_size = 1;              ///< query heads that read it
   int64_t kv_owner = 0;                ///< the layer whose cache is read
   int64_t row_begin = 0, row_end = 0;  ///< query tokens that the cells cover

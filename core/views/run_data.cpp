@@ -33,6 +33,7 @@ MapData map_of(const RunSnapshot& run, const MapRegion& region) {
   data.head = region.head;
   data.group_size = settings.q_heads / run.architecture->store_of(region.layer).kv_heads;
   data.kv_head = region.head / data.group_size;
+  data.latent = settings.mla.has_value();
   data.kv_owner = settings.kv_owner;
   data.row_begin = region.row_begin;
   data.row_end = region.row_end;
@@ -47,13 +48,19 @@ MapData map_of(const RunSnapshot& run, const MapRegion& region) {
   return data;
 }
 
+/// Numbers in a key and a value of one head, as heads without a latent would have them.
+int64_t head_elements(const Layer& layer, const KvStore& store) {
+  if (!layer.mla) return store.key_dim + store.value_dim;
+  return layer.mla->content_dim + store.key_dim - store.value_dim + layer.mla->value_dim;
+}
+
 /// Bytes of the same layers if each stored K and V of `kv_heads` heads; 0 heads: as many as query heads.
 uint64_t counterfactual_bytes(const RunSnapshot& run, int64_t kv_heads) {
   int64_t elements = 0;
   for (int64_t layer = 0; layer < run.architecture->layer_count(); ++layer) {
-    const KvStore& store = run.architecture->store_of(layer);
-    const int64_t q_heads = run.architecture->layers[static_cast<size_t>(layer)].q_heads;
-    elements += (kv_heads > 0 ? kv_heads : q_heads) * (store.key_dim + store.value_dim);
+    const Layer& settings = run.architecture->layers[static_cast<size_t>(layer)];
+    const int64_t heads = kv_heads > 0 ? kv_heads : settings.q_heads;
+    elements += heads * head_elements(settings, run.architecture->store_of(layer));
   }
   return static_cast<uint64_t>(elements * run.tokens()) * sizeof(float);
 }
@@ -118,8 +125,8 @@ AtlasData AtlasSums::data(const RunSnapshot& run) const {
   for (size_t index = 0; index < sums_.size(); ++index) {
     const Layer& settings = run.architecture->layers[index];
     const LayerRows& rows = run.layers[index];
-    AtlasLayer layer{
-        settings.q_heads, run.architecture->store_of(static_cast<int64_t>(index)).kv_heads, settings.kv_owner, {}};
+    const int64_t kv_heads = run.architecture->store_of(static_cast<int64_t>(index)).kv_heads;
+    AtlasLayer layer{settings.q_heads, kv_heads, settings.kv_owner, {}, settings.mla.has_value()};
     for (int64_t head = 0; head < settings.q_heads; ++head) {
       // Of the rows but the first, which can only see itself; of a single row, its value.
       const auto mean = [&](double sum, Statistic which) {

@@ -142,6 +142,12 @@ TEST(ArchDeepseek, Routers) {
   EXPECT_EQ(load(with(v2_lite(), {{"n_routed_experts", nullptr}})).layers[26].mlp.experts, 1);
 }
 
+TEST(ArchDeepseek, ExpertsInWords) {
+  EXPECT_EQ(experts_text(load(v2_lite())), "64 experts, 6 a token, in 26 of 27 layers");
+  EXPECT_EQ(experts_text(load(with(v2_lite(), {{"first_k_dense_replace", 0}}))), "64 experts, 6 a token");
+  EXPECT_EQ(experts_text(arch_test::uniform(2, 4, 2, 8)), "");
+}
+
 TEST(ArchDeepseek, KeysAndValuesOfEachHeadAreSplit) {
   const Json small = with(v2_lite(), {{"num_attention_heads", 2}, {"num_key_value_heads", 2}});
   const Architecture a = load(small);

@@ -10,6 +10,7 @@ namespace headscope {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 TEST(Atlas, HeadsStandInRowsAndGroups) {
   const Figure figure = atlas(small_atlas(), {}, {}, layout(1000, 600));
@@ -48,6 +49,16 @@ TEST(Atlas, TellsNumbersOfTheHead) {
   EXPECT_DOUBLE_EQ(cell<double>(figure, "distance", 6), 6);
   EXPECT_DOUBLE_EQ(cell<double>(figure, "sink", 6), 0.4);
   EXPECT_EQ(figure.table.columns[4].unit, "nats");
+}
+
+TEST(Atlas, ALatentIsNoKvHead) {
+  AtlasData data = small_atlas();
+  for (AtlasLayer& layer : data.layers) layer.kv_heads = 1, layer.latent = true;
+  const Figure figure = atlas(data, {}, {}, layout(1000, 600));
+  EXPECT_THAT(figure.sentence, StartsWith("2 layers x 4 query heads, all reading one latent."));
+  EXPECT_THAT(find_hit(figure, "atlas/1/2")->hit->tooltip, StartsWith("layer 1, head 2, reads the latent\n"));
+  EXPECT_EQ(find_hit(figure, "atlas/kv/0/0")->hit->tooltip, "the latent, read by 4 query heads");
+  EXPECT_TRUE(has_text(figure, "latent"));
 }
 
 TEST(Atlas, TheMetricChoosesCaptionAndSentence) {

@@ -127,6 +127,8 @@ TEST(Head, SharingIsSaidForEveryKind) {
   EXPECT_TRUE(says("reads KV head 0 with heads 0, 1, 2"));
   data.group_size = 8;
   EXPECT_TRUE(says("reads KV head 0 with 7 others"));
+  data.latent = true;
+  EXPECT_TRUE(says("reads the latent with 7 others"));
 }
 
 TEST(Head, MarkersStandWhereTheirNumbersAre) {
