@@ -107,8 +107,8 @@ def read_safetensors(path):
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:8 + size])
     header.pop("__metadata__", None)
-    return {name: np.frombuffer(raw[8 + size + one["data_offsets"][0]:8 + size + one["data_offsets"][1]], "<f4").reshape(one["shape"])
-            for name, one in header.items()}
+    data = raw[8 + size:]
+    return {name: np.frombuffer(data[slice(*one["data_offsets"])], "<f4").reshape(one["shape"]) for name, one in header.items()}
 
 
 def test_parameters_that_were_not_published(headscope, stories, tmp_path):
