@@ -1,84 +1,17 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <random>
 
 #include "app/cli/command.h"
 #include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
+#include "app/cli/verify_checks.h"
 #include "core/base/text.h"
-#include "core/data/tiles.h"
-#include "core/data/workspace.h"
 #include "core/run/run.h"
-#include "kernels/kernels.h"
 #include "kernels/thread_pool.h"
 
 namespace headscope::cli {
 namespace {
-
-struct Check {
-  std::string name;
-  bool passed = false;
-  std::string detail;
-};
-
-/// A random grouped attention problem and what one kernel makes of it.
-struct KernelTrial {
-  static constexpr int64_t q_heads = 4, kv_heads = 2, q_len = 77, kv_len = 141, dim = 24;
-
-  explicit KernelTrial(uint64_t seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<float> normal(0, 2);
-    for (auto* values : {&q, &k, &v}) std::generate(values->begin(), values->end(), [&] { return normal(random); });
-    problem.q_heads = q_heads;
-    problem.kv_heads = kv_heads;
-    problem.q_len = q_len;
-    problem.kv_len = kv_len;
-    problem.key_dim = problem.value_dim = dim;
-    problem.q = {q.data(), 0, q_len * dim, dim};
-    problem.k = {k.data(), 0, kv_len * dim, dim};
-    problem.v = {v.data(), 0, kv_len * dim, dim};
-    problem.scale = 1 / std::sqrt(static_cast<float>(dim));
-    problem.causal_offset = kv_len - q_len;
-  }
-
-  std::vector<float> output(const AttentionKernel& kernel, const ParallelFor& workers) const {
-    std::vector<float> out(static_cast<size_t>(q_heads * q_len * dim));
-    AttentionOutput output;
-    output.out = {out.data(), 0, q_len * dim, dim};
-    const Workspace workspace(kernel.forward_workspace(problem, workers.workers()));
-    kernel.forward(problem, output, workspace.span(), workers);
-    return out;
-  }
-
-  AttentionProblem problem;
-  std::vector<float> q = std::vector<float>(static_cast<size_t>(q_heads * q_len * dim));
-  std::vector<float> k = std::vector<float>(static_cast<size_t>(kv_heads * kv_len * dim));
-  std::vector<float> v = std::vector<float>(static_cast<size_t>(kv_heads * kv_len * dim));
-};
-
-/// Largest difference relative to the largest reference value; NaN counts as infinite.
-double relative_error(std::span<const float> values, std::span<const float> reference) {
-  double worst = 0, largest = 0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(values[i]) - static_cast<double>(reference[i]));
-    if (!(difference <= worst)) worst = std::isnan(difference) ? INFINITY : difference;
-    largest = std::max(largest, std::abs(static_cast<double>(reference[i])));
-  }
-  return worst / largest;
-}
-
-void check_kernels(const ParallelFor& workers, std::vector<Check>& checks) {
-  const KernelTrial trial(1);
-  const auto kernels = attention_kernels();
-  const auto reference = trial.output(kernels.front(), workers);
-  for (const AttentionKernel& kernel : kernels.subspan(1)) {
-    const double error = relative_error(trial.output(kernel, workers), reference);
-    checks.push_back(
-        {fmt::format("kernel {}", kernel.name), error <= 1e-5,
-         fmt::format("largest difference from the double reference {:.1e} of the largest value, allowed 1e-5", error)});
-  }
-}
 
 std::vector<int32_t> verification_ids(const Model& model) {
   std::vector<int32_t> ids;
@@ -98,14 +31,15 @@ Check check_tokenizer(const Model& model) {
   return {"tokenizer", back == built_in_prompt, fmt::format("{} tokens decode to {}", ids.size(), quoted(back, 60))};
 }
 
-/// The same ids in one pass, and in small chunks with single tokens at the end.
-Check check_cache(std::shared_ptr<const Model> model, std::span<const int32_t> ids, const Progress& progress) {
+/// The same ids in one pass, and in chunks of 7 with the last `alone` tokens one by one.
+Check check_cache(const char* name, std::shared_ptr<const Model> model, std::span<const int32_t> ids, size_t alone,
+                  const Progress& progress) {
   Run whole(model, {});
   whole.extend(ids, progress);
   RunOptions small_chunks;
   small_chunks.chunk = 7;
   Run chunked(model, small_chunks);
-  const size_t head = ids.size() > 5 ? ids.size() - 5 : ids.size();
+  const size_t head = ids.size() > alone ? ids.size() - alone : std::min<size_t>(1, ids.size());
   chunked.extend(ids.first(head), progress);
   for (size_t i = head; i < ids.size(); ++i) chunked.extend(ids.subspan(i, 1), progress);
   const auto logits = whole.last_logits();
@@ -116,24 +50,7 @@ Check check_cache(std::shared_ptr<const Model> model, std::span<const int32_t> i
     if (!(difference <= worst)) worst = std::isnan(difference) ? INFINITY : difference;
   }
   const double relative = worst / (*high - *low);
-  return {"cached = uncached", relative <= 1e-4,
-          fmt::format("logits differ by {:.1e} of their range, allowed 1e-4", relative)};
-}
-
-Check check_rows(const RunSnapshot& run, const ParallelFor& workers) {
-  double worst = 0;
-  for (int64_t layer = 0; layer < run.architecture->layer_count(); ++layer) {
-    for (int64_t head = 0; head < run.architecture->layers[static_cast<size_t>(layer)].q_heads; ++head) {
-      const int64_t n = run.tokens();
-      const Tile map = compute_tile(run, {layer, head, 0, n, 0, n}, workers);
-      for (int64_t row = 0; row < n; ++row) {
-        double sum = 0;
-        for (int64_t key = 0; key < n; ++key) sum += map.cells[static_cast<size_t>(row * n + key)];
-        if (!(std::abs(sum - 1) <= worst)) worst = std::isnan(sum) ? INFINITY : std::abs(sum - 1);
-      }
-    }
-  }
-  return {"attention rows sum to 1", worst <= 1e-5, fmt::format("worst row is off by {:.1e}, allowed 1e-5", worst)};
+  return {name, relative <= 1e-4, fmt::format("logits differ by {:.1e} of their range, allowed 1e-4", relative)};
 }
 
 /// A window's cache keeps all its tokens, as those that left it are still looked at in maps; the formula ends there.
@@ -147,18 +64,23 @@ Check check_kv_bytes(const RunSnapshot& run) {
   return {"KV bytes = formula", used == formula, std::move(detail)};
 }
 
-void check_model(const std::string& path, const Context& context, const ParallelFor& workers,
-                 std::vector<Check>& checks) {
+void check_model(const std::string& path, const Context& context, const ParallelFor& workers, Findings& findings) {
   const auto model = load_model(path, context);
   const Progress progress = context.progress();
   const auto ids = verification_ids(*model);
   Run run(model, {});
   run.extend(ids, progress);
   const RunSnapshot snapshot = run.snapshot();
-  checks.push_back(check_tokenizer(*model));
-  checks.push_back(check_cache(model, ids, progress));
-  checks.push_back(check_rows(snapshot, workers));
-  checks.push_back(check_kv_bytes(snapshot));
+  findings.checks.push_back(check_tokenizer(*model));
+  findings.checks.push_back(check_cache("cached = uncached", model, ids, 5, progress));
+  findings.checks.push_back(check_cache("token by token = at once", model, ids, ids.size(), progress));
+  findings.proved.push_back(
+      fmt::format("{} tokens in chunks, one by one and at once have the same logits", ids.size()));
+  check_maps(snapshot, workers, findings);
+  findings.checks.push_back(check_kv_bytes(snapshot));
+  findings.proved.push_back("the cache holds the bytes of the formula");
+  check_published(path, *model, snapshot, findings);
+  findings.not_proved.push_back(fmt::format("longer texts than these {} tokens", ids.size()));
 }
 
 std::string as_text(const std::vector<Check>& checks) {
@@ -176,16 +98,34 @@ std::string as_json(const std::vector<Check>& checks) {
   return json_text(json);
 }
 
-void verify(const std::string& model, Context& context) {
-  std::vector<Check> checks;
-  const ThreadPool workers(worker_count(context));
-  check_kernels(workers, checks);
-  if (!model.empty()) check_model(model, context, workers, checks);
-  if (std::all_of(checks.begin(), checks.end(), [](const Check& check) { return check.passed; })) {
-    context.output = context.global.json ? as_json(checks) : as_text(checks);
-    return;
+/// On failure the table, as text or as JSON, follows the sentence on standard error: standard output stays empty.
+void report(const Findings& findings, Context& context) {
+  const bool json = context.global.json;
+  std::string table = json ? as_json(findings.checks) : as_text(findings.checks);
+  std::vector<std::string> failed;
+  for (const Check& check : findings.checks) {
+    if (!check.passed) failed.push_back(check.name);
   }
-  fail("verification failed:\n{}", as_text(checks));
+  if (!failed.empty()) {
+    table.pop_back();  // the sentence ends the line
+    fail("{} of {} checks failed: {}\n{}", failed.size(), findings.checks.size(), listed(failed, failed.size()), table);
+  }
+  context.output = table;
+  if (json) return;
+  context.output += fmt::format("proved: {}; not proved: {}\n", fmt::join(findings.proved, "; "),
+                                fmt::join(findings.not_proved, "; "));
+}
+
+void verify(const std::string& model, Context& context) {
+  Findings findings;
+  const ThreadPool workers(worker_count(context));
+  check_kernels(workers, findings);
+  if (model.empty()) {
+    findings.not_proved.push_back("anything about a model (none was given)");
+  } else {
+    check_model(model, context, workers, findings);
+  }
+  report(findings, context);
 }
 
 }  // namespace

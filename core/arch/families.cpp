@@ -47,6 +47,10 @@ const Family& recognise_family(const Json& config, std::string_view source) {
     return family;
   }
   const std::string supported = listed(names, names.size());
+  const auto nested = config.find("text_config");
+  const char* parts = nested != config.end() && nested->is_object()
+                          ? ": its text model stands in text_config, and models of several parts cannot be opened"
+                          : "";
   const std::string own = own_name(config);
   if (own.empty()) {
     fail(
@@ -55,9 +59,9 @@ const Family& recognise_family(const Json& config, std::string_view source) {
         source, supported);
   }
   fail(
-      "{}: architecture {} is not supported; supported: {}; its tensors can be listed with \"headscope info "
+      "{}: architecture {} is not supported{}; supported: {}; its tensors can be listed with \"headscope info "
       "--tensors\"",
-      source, own, supported);
+      source, own, parts, supported);
 }
 
 }  // namespace headscope

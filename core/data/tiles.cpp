@@ -49,7 +49,8 @@ void check_tile_query(const RunSnapshot& run, const TileQuery& query) {
   }
 }
 
-Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop) {
+Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop,
+                  const AttentionKernel* wanted) {
   check_tile_query(run, query);
   const ReadKeys keys(*run.architecture, query.layer, run.store_of(query.layer).k.row(0), run.tokens(), 0, workers);
   AttentionProblem problem = head_problem(run, query, keys.data());
@@ -67,7 +68,7 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
   request.pooling = query.pooling;
   Tile tile{request.rows(), request.columns(), {}};
   tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
-  const AttentionKernel& kernel = select_attention_kernel(problem);
+  const AttentionKernel& kernel = wanted != nullptr ? *wanted : select_attention_kernel(problem);
   Workspace workspace(kernel.tile_workspace(problem, request, workers.workers()));
   if (!kernel.tile(problem, row_max.data(), log_sum.data(), request, tile.cells.data(), workspace.span(), workers,
                    stop)) {

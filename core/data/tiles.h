@@ -27,7 +27,8 @@ struct Tile {
 void check_tile_query(const RunSnapshot&, const TileQuery&);
 
 /// Recomputes the rectangle from Q, K and the log-sum-exp of the snapshot; exact at every zoom. Throws Error for
-/// ranges outside the run, and Cancelled when `stop` is requested.
-Tile compute_tile(const RunSnapshot&, const TileQuery&, const ParallelFor&, std::stop_token stop = {});
+/// ranges outside the run, and Cancelled when `stop` is requested. `kernel` is the fastest one where none is given.
+Tile compute_tile(const RunSnapshot&, const TileQuery&, const ParallelFor&, std::stop_token stop = {},
+                  const AttentionKernel* kernel = nullptr);
 
 }  // namespace headscope

@@ -32,6 +32,17 @@ bool has_entry(const fs::path& folder, const char* name) {
   return lstat((folder / name).c_str(), &status) == 0;
 }
 
+/// The first Python file among the entries, or "".
+std::string python_file(const fs::path& folder) {
+  std::error_code ignored;
+  std::string first;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".py") && (first.empty() || name < first)) first = name;
+  }
+  return first;
+}
+
 struct Location {
   size_t file;
   uint64_t offset;
@@ -113,6 +124,8 @@ void HfFolder::read_config() {
   if (!config_.is_object()) fail("{} must hold a JSON object; found {}", quoted_path(file), config_.type_name());
   if (config_.contains("auto_map")) {
     notes_.push_back("config.json names custom code (auto_map): custom code is never run");
+  } else if (const std::string code = python_file(path_); !code.empty()) {
+    notes_.push_back(fmt::format("the folder holds custom code ({}): custom code is never run", quoted(code)));
   }
 }
 

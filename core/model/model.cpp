@@ -117,11 +117,23 @@ Weights arrange(const WeightMap& map, const Architecture& architecture) {
   return weights;
 }
 
+constexpr int64_t most_ids_without_row = 1024;
+
+/// Ids that have no row in the embedding. A few special tokens are fine until a text holds one: Gemma 3's text models
+/// have a tokenizer with a token for images.
+int64_t ids_without_row(const Tokenizer& tokenizer, const Architecture& architecture) {
+  return std::max<int64_t>(tokenizer.vocab_size() - architecture.vocab_size, 0);
+}
+
 void check_tokenizer(const Tokenizer& tokenizer, const Architecture& architecture, const std::string& name) {
-  if (tokenizer.vocab_size() > architecture.vocab_size) {
-    fail("the tokenizer of {} has ids up to {} but the embedding has {} rows; the tokenizer belongs to another model",
-         quoted(name), tokenizer.vocab_size() - 1, architecture.vocab_size);
+  const int64_t rows = architecture.vocab_size, more = ids_without_row(tokenizer, architecture);
+  bool special = more <= most_ids_without_row;
+  for (int64_t id = rows; special && id < rows + more; ++id) {
+    special = !tokenizer.contains(static_cast<int32_t>(id)) || tokenizer.is_special(static_cast<int32_t>(id));
   }
+  if (special) return;
+  fail("the tokenizer of {} has ids up to {} but the embedding has {} rows; the tokenizer belongs to another model",
+       quoted(name), tokenizer.vocab_size() - 1, rows);
 }
 
 }  // namespace
@@ -136,6 +148,12 @@ std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptio
   if (!checkpoint.tokenizer().empty()) {
     try {
       tokenizer = Tokenizer::from_files(checkpoint.tokenizer(), checkpoint.path().string());
+      if (const int64_t more = ids_without_row(*tokenizer, description.architecture); more > 0) {
+        description.notes.push_back(fmt::format(
+            "the tokenizer has special tokens with ids up to {}, but the embedding has {} rows: a text that holds one "
+            "cannot be run",
+            tokenizer->vocab_size() - 1, description.architecture.vocab_size));
+      }
     } catch (const Error& error) {
       problem = error.what();
       description.notes.push_back(problem);

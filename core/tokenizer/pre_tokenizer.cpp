@@ -25,13 +25,16 @@ void PreTokenizer::add(const Component& component) {
     add_byte_level(component.boolean("add_prefix_space", true), component.boolean("use_regex", true),
                    component.where());
   } else if (type == "Split") {
-    steps_.push_back(split_of(component));
+    steps_.push_back(Split{Pattern::from(component), behavior_of(component, ""), component.boolean("invert", false)});
   } else if (type == "Digits") {
-    steps_.push_back(Digits{component.boolean("individual_digits", false)});
+    const bool individual = component.boolean("individual_digits", false);
+    steps_.push_back(Characters{is_number, individual ? Behavior::isolated : Behavior::contiguous});
+  } else if (type == "Punctuation") {
+    steps_.push_back(Characters{is_punctuation, behavior_of(component, "Isolated")});
   } else if (type == "Metaspace") {
     steps_.push_back(Metaspace::from(component));
   } else {
-    component.refuse_type("ByteLevel, Digits, Metaspace, Sequence, Split");
+    component.refuse_type("ByteLevel, Digits, Metaspace, Punctuation, Sequence, Split");
   }
 }
 
@@ -41,21 +44,15 @@ void PreTokenizer::add_byte_level(bool prefix_space, bool use_regex, const std::
   steps_.push_back(BytesAsCharacters{});
 }
 
-PreTokenizer::Step PreTokenizer::split_of(const Component& component) {
-  const std::string name = component.text("behavior");
-  Behavior behavior = Behavior::removed;
-  if (name == "Isolated") {
-    behavior = Behavior::isolated;
-  } else if (name == "MergedWithPrevious") {
-    behavior = Behavior::merged_with_previous;
-  } else if (name == "MergedWithNext") {
-    behavior = Behavior::merged_with_next;
-  } else if (name == "Contiguous") {
-    behavior = Behavior::contiguous;
-  } else if (name != "Removed") {
-    component.refuse(fmt::format("has the behavior {}, which is not supported", quoted(name)));
-  }
-  return Split{Pattern::from(component), behavior, component.boolean("invert", false)};
+/// An empty fallback: the field must be there.
+PreTokenizer::Behavior PreTokenizer::behavior_of(const Component& component, std::string_view fallback) {
+  const std::string name = fallback.empty() ? component.text("behavior") : component.text("behavior", fallback);
+  if (name == "Removed") return Behavior::removed;
+  if (name == "Isolated") return Behavior::isolated;
+  if (name == "MergedWithPrevious") return Behavior::merged_with_previous;
+  if (name == "MergedWithNext") return Behavior::merged_with_next;
+  if (name == "Contiguous") return Behavior::contiguous;
+  component.refuse(fmt::format("has the behavior {}, which is not supported", quoted(name)));
 }
 
 /// Puts matches and the parts between them together as `behavior` says; only `removed` leaves marked parts.
@@ -132,16 +129,16 @@ void PreTokenizer::run(const BytesAsCharacters&, Words& words, const Budget& bud
   rewrite_words(words, budget, [](std::string& out, std::string_view word, size_t) { append_byte_level(out, word); });
 }
 
-void PreTokenizer::run(const Digits& step, Words& words, const Budget&) {
-  cut_words(words, step.individual ? Behavior::isolated : Behavior::contiguous, [](std::string_view word) {
+void PreTokenizer::run(const Characters& step, Words& words, const Budget&) {
+  cut_words(words, step.behavior, [&](std::string_view word) {
     std::vector<Span> parts;
     for (size_t i = 0; i < word.size();) {
       const size_t begin = i;
-      const bool number = is_number(decode_utf8(word, i));
-      if (!number && !parts.empty() && !parts.back().is_match) {
+      const bool match = step.matches(decode_utf8(word, i));
+      if (!match && !parts.empty() && !parts.back().is_match) {
         parts.back().end = i;
       } else {
-        parts.push_back({begin, i, number});
+        parts.push_back({begin, i, match});
       }
     }
     return parts;

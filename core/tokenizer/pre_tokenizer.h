@@ -17,8 +17,8 @@ struct Words {
   bool at_start = false;  ///< the first word begins where the whole prompt begins
 };
 
-/// The "pre_tokenizer" of a tokenizer file: null, ByteLevel, Split, Digits, Metaspace or a Sequence of these, as a
-/// flat list of steps.
+/// The "pre_tokenizer" of a tokenizer file: null, ByteLevel, Split, Digits, Punctuation, Metaspace or a Sequence of
+/// these, as a flat list of steps.
 class PreTokenizer {
  public:
   /// Leaves the text whole.
@@ -38,19 +38,21 @@ class PreTokenizer {
   };
   struct PrefixSpace {};
   struct BytesAsCharacters {};
-  struct Digits {
-    bool individual;
+  /// Digits and Punctuation: each character of a kind is a match.
+  struct Characters {
+    bool (*matches)(char32_t);
+    Behavior behavior;
   };
-  using Step = std::variant<Split, PrefixSpace, BytesAsCharacters, Digits, Metaspace>;
+  using Step = std::variant<Split, PrefixSpace, BytesAsCharacters, Characters, Metaspace>;
 
   void add(const Component&);
   void add_byte_level(bool prefix_space, bool use_regex, const std::string& where);
-  static Step split_of(const Component&);
+  static Behavior behavior_of(const Component&, std::string_view fallback);
 
   static void run(const Split&, Words&, const Budget&);
   static void run(const PrefixSpace&, Words&, const Budget&);
   static void run(const BytesAsCharacters&, Words&, const Budget&);
-  static void run(const Digits&, Words&, const Budget&);
+  static void run(const Characters&, Words&, const Budget&);
   static void run(const Metaspace&, Words&, const Budget&);
 
   static void join(std::vector<Span>& parts, Behavior);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include <utf8proc.h>
@@ -81,6 +82,18 @@ std::string repaired(std::string_view bytes, const Broken& broken) {
   return out;
 }
 
+using CodeRange = std::pair<char32_t, char32_t>;
+
+/// Punctuation that came to Unicode after version 8, ascending.
+constexpr auto newer_punctuation = std::to_array<CodeRange>({
+    {0x61D, 0x61D},     {0x9FD, 0x9FD},     {0xA76, 0xA76},     {0xC77, 0xC77},     {0xC84, 0xC84},
+    {0x1B7D, 0x1B7E},   {0x2E43, 0x2E5D},   {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89},
+    {0x1144B, 0x1144F}, {0x1145A, 0x1145D}, {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B},
+    {0x11944, 0x11946}, {0x119E2, 0x119E2}, {0x11A3F, 0x11A46}, {0x11A9A, 0x11AA2}, {0x11B00, 0x11B09},
+    {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8}, {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF},
+    {0x12FF1, 0x12FF2}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F},
+});
+
 }  // namespace
 
 std::string nfc(std::string_view text) {
@@ -130,6 +143,18 @@ bool is_word_character(char32_t code) {
 bool is_number(char32_t code) {
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
   return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+}
+
+bool is_punctuation(char32_t code) {
+  const bool letter_or_digit =
+      (code >= '0' && code <= '9') || (code >= 'A' && code <= 'Z') || (code >= 'a' && code <= 'z');
+  if (code < 0x80) return code > ' ' && code != 0x7F && !letter_or_digit;
+  if (code == 0x166D || code == 0x111C9) return true;  // other categories today
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  if (category < UTF8PROC_CATEGORY_PC || category > UTF8PROC_CATEGORY_PO) return false;
+  const auto range = std::lower_bound(newer_punctuation.begin(), newer_punctuation.end(), code,
+                                      [](const auto& r, char32_t c) { return r.second < c; });
+  return range == newer_punctuation.end() || code < range->first;
 }
 
 size_t utf8_length(std::string_view text, size_t position) {

@@ -16,6 +16,8 @@ bool is_white_space(char32_t code);
 bool is_word_character(char32_t code);
 /// General category N (Nd, Nl, No).
 bool is_number(char32_t code);
+/// ASCII's signs, and general category P as Unicode 8 had it, which is what the Python package knows.
+bool is_punctuation(char32_t code);
 
 /// Length in bytes of the character that begins at `position`.
 size_t utf8_length(std::string_view text, size_t position);

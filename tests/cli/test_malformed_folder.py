@@ -158,7 +158,11 @@ REFUSED = {
     "B13-no-model-type": (lambda f: config(f, model_type=None, architectures=None), ["model_type", "supported", "gpt2", "llama"]),
     "B13-llada2-moe": (lambda f: config(f, model_type="llada2_moe"), ["llada2_moe", "not supported", "gpt2", "llama", "--tensors"]),
     "B13-qwen3-5": (lambda f: config(f, model_type="qwen3_5", text_config={"layer_types": ["linear_attention"]}),
-                    ["qwen3_5", "not supported", "llama"]),
+                    ["qwen3_5", "not supported", "text_config", "llama"]),
+    "B13-nested-gemma3": (lambda f: config(f, model_type="gemma3", text_config=CONFIG),
+                          ["gemma3", "not supported", "text_config", "gemma3_text"]),
+    "B13-unsupported-architecture": (lambda f: config(f, model_type=None, architectures=["MixtralForCausalLM"]),
+                                     ["MixtralForCausalLM", "not supported"]),
     "B13-quantised": (lambda f: config(f, quantization_config={"quant_method": "gptq", "bits": 4}), ["quantised", "gptq"]),
     "B15-missing": (lambda f: arrays(f, lambda a: a.pop(QUERY)), [QUERY, "missing", "[8, 8]"]),
     "B15-wrong-shape": (lambda f: arrays(f, replace(QUERY, lambda a: a[:6])), [QUERY, "[8, 8]", "[6, 8]"]),
@@ -237,8 +241,12 @@ LOADS = {  # words of a note, if one is due
         f, {**CONFIG, "hidden_size": 28, "num_attention_heads": 3, "head_dim": 8}), []),
     "B8-no-kv-heads": (lambda f: tiny_checkpoint.write(f, {k: v for k, v in CONFIG.items() if k != "num_key_value_heads"}), []),
     "B10-padded-embedding": (lambda f: arrays(f, padded), ["padded", "embed_tokens", "22 rows", "11"]),
+    "B6-hidden-1792-heads-24": (lambda f: tiny_checkpoint.write(
+        f, {**CONFIG, "hidden_size": 1792, "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128}), []),
     "B11-tied-but-stored": (lambda f: config(f, tie_word_embeddings=True), ["lm_head", "used"]),
     "B14-custom-code": (lambda f: config(f, auto_map={"AutoModel": "code.Model"}), ["custom code is never run"]),
+    "B14-code-in-the-folder": (lambda f: with_file(f, "modeling_llama.py", b"raise SystemExit(1)"),
+                               ["modeling_llama.py", "custom code is never run"]),
     "B15-extra": (lambda f: arrays(f, extra), ["model.extra.weight", "not used"]),
     "B17-wrong-total": (wrong_total, ["total_size", "1"]),
     "B18-symlinks": (symlinked_cache, []),
@@ -275,11 +283,6 @@ def test_B21_folder_name_that_is_not_utf_8(headscope, tmp_path):
     headscope.refusal("info", folder, words=["mod\\xffel"])
 
 
-def test_B13_tensors_of_an_unknown_architecture_can_be_listed(headscope, tmp_path):
-    folder = config(tmp_path / "model", model_type="llada2_moe")
-    assert len(headscope.json("info", folder, "--tensors")) == len(tiny_checkpoint.shapes(CONFIG))
-
-
 def may_not_read_everything():
     """Takes from root, in a child, the right to read files whatever their mode (capabilities 1 and 2)."""
     for capability in (1, 2):
@@ -290,6 +293,64 @@ def test_B22_unreadable_file(headscope, tmp_path):
     folder = tiny_checkpoint.write(tmp_path / "model")
     (folder / "config.json").chmod(0)
     headscope.refusal("info", folder, words=["config.json", "Permission denied"], preexec_fn=may_not_read_everything)
+
+
+def with_tokenizer(folder, letters, added=()):
+    """The sound folder, 11 ids, with a tokenizer of some letters and what is added behind them."""
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    content = {"version": "1.0", "model": {"type": "BPE", "vocab": {letter: i for i, letter in enumerate(letters)}, "merges": []},
+               "added_tokens": [{**special, "id": len(letters) + i, "content": text, **flags} for i, (text, flags) in enumerate(added)]}
+    return with_file(folder, "tokenizer.json", json.dumps(content).encode())
+
+
+@pytest.mark.parametrize("letters, added", [("abcdefghijkl", ()), ("abcdefghijk", [("<x>", {"special": False})]),
+                                            ("abcdefghijklmnop", [("<x>", {})])])
+def test_B10_tokenizer_larger_than_the_embedding(headscope, tmp_path, letters, added):
+    folder = with_tokenizer(tmp_path / "model", letters, added)
+    headscope.refusal("run", folder, "--prompt", "a", words=[f"ids up to {len(letters) + len(added) - 1}", "11 rows"])
+
+
+def test_B10_special_tokens_without_a_row_are_refused_where_they_are_used(headscope, tmp_path):
+    """As in Gemma 3's text models, whose tokenizer has a token for images."""
+    folder = with_tokenizer(tmp_path / "model", "abcdefghijk", [("<image>", {})])
+    done = headscope.run("run", folder, "--prompt", "abc", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["ids"] == [0, 1, 2]
+    assert b"special tokens with ids up to 11, but the embedding has 11 rows" in done.stderr
+    headscope.refusal("run", folder, "--prompt", "a<image>b", words=["11"])
+
+
+BROWSABLE = {
+    "unknown": {"model_type": "llada2_moe"},
+    "nested": {"model_type": "qwen3_5", "text_config": {"model_type": "qwen3_5_text"}},
+    "nameless": {"model_type": None, "architectures": None},
+    "quantised": {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+    "senseless": {"num_attention_heads": -1},
+}
+
+
+@pytest.mark.parametrize("case", BROWSABLE)
+def test_B13_tensors_of_what_cannot_be_opened_are_listed(headscope, tmp_path, case):
+    folder = config(tmp_path / "model", **BROWSABLE[case])
+    expected = tiny_checkpoint.shapes(CONFIG)
+    assert {one["name"]: one["shape"] for one in headscope.json("info", folder, "--tensors")} == expected
+    text = headscope.text("info", folder, "--tensors")
+    assert all(name in text for name in expected)
+    headscope.refusal("info", folder)
+    headscope.refusal("run", folder, "--ids", "1")
+
+
+def test_B13_quantised_tensors_are_listed(headscope, tmp_path):
+    """As GPTQ and fp8 checkpoints have them: types that no forward pass here takes."""
+    types = {"I32": 4, "F8_E4M3": 1, "F8_E5M2": 1, "U8": 1, "I8": 1, "BF16": 2, "F16": 2}
+    header, end = {}, 0
+    for name, size in types.items():
+        header[f"model.{name}.qweight"] = {"dtype": name, "shape": [3, 2], "data_offsets": [end, end + 6 * size]}
+        end += 6 * size
+    folder = tiny_checkpoint.write(tmp_path / "model", {**CONFIG, "quantization_config": {"quant_method": "fp8"}},
+                                   weights=tiny_checkpoint.safetensors_file(header, bytes(end)))
+    found = headscope.json("info", folder, "--tensors")
+    assert {one["dtype"]: one["bytes"] for one in found} == {name: 6 * size for name, size in types.items()}
+    headscope.refusal("info", folder, words=["quantised", "fp8", "F32, F16 or BF16", "--tensors"])
 
 
 def test_a_broken_tokenizer_leaves_ids_usable(headscope, tmp_path):

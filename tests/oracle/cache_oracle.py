@@ -67,7 +67,7 @@ def check_model(headscope, folder):
 def check_verify(headscope, folder):
     """48 tokens in chunks of 7, the last ones alone, give the logits of one pass; and what else verify looks at."""
     done = headscope.run("verify", folder, "--json")
-    said = [line for line in done.stderr.decode().splitlines() if not line.startswith(("note: ", "ok "))]
+    said = [line for line in done.stderr.decode().splitlines() if line.startswith("headscope: ")]
     assert done.returncode == OK, f"headscope verify: {' '.join(said)}"
     assert [one["passed"] for one in json.loads(done.stdout) if one["check"] == "cached = uncached"] == [True]
 

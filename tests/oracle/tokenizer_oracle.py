@@ -53,6 +53,28 @@ def stories_pieces(text):
     return "<s>" + "".join(p if i % 2 else " " + p.replace("▁", " ") for i, p in enumerate(parts) if p)
 
 
+# What the tokenizers of our families are built of; each must be in the zoo.
+NEEDED = {
+    "normalizer": {"NFC", "Prepend", "Replace String", "Replace Regex", "Sequence"},
+    "pre_tokenizer": {"ByteLevel", "Digits", "Metaspace", "Punctuation", "Sequence", "Split String", "Split Regex"},
+    "post_processor": {"ByteLevel", "Sequence", "TemplateProcessing"},
+    "decoder": {"ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace String", "Sequence", "Strip"},
+    "model": {"BPE", "ignore_merges", "byte_fallback", "fuse_unk"},
+}
+
+
+def parts(component):
+    """Types of a component and of those in it, with the kind of pattern, and the model's switches."""
+    if isinstance(component, list):
+        return set().union(*map(parts, component))
+    if not isinstance(component, dict) or "type" not in component:
+        return set()
+    kind = next(iter(component.get("pattern", {})), None)
+    inner = [value for key, value in component.items() if key != "vocab"]
+    return {" ".join(filter(None, [component["type"], kind])), *(key for key, value in component.items() if value is True),
+            *(part for value in inner for part in parts(value))}
+
+
 class Comparison:
     def __init__(self, program, folder, texts):
         self.program, self.folder, self.texts = program, folder, texts
@@ -108,15 +130,24 @@ def main():
 
     texts = list(dict.fromkeys(tokenizer_texts.HAND_WRITTEN + list(tokenizer_texts.random_texts(300, 1))
                                + list(tokenizer_texts.corpus_texts(corpus, 40, 2))))
-    few_texts = list(dict.fromkeys(tokenizer_texts.HAND_WRITTEN + list(tokenizer_texts.random_texts(60, 3))))
+    few_texts = list(dict.fromkeys(tokenizer_texts.HAND_WRITTEN + list(tokenizer_texts.random_texts(160, 3))))
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         comparison = Comparison(options.dump, folder, few_texts)
+        found = {field: set() for field in NEEDED}
         for index, (label, content) in enumerate(tokenizer_zoo.small_zoo(corpus)):
             path = folder / f"zoo{index}.json"
             path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
             comparison.run(label, Tokenizer.from_str(json.dumps(content)), path)
+            for field in found:
+                found[field] |= parts(content[field])
+        for field, needed in NEEDED.items():
+            comparison.equal(f"{field}s that the zoo lacks", needed - found[field], set())
         comparison.texts = texts + list(tokenizer_texts.every_character()) + list(tokenizer_texts.decomposed_characters())
+        for label, content in tokenizer_zoo.small_zoo(corpus):
+            if label in ("falcon-like", "punctuation Removed"):  # which characters are punctuation and digits
+                path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+                comparison.run(f"{label}, every character", Tokenizer.from_str(json.dumps(content)), path)
         gpt2, gpt2_json, gpt2_pair = tokenizer_zoo.gpt2(merges, folder)
         comparison.run("GPT-2", gpt2, gpt2_json, str)
         comparison.run("GPT-2's vocab.json and merges.txt", gpt2, gpt2_pair, str)

@@ -69,14 +69,41 @@ def sequence(*parts):
     return {"type": "Sequence", "pretokenizers": list(parts)}
 
 
+def behind_offsets(template):
+    """A template behind what corrects offsets, as Llama 3 and DeepSeek have it."""
+    return {"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}, template]}
+
+
+# DeepSeek LLM, Coder and V2: letters of scripts with cases, signs, and CJK, each with a space before them.
+DEEPSEEK_V2_PATTERNS = ["[\r\n]", "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-Ֆ]+",
+                        "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$", "[一-龥ࠀ-一가-퟿]+"]
+
+
+def falcon_parts(individual):
+    """Falcon's four steps: the last two look at bytes written as letters."""
+    return sequence({"type": "Punctuation", "behavior": "Contiguous"}, {**PREFIX_SPACE, "add_prefix_space": False},
+                    {"type": "Digits", "individual_digits": individual}, split("[0-9][0-9][0-9]"))
+
+
 def byte_level_zoo(trained):
     size = len(trained["model"]["vocab"])
     yield "gpt2-like with prefix space", byte_level(trained, PREFIX_SPACE)
+    yield "falcon-like", byte_level(trained, falcon_parts(False))
+    yield "falcon3-like", byte_level(trained, falcon_parts(True))
+    yield "starcoder-like", byte_level(trained, sequence({"type": "Digits", "individual_digits": True},
+                                                         {**PREFIX_SPACE, "add_prefix_space": False}))
+    end = [special("<s>", size), special("</s>", size + 1)]
+    yield "deepseek-v2-like", byte_level(
+        trained, sequence(*map(split, DEEPSEEK_V2_PATTERNS), {"type": "Digits", "individual_digits": True}, BYTES),
+        normalizer={"type": "Sequence", "normalizers": []}, added_tokens=end, post_processor=behind_offsets(template(("<s>", size))))
+    yield "opt-like", byte_level(trained, {**PREFIX_SPACE, "add_prefix_space": False}, added_tokens=end,
+                                 post_processor=template(("</s>", size + 1)))
+    for behavior in ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]:
+        yield f"punctuation {behavior}", byte_level(trained, sequence({"type": "Punctuation", "behavior": behavior}, BYTES))
     bos = [special("<|begin_of_text|>", size), special("<|eot_id|>", size + 1)]
     llama3 = byte_level(trained, sequence(split(LLAMA3_PATTERN), BYTES), added_tokens=bos,
-                        post_processor={"type": "Sequence", "processors": [
-                            {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
-                            template(("<|begin_of_text|>", size), after=[("<|eot_id|>", size + 1)])]})
+                        post_processor=behind_offsets(template(("<|begin_of_text|>", size), after=[("<|eot_id|>", size + 1)])))
     llama3["model"]["ignore_merges"] = True
     # A token that merging alone never makes, so that ignore_merges shows.
     llama3["model"]["merges"] = llama3["model"]["merges"][:-40]
@@ -117,6 +144,11 @@ def sentencepiece_zoo(trained):
     gemma = {"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}]}
     yield "llama2-like", {**base, "pre_tokenizer": None, "decoder": llama, "normalizer": {
         "type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]}}
+    phi3 = [*added[:2], {**added[2], "rstrip": True, "special": False}, special("<|user|>", len(vocab), rstrip=True)]
+    yield "phi3-like", {**base, "pre_tokenizer": None, "decoder": llama, "added_tokens": phi3, "normalizer": {
+        "type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]}}
+    yield "bos and eos", {**base, "pre_tokenizer": None, "decoder": llama, "normalizer": replace,
+                          "post_processor": template(("<s>", 1), after=[("</s>", 2)])}
     yield "gemma-like", {**base, "normalizer": replace, "decoder": gemma,
                          "pre_tokenizer": split(" ", "MergedWithPrevious", False, "String")}
     for scheme in ["always", "never", "first"]:

@@ -169,18 +169,24 @@ TEST(ArchRobustness, B12RopeScaling) {
 
 TEST(ArchRobustness, B13UnknownModels) {
   const auto error = [](const Json& config) { return error_of([&] { recognise_family(config, "config.json"); }); };
-  for (const char* type : {"llada2_moe", "qwen3_5", "mixtral", "gpt2x", ""}) {
+  for (const char* type :
+       {"llada2_moe", "qwen3_5", "mixtral", "gpt2x", "deepseek_v4", "deepseek_vl_v2", "mamba", "t5", "bert", ""}) {
     EXPECT_THAT(error(with(gpt2_config(), {{"model_type", type}})),
                 AllOf(HasSubstr(fmt::format("architecture \"{}\" is not supported; supported: gpt2, gpt_neox, ", type)),
                       HasSubstr("headscope info --tensors")));
   }
-  EXPECT_THAT(error({{"model_type", "qwen3_5"}, {"text_config", llama_config()}}),
-              HasSubstr("\"qwen3_5\" is not supported"));
+  for (const char* type : {"qwen3_5", "gemma3", "llava", "mistral3"}) {
+    EXPECT_THAT(error({{"model_type", type}, {"text_config", llama_config()}}),
+                AllOf(HasSubstr(fmt::format("\"{}\" is not supported: its text model stands in text_config", type)),
+                      HasSubstr("; supported: gpt2, ")));
+  }
+  EXPECT_THAT(error({{"model_type", "qwen3_5"}, {"text_config", 3}}), HasSubstr("\"qwen3_5\" is not supported; "));
   EXPECT_THAT(error(without(llama_config(), {"model_type", "architectures"})),
               HasSubstr("neither model_type nor architectures"));
   EXPECT_THAT(error(Json::object()), HasSubstr("supported: gpt2, gpt_neox, "));
   EXPECT_THAT(error({{"architectures", {"MixtralForCausalLM"}}}), HasSubstr("\"MixtralForCausalLM\""));
-  EXPECT_THAT(error({{"model_type", 7}, {"architectures", "LlamaForCausalLM"}}), HasSubstr("supported: gpt2, gpt_neox, "));
+  EXPECT_THAT(error({{"model_type", 7}, {"architectures", "LlamaForCausalLM"}}),
+              HasSubstr("supported: gpt2, gpt_neox, "));
 }
 
 TEST(ArchRobustness, B13ArchitecturesSpeakWhenModelTypeIsMissing) {

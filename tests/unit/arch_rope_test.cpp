@@ -126,6 +126,41 @@ TEST(ArchAlibi, OtherCountsTakeEveryOtherSlopeOfTwiceAsMany) {
   EXPECT_NEAR(many[70], 0.5693943173783462, 1e-14);
 }
 
+/// As ALiBi's authors wrote it: a geometric series for a power of two; otherwise that of the one below, and every other
+/// slope of the one above.
+std::vector<double> slopes_of_the_authors(int64_t heads) {
+  const double exponent = std::log2(static_cast<double>(heads));
+  if (exponent == std::floor(exponent)) {
+    const double start = std::pow(2, -std::pow(2, -(exponent - 3)));
+    std::vector<double> out;
+    for (int64_t i = 0; i < heads; ++i) out.push_back(start * std::pow(start, static_cast<double>(i)));
+    return out;
+  }
+  const auto below = static_cast<int64_t>(std::pow(2, std::floor(exponent)));
+  std::vector<double> out = slopes_of_the_authors(below);
+  const std::vector<double> above = slopes_of_the_authors(2 * below);
+  for (int64_t i = 0; i < heads - below; ++i) out.push_back(above[static_cast<size_t>(2 * i)]);
+  return out;
+}
+
+TEST(ArchAlibi, EverySlopeIsTheAuthors) {
+  for (const int64_t heads : {1, 2, 3, 8, 12, 16, 32, 71, 112, 128}) {
+    const std::vector<double> found = alibi_slopes(heads), expected = slopes_of_the_authors(heads);
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t h = 0; h < found.size(); ++h) EXPECT_NEAR(found[h] / expected[h], 1, 1e-12) << h << " of " << heads;
+  }
+}
+
+TEST(ArchAlibi, FalconTakesThemForItsHeadsAndDividesByTheRootOfAHeadsSize) {
+  for (const int64_t heads : {8, 12, 16, 32, 71}) {
+    const Json config = {{"model_type", "falcon"}, {"hidden_size", heads * 64}, {"num_attention_heads", heads},
+                         {"num_hidden_layers", 1}, {"vocab_size", 50},          {"alibi", true}};
+    const Position position = arch_test::load(config).position;
+    EXPECT_THAT(position.alibi_slopes, testing::Pointwise(testing::DoubleNear(1e-12), slopes_of_the_authors(heads)));
+    EXPECT_DOUBLE_EQ(position.alibi_scale, 0.125);
+  }
+}
+
 TEST(ArchAlibi, SenselessCountsAreRefused) {
   EXPECT_THAT(error_of([] { alibi_slopes(0); }), HasSubstr("got 0"));
   EXPECT_THAT(error_of([] { alibi_slopes(-8); }), HasSubstr("got -8"));

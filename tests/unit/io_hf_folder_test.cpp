@@ -119,7 +119,10 @@ TEST_F(HfFolder, B2_config_must_be_json_of_bounded_size) {
 TEST_F(HfFolder, B14_custom_code_is_noted_and_never_run) {
   put("config.json", R"({"auto_map":{"AutoModel":"modeling_x.X"}})");
   put("modeling_x.py", "raise SystemExit");
-  EXPECT_THAT(notes(), Contains(HasSubstr("custom code is never run")));
+  EXPECT_THAT(notes(), Contains(HasSubstr("(auto_map): custom code is never run")));
+  put("config.json", "{}");
+  put("configuration_x.py", "raise SystemExit");
+  EXPECT_THAT(notes(), Contains(HasSubstr("(\"configuration_x.py\"): custom code is never run")));
 }
 
 TEST_F(HfFolder, shards_open_as_one_checkpoint) {

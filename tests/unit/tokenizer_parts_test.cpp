@@ -88,6 +88,15 @@ TEST(Unicode, ReplacementsAsInRust) {
   EXPECT_EQ(utf8_with_hex("a\xE2\x82z€\xFF"), "a<0xE2><0x82>z€<0xFF>");
 }
 
+TEST(Unicode, PunctuationIsThatOfUnicode8) {
+  for (const char32_t code : U"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u00a1\u2014\u3001\u166d\U000111c9\u2e42") {
+    EXPECT_TRUE(code == 0 || is_punctuation(code)) << static_cast<uint32_t>(code);
+  }
+  for (const char32_t code : U"a0 \n\x7f\u00a2\u00b2\u4e00\u2e43\u2e5d\u061d\U00011663\U0001e95f\U00011b05") {
+    EXPECT_FALSE(is_punctuation(code)) << static_cast<uint32_t>(code);
+  }
+}
+
 TEST(Oniguruma, WhatMeansTheSameIsKept) {
   for (const char* pattern :
        {R"( ?\p{L}+|[^\r\n\p{N}]|(?i:'s)|(?!\d)|a{2,3}?b++)", "(?i)a", R"(\.\[\-\\)", "a{2}b{3,}"}) {

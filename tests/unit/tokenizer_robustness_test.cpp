@@ -133,6 +133,7 @@ TEST(TokenizerRobustness, C6UnsupportedComponents) {
   refused("pre_tokenizer", R"({"type": "BertPreTokenizer"})", "the type \"BertPreTokenizer\"");
   refused("pre_tokenizer", R"({"type": "Split", "pattern": {"String": " "}, "behavior": "Odd"})",
           "the behavior \"Odd\"");
+  refused("pre_tokenizer", R"({"type": "Punctuation", "behavior": "Odd"})", "the behavior \"Odd\"");
   refused("pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "odd"})",
           "prepend_scheme \"odd\"");
   refused("pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false})", "contradicts");
@@ -141,6 +142,33 @@ TEST(TokenizerRobustness, C6UnsupportedComponents) {
   Json file = small_file();
   file["version"] = "2.0";
   EXPECT_THAT(load_error(file), HasSubstr("has the version \"2.0\""));
+}
+
+// All types that the Python package knows and that do something else than what is supported, alone and in a sequence.
+TEST(TokenizerRobustness, C6EveryOtherTypeIsRefusedByName) {
+  const std::tuple<const char*, const char*, std::vector<const char*>> fields[] = {
+      {"normalizer",
+       "normalizers",
+       {"BertNormalizer", "ByteLevel", "Lowercase", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Strip",
+        "StripAccents"}},
+      {"pre_tokenizer",
+       "pretokenizers",
+       {"BertPreTokenizer", "CharDelimiterSplit", "FixedLength", "UnicodeScripts", "Whitespace", "WhitespaceSplit"}},
+      {"post_processor", "processors", {"BertProcessing", "RobertaProcessing"}},
+      {"decoder", "decoders", {"BPEDecoder", "CTC", "WordPiece"}},
+      {"model", "", {"Unigram", "WordLevel", "WordPiece"}},
+  };
+  for (const auto& [field, list, types] : fields) {
+    for (const char* type : types) {
+      const auto named = HasSubstr(fmt::format("has the type \"{}\", which is not supported (supported: ", type));
+      Json file = small_file();
+      file[field]["type"] = type;
+      EXPECT_THAT(load_error(file), AllOf(named, HasSubstr(ids_hint)));
+      if (*list == 0) continue;
+      file[field] = {{"type", "Sequence"}, {list, Json::array({{{"type", type}}})}};
+      EXPECT_THAT(load_error(file), AllOf(named, HasSubstr(fmt::format("{}.{}[0]", field, list))));
+    }
+  }
 }
 
 TEST(TokenizerRobustness, C6ModelOptions) {

@@ -92,6 +92,19 @@ TEST(Tokenizer, Digits) {
   EXPECT_THAT(words_of({{"type", "Digits"}, {"individual_digits", false}}, "a12b3"), ElementsAre("a", "12", "b", "3"));
 }
 
+TEST(Tokenizer, Punctuation) {
+  const auto words = [](const Json& more, const std::string& text) {
+    Json step = {{"type", "Punctuation"}};
+    step.update(more);
+    return words_of(step, text);
+  };
+  EXPECT_THAT(words(Json::object(), "a,,b$c_d"), ElementsAre("a", ",", ",", "b", "$", "c", "_", "d"));
+  EXPECT_THAT(words({{"behavior", "Contiguous"}}, "a,,b+="), ElementsAre("a", ",,", "b", "+="));
+  EXPECT_THAT(words({{"behavior", "Removed"}}, "a,,b."), ElementsAre("a", "b"));
+  EXPECT_THAT(words({{"behavior", "MergedWithNext"}}, "a, b"), ElementsAre("a", ", b"));
+  EXPECT_THAT(words({{"behavior", "MergedWithPrevious"}}, "a, b"), ElementsAre("a,", " b"));
+}
+
 TEST(Tokenizer, Metaspace) {
   const auto encoded = [](const std::string& scheme, bool cut, const std::string& text) {
     Json file = small_file();

@@ -1,0 +1,115 @@
+#include "core/arch/published.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/arch/family.h"
+#include "core/base/error.h"
+#include "core/base/text.h"
+
+namespace headscope {
+namespace {
+
+bool same_letters(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
+
+/// The value of all layers, or every one of them.
+template <class Take>
+std::string each_layer(const Architecture& a, const Take& take) {
+  std::vector<std::string> values;
+  for (const Layer& layer : a.layers) values.push_back(take(layer));
+  const bool same = std::equal(values.begin() + 1, values.end(), values.begin());
+  return same ? values.front() : listed(values, values.size());
+}
+
+/// "12 of 12 layers keep 12 x (64 + 64)", or the layers that own a cache where not all do.
+std::string cache_text(const Architecture& a) {
+  std::vector<std::string> owners, kinds;
+  for (const KvStore& store : a.kv_stores) {
+    owners.push_back(fmt::format("{}", store.layer));
+    kinds.push_back(fmt::format("{} x ({} + {})", store.kv_heads, store.key_dim, store.value_dim));
+  }
+  kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
+  const bool all = owners.size() == a.layers.size();
+  return fmt::format("{} of {}", listed(kinds, kinds.size()),
+                     all ? "every layer" : "layers " + listed(owners, owners.size()));
+}
+
+}  // namespace
+
+bool PublishedModel::is_called(std::string_view name) const {
+  for (std::string_view rest = names; !rest.empty();) {
+    const size_t space = std::min(rest.find(' '), rest.size());
+    if (same_letters(rest.substr(0, space), name)) return true;
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+  }
+  return false;
+}
+
+std::span<const PublishedModel> published_models() {
+  static constexpr std::array all{
+#define MODEL(...) PublishedModel{__VA_ARGS__},
+#include "core/arch/published_models.inc"
+#undef MODEL
+  };
+  return all;
+}
+
+std::span<const PublishedIds> published_ids() {
+  static const std::array all{
+#define IDS(tokenizer, text, ...) PublishedIds{tokenizer, text, {__VA_ARGS__}},
+#include "core/arch/published_ids.inc"
+#undef IDS
+  };
+  return all;
+}
+
+Json published_config(const PublishedModel& model) { return Json::parse(model.config); }
+
+Architecture published_architecture(const PublishedModel& model) {
+  const Json config = published_config(model);
+  std::vector<std::string> notes;
+  return recognise_family(config, model.name()).architecture(config, model.name(), notes);
+}
+
+ShapeFacts shape_facts(const Architecture& a) {
+  return {{"family", a.family},
+          {"layers", count(a.layer_count())},
+          {"model width", count(a.d_model)},
+          {"vocabulary", count(a.vocab_size)},
+          {"query heads", each_layer(a, [](const Layer& layer) { return count(layer.q_heads); })},
+          {"keys and values", cache_text(a)},
+          {"feed-forward width", each_layer(a, [](const Layer& layer) { return count(layer.mlp.width); })},
+          {"tied embeddings", a.tied_embeddings ? "yes" : "no"}};
+}
+
+const PublishedModel* published_of_shape(const Architecture& architecture) {
+  const ShapeFacts facts = shape_facts(architecture);
+  for (const PublishedModel& model : published_models()) {
+    if (shape_facts(published_architecture(model)) == facts) return &model;
+  }
+  return nullptr;
+}
+
+const PublishedModel* published_of_name(std::string_view name) {
+  for (const PublishedModel& model : published_models()) {
+    if (model.is_called(name)) return &model;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> shape_differences(const Architecture& found, const PublishedModel& model) {
+  const ShapeFacts ours = shape_facts(found), theirs = shape_facts(published_architecture(model));
+  std::vector<std::string> out;
+  for (size_t i = 0; i < ours.size(); ++i) {
+    if (ours[i] == theirs[i]) continue;
+    out.push_back(fmt::format("{} {} (published {})", ours[i].first, ours[i].second, theirs[i].second));
+  }
+  return out;
+}
+
+}  // namespace headscope

@@ -1,0 +1,158 @@
+// The published models: what their shapes give against the numbers that were published.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "core/arch/published.h"
+#include "tests/unit/arch_support.h"
+
+namespace headscope {
+namespace {
+
+using arch_test::load;
+using arch_test::with;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const PublishedModel& named(std::string_view name) {
+  const PublishedModel* found = published_of_name(name);
+  if (found == nullptr) throw std::out_of_range(std::string(name));
+  return *found;
+}
+
+TEST(ArchPublished, EveryShapeGivesItsNumbers) {
+  for (const PublishedModel& model : published_models()) {
+    const Json config = published_config(model);
+    const Architecture a = published_architecture(model);
+    EXPECT_EQ(parameter_count(recognise_family(config, "").schema(a)), model.parameters) << model.name();
+    EXPECT_EQ(kv_bytes_per_token(a, 1), model.kv_elements) << model.name();
+    EXPECT_THAT(std::string(model.source), HasSubstr("/")) << model.name();
+  }
+}
+
+// kv-variants.md 3.0, 1.1 and 4 (bytes for one token at 16 bit), typed again.
+TEST(ArchPublished, NumbersAreThoseOfTheirSources) {
+  const std::tuple<const char*, int64_t, int64_t> sources[] = {
+      {"gpt2", 124'439'808, 36'864},
+      {"gpt2-medium", 354'823'168, 98'304},
+      {"gpt2-large", 774'030'080, 184'320},
+      {"gpt2-xl", 1'557'611'200, 307'200},
+      {"pythia-70m", 70'426'624, 12'288},
+      {"pythia-160m-deduped", 162'322'944, 36'864},
+      {"pythia-410m", 405'334'016, 98'304},
+      {"pythia-160m-gqa-48", 162'316'800, 12 * 1024},
+      {"pythia-160m-mqa-12", 162'332'940, 3072},
+      {"pythia-160m-mlkv-48", 162'316'800, 12 * 1024},
+      {"pythia-160m-mlkv-12", 162'332'940, 3072},
+      {"pythia-160m-mlkv-6", 162'332'556, 1536},
+      {"pythia-160m-mlkv-4", 162'320'132, 1024},
+      {"pythia-160m-mlkv-2", 162'326'152, 512},
+      {"pythia-160m-mlkv-1", 162'319'940, 256},
+      {"falcon-rw-1b", 1'311'625'216, 196'608},
+      {"falcon-7b", 6'921'720'704, 8192},
+      {"tiny_starcoder_py", 164'144'128, 5120},
+      {"starcoderbase-1b", 1'137'207'296, 12'288},
+      {"starcoder", 15'517'456'384, 20'480},
+      {"gemma-2b", 2'506'172'416, 18'432},
+      {"gemma-2-2b", 2'614'341'888, 106'496},
+      {"gemma-3-270m", 268'098'176, 18'432},
+      {"gemma-3-1b", 999'885'952, 26'624},
+      {"Llama-3.2-1B", 1'235'814'400, 32'768},
+      {"TinyLlama", 1'100'048'384, 22'528},
+      {"SmolLM2-135M", 134'515'008, 23'040},
+      {"Qwen2-0.5B", 494'032'768, 12'288},
+      {"Qwen3-0.6B", 596'049'920, 114'688},
+      {"Mistral-7B-v0.1", 7'241'732'096, 131'072},
+      {"Falcon3-1B", 1'669'408'768, 73'728},
+      {"stories260K", 260'032, 640},
+  };
+  for (const auto& [name, parameters, bytes] : sources) {
+    EXPECT_EQ(named(name).parameters, parameters) << name;
+    EXPECT_EQ(named(name).kv_elements * 2, bytes) << name;
+  }
+}
+
+TEST(ArchPublished, WindowsBoundTheCachesOfHybrids) {
+  // kv-variants.md 4, MiB at 8,192 tokens and 16 bit
+  const std::pair<const char*, double> sums[] = {{"gemma-2-2b", 624}, {"gemma-3-1b", 43}, {"gemma-3-270m", 31.5}};
+  for (const auto& [name, mebibytes] : sums) {
+    EXPECT_EQ(static_cast<double>(kv_bytes(published_architecture(named(name)), 1, 8192, 2)) / (1 << 20), mebibytes)
+        << name;
+  }
+}
+
+TEST(ArchPublished, ShapesAndNamesAreTheirOwn) {
+  std::set<std::string> names;
+  std::map<ShapeFacts, std::string_view> shapes;
+  for (const PublishedModel& model : published_models()) {
+    EXPECT_EQ(published_of_shape(published_architecture(model)), &model) << model.name();
+    const auto [other, fresh] = shapes.emplace(shape_facts(published_architecture(model)), model.name());
+    EXPECT_TRUE(fresh) << model.name() << " and " << other->second;
+    std::istringstream list{std::string(model.names)};
+    for (std::string name; list >> name;) {
+      EXPECT_TRUE(names.insert(name).second) << name;
+      EXPECT_EQ(published_of_name(name), &model) << name;
+    }
+  }
+}
+
+TEST(ArchPublished, NamesAreWholeAndOfAnyCase) {
+  EXPECT_EQ(named("GPT2").name(), "gpt2");
+  EXPECT_EQ(named("llama-3.2-1b").name(), "Llama-3.2-1B");
+  for (const char* other : {"", " ", "gpt", "gpt2-", "gpt2 gpt2-small", "pythia", "my-gpt2"}) {
+    EXPECT_EQ(published_of_name(other), nullptr) << other;
+  }
+}
+
+TEST(ArchPublished, RealConfigsAreRecognised) {
+  EXPECT_EQ(published_of_shape(load(arch_test::gpt2_config())), &named("gpt2"));
+  EXPECT_EQ(published_of_shape(load(arch_test::llama_config())), &named("stories260K"));
+  EXPECT_EQ(published_of_shape(load(arch_test::llama_3_2_1b_config())), &named("Llama-3.2-1B"));
+  EXPECT_EQ(published_of_shape(load(arch_test::smollm2_135m_config())), &named("SmolLM2-135M"));
+  EXPECT_EQ(published_of_shape(load(arch_test::tinyllama_1_1b_config())), &named("TinyLlama"));
+}
+
+TEST(ArchPublished, EveryPartOfAShapeCounts) {
+  const std::pair<Json, const char*> changes[] = {
+      {{{"num_hidden_layers", 6}}, "layers 6 (published 5)"},
+      {{{"hidden_size", 72}}, "model width 72 (published 64)"},
+      {{{"vocab_size", 513}}, "vocabulary 513 (published 512)"},
+      {{{"num_attention_heads", 16}}, "query heads 16 (published 8)"},
+      {{{"num_key_value_heads", 2}},
+       "keys and values 2 x (8 + 8) of every layer (published 4 x (8 + 8) of every layer)"},
+      {{{"head_dim", 10}}, "keys and values 4 x (10 + 10) of every layer (published 4 x (8 + 8) of every layer)"},
+      {{{"intermediate_size", 100}}, "feed-forward width 100 (published 172)"},
+      {{{"tie_word_embeddings", false}}, "tied embeddings no (published yes)"},
+      {{{"model_type", "mistral"}}, "family mistral (published llama)"},
+  };
+  for (const auto& [change, words] : changes) {
+    const Architecture a = load(with(arch_test::llama_config(), change));
+    EXPECT_EQ(published_of_shape(a), nullptr) << words;
+    EXPECT_THAT(shape_differences(a, named("stories260K")), ElementsAre(words));
+  }
+  EXPECT_THAT(shape_differences(load(arch_test::llama_config()), named("stories260K")), IsEmpty());
+  EXPECT_THAT(
+      shape_differences(published_architecture(named("pythia-160m-mlkv-12")), named("pythia-160m-mqa-12")),
+      ElementsAre("keys and values 3 x (64 + 64) of layers 0, 3, 6, 9 (published 1 x (64 + 64) of every layer)"));
+}
+
+TEST(ArchPublished, TokenizersAreKnown) {
+  std::set<std::string_view> tokenizers;
+  for (const PublishedIds& one : published_ids()) {
+    tokenizers.insert(one.tokenizer);
+    EXPECT_FALSE(one.ids.empty());
+    if (one.tokenizer == "gpt2" && one.text == "Hello world") {
+      EXPECT_THAT(one.ids, ElementsAre(15496, 995));
+    }
+  }
+  EXPECT_THAT(tokenizers, testing::UnorderedElementsAre("gpt2", "gpt-neox-20b", "stories260K"));
+  for (const PublishedModel& model : published_models()) {
+    EXPECT_TRUE(model.tokenizer.empty() || tokenizers.contains(model.tokenizer)) << model.name();
+  }
+}
+
+}  // namespace
+}  // namespace headscope
