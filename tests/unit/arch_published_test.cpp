@@ -68,6 +68,9 @@ TEST(ArchPublished, NumbersAreThoseOfTheirSources) {
       {"Mistral-7B-v0.1", 7'241'732'096, 131'072},
       {"Falcon3-1B", 1'669'408'768, 73'728},
       {"stories260K", 260'032, 640},
+      {"DeepSeek-V2-Lite", 15'706'484'224, 31'104},
+      {"DeepSeek-V2", 235'741'434'880, 69'120},
+      {"DeepSeek-V3", 671'026'419'200, 70'272},
   };
   for (const auto& [name, parameters, bytes] : sources) {
     EXPECT_EQ(named(name).parameters, parameters) << name;
