@@ -80,6 +80,17 @@ void check_kernels(const ParallelFor& workers, std::vector<Check>& checks) {
   }
 }
 
+/// Tokens for which it makes no difference how they come: with dynamic rope scaling, those before it begins.
+int64_t most_verified_tokens(const Architecture& architecture) {
+  int64_t most = architecture.context;
+  if (architecture.position.scheme != PositionScheme::rope) return most;
+  for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) {
+    const RopeScaling& scaling = architecture.rope_of(layer).scaling;
+    if (scaling.kind == RopeScaling::Kind::dynamic) most = std::min(most, scaling.original_context);
+  }
+  return most;
+}
+
 std::vector<int32_t> verification_ids(const Model& model) {
   std::vector<int32_t> ids;
   if (model.has_tokenizer()) {
@@ -87,7 +98,7 @@ std::vector<int32_t> verification_ids(const Model& model) {
   } else {
     for (int64_t i = 0; i < 48; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % model.architecture()->vocab_size));
   }
-  ids.resize(std::min(ids.size(), static_cast<size_t>(model.architecture()->context)));
+  ids.resize(std::min(ids.size(), static_cast<size_t>(most_verified_tokens(*model.architecture()))));
   return ids;
 }
 

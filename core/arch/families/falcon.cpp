@@ -38,6 +38,7 @@ void read_position(const ConfigReader& reader, int64_t heads, int64_t head_dim, 
   if (!reader.boolean_or("alibi", false)) {
     a.position.scheme = PositionScheme::rope;
     a.position.rope = read_rope(reader, {}, head_dim, a.context);
+    lengthen_context(a, notes);
     return;
   }
   a.position.scheme = PositionScheme::alibi;

@@ -23,4 +23,8 @@ struct RopeSpelling {
 /// 5 (rope_parameters). Throws Error for scalings other than those of RopeScaling, naming them.
 Rope read_rope(const ConfigReader&, const RopeSpelling&, int64_t head_dim, int64_t context);
 
+/// Dynamic scaling is for more tokens than max_position_embeddings says: the context becomes `factor` times that, and
+/// a note says what such runs are. Leaves other models as they are.
+void lengthen_context(Architecture&, std::vector<std::string>& notes);
+
 }  // namespace headscope
