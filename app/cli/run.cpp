@@ -21,6 +21,7 @@ struct Options {
   std::string out;
   int64_t top = 5;
   std::string logits;
+  int64_t chunk = RunOptions().chunk;
   SamplingOptions sampling;
 };
 
@@ -39,6 +40,7 @@ LogitsWanted parse_logits(const std::string& text) {
 RunOptions run_options(const Options& options, const LogitsWanted& logits, size_t prompt_tokens) {
   RunOptions wanted;
   wanted.logits = logits;
+  wanted.chunk = options.chunk;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
   return wanted;
@@ -167,6 +169,11 @@ void add_run(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--logits", options->logits,
                       "Which logits to save: last, all (without this option) or positions a:b");
+  command
+      ->add_option("--chunk", options->chunk,
+                   "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
   command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");
   command->add_option("--top-p", options->sampling.top_p, "Sample from the likeliest that make up this probability");

@@ -54,6 +54,13 @@ def test_chosen_threads_change_nothing(headscope, stories):
     assert one["ids"] == two["ids"]
 
 
+def test_chunks_change_nothing(headscope, stories):
+    whole, pieces = (headscope.json("run", stories, "--prompt", "Zoo was a little girl", "--generate", 20, *options)
+                     for options in ((), ("--chunk", 3)))
+    assert whole["ids"] == pieces["ids"]
+    assert abs(whole["top"][0]["probability"] - pieces["top"][0]["probability"]) < 1e-5
+
+
 def test_end_of_text(headscope, random_models, tmp_path):
     """The third token that the model generates is made its end-of-text token: generation stops there, or goes on."""
     folder = tmp_path / "with-eos"
@@ -146,7 +153,8 @@ def test_samples_come_from_the_likeliest(headscope, stories, tmp_path):
     ("--temperature", "-1", 1), ("--temperature", "nan", 1), ("--temperature", "inf", 1), ("--top-k", "-1", 1),
     ("--top-p", "0", 1), ("--top-p", "1.5", 1), ("--zero", "1", 1), ("--zero", "a:b", 1), ("--zero", "1:", 1),
     ("--zero", "9:0", 2), ("--zero", "0:99", 2), ("--logits", "x", 1), ("--logits", "3:3", 1), ("--logits", "5:1", 1),
-    ("--save", "everything", 1), ("--save", "logits,,kv", 1),
+    ("--save", "everything", 1), ("--save", "logits,,kv", 1), ("--chunk", "0", 1), ("--chunk", "-3", 1),
+    ("--chunk", "x", 1),
 ])
 def test_options_that_make_no_sense(headscope, tiny, tmp_path, option, value, code):
     headscope.refusal("run", tiny, "--ids", "1,2", "--out", tmp_path / "x.h5", f"{option}={value}", code=code)
