@@ -6,6 +6,7 @@
 #include "app/cli/model_access.h"
 #include "app/cli/run_file.h"
 #include "app/cli/terminal.h"
+#include "core/arch/names.h"
 #include "core/base/atomic_file.h"
 #include "core/base/text.h"
 #include "core/run/generate.h"
@@ -17,6 +18,7 @@ namespace {
 struct Options {
   std::string model;
   PromptOptions prompt;
+  LoadOptions load;
   std::string save;
   std::string out;
   int64_t top = 5;
@@ -86,6 +88,8 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
   json["device"] = snapshot.device;
   json["dtype"] = snapshot.dtype;
   json["kernel"] = snapshot.kernel;
+  const std::string_view alibi = alibi_name(snapshot.architecture->position);
+  if (!alibi.empty()) json["alibi"] = alibi;
   json["threads"] = snapshot.threads;
   json["sampling"] = {{"temperature", options.sampling.temperature},
                       {"top_k", options.sampling.top_k},
@@ -106,7 +110,7 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
        fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
       {"KV cache",
        fmt::format("{} used, {} allocated", bytes(snapshot.kv_used_bytes()), bytes(snapshot.kv_allocated_bytes()))},
-      {"computed", fmt::format("{}, {}, kernel {}", snapshot.device, snapshot.dtype, snapshot.kernel)},
+      {"computed", computed_by(snapshot)},
   });
   if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));
   const auto candidates = top_candidates(run.last_logits(), top);
@@ -131,7 +135,7 @@ void run_prompt(Options options, Context& context) {
 
   Stopwatch watch;
   Seconds seconds;
-  const auto model = load_model(options.model, context);
+  const auto model = load_model(options.model, options.load, context);
   const auto ids = prompt_ids(*model, options.prompt, context.stop);
   const Progress progress = context.progress();
   const RunOptions wanted = run_options(options, logits, ids.size());
@@ -161,6 +165,7 @@ void add_run(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("run", "Run a prompt, generate, save what happened");
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
   add_prompt_options(*command, options->prompt);
+  add_load_options(*command, options->load);
   command->add_option("--save", options->save,
                       "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
   command->add_option("--out", options->out, "The .h5 file to save to");

@@ -158,9 +158,14 @@ Check check_kv_bytes(const RunSnapshot& run) {
   return {"KV bytes = formula", used == formula, std::move(detail)};
 }
 
-void check_model(const std::string& path, const Context& context, const ParallelFor& workers,
+struct Options {
+  std::string model;
+  LoadOptions load;
+};
+
+void check_model(const Options& options, const Context& context, const ParallelFor& workers,
                  std::vector<Check>& checks) {
-  const auto model = load_model(path, context);
+  const auto model = load_model(options.model, options.load, context);
   const Progress progress = context.progress();
   const auto ids = verification_ids(*model);
   Run run(model, {});
@@ -187,11 +192,12 @@ std::string as_json(const std::vector<Check>& checks) {
   return json_text(json);
 }
 
-void verify(const std::string& model, Context& context) {
+void verify(const Options& options, Context& context) {
+  if (options.model.empty() && options.load.exact_alibi) throw UsageError("--exact-alibi needs a MODEL to verify");
   std::vector<Check> checks;
   const ThreadPool workers(worker_count(context));
   check_kernels(workers, checks);
-  if (!model.empty()) check_model(model, context, workers, checks);
+  if (!options.model.empty()) check_model(options, context, workers, checks);
   if (std::all_of(checks.begin(), checks.end(), [](const Check& check) { return check.passed; })) {
     context.output = context.global.json ? as_json(checks) : as_text(checks);
     return;
@@ -202,11 +208,12 @@ void verify(const std::string& model, Context& context) {
 }  // namespace
 
 void add_verify(CLI::App& app, Action& action) {
-  auto model = std::make_shared<std::string>();
+  auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("verify", "Check the kernels of this machine and, if given, a model");
-  command->add_option("MODEL", *model, "Hugging Face folder or .h5 file");
+  command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file");
+  add_load_options(*command, options->load);
   command->footer("Example: headscope verify models/gpt2");
-  command->callback([model, &action] { action = [model](Context& context) { verify(*model, context); }; });
+  command->callback([options, &action] { action = [options](Context& context) { verify(*options, context); }; });
 }
 
 }  // namespace headscope::cli

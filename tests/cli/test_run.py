@@ -61,6 +61,30 @@ def test_chunks_change_nothing(headscope, stories):
     assert abs(whole["top"][0]["probability"] - pieces["top"][0]["probability"]) < 1e-5
 
 
+def test_alibi_is_rounded_or_exact_and_says_so(headscope, random_models, stories, tmp_path):
+    folder = random_models("falcon-alibi")
+    words = ("run", folder, "--ids", ",".join(str(i) for i in range(1, 150)))
+    rounded = headscope.json(*words, "--save", "kv", "--out", tmp_path / "rounded.h5")
+    exact = headscope.json(*words, "--save", "kv", "--out", tmp_path / "exact.h5", "--exact-alibi")
+    assert (rounded["alibi"], exact["alibi"]) == ("bf16", "exact")
+    assert rounded["top"][0]["probability"] != exact["top"][0]["probability"]
+    for name in ("rounded", "exact"):
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            assert file.attrs["alibi"] == {"rounded": "bf16"}.get(name, name)
+    assert "ALiBi bf16" in headscope.text(*words) and "ALiBi exact" in headscope.text(*words, "--exact-alibi")
+    headscope.text("verify", folder, "--exact-alibi")
+    for options, word in ((("--exact-alibi",), "ALiBi exact"), ((), "ALiBi bf16")):
+        picture = tmp_path / f"{len(options)}.svg"
+        assert word in headscope.text("render", *words[1:], "--out", picture, "--summary", *options)
+        assert word in picture.read_text()
+    plain = headscope.json("run", stories, "--prompt", "Zoo")
+    assert "alibi" not in plain and "ALiBi" not in headscope.text("run", stories, "--prompt", "Zoo")
+    for command in (("run", stories, "--prompt", "Zoo"), ("verify", stories),
+                    ("render", stories, "--prompt", "Zoo", "--out", tmp_path / "x.svg")):
+        headscope.refusal(*command, "--exact-alibi", words=["stories260K", "no ALiBi"])
+    headscope.refusal("verify", "--exact-alibi", code=1, words=["MODEL"])
+
+
 def test_end_of_text(headscope, random_models, tmp_path):
     """The third token that the model generates is made its end-of-text token: generation stops there, or goes on."""
     folder = tmp_path / "with-eos"

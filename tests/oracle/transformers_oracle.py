@@ -49,6 +49,7 @@ ALLOWED = {
     "zeroed maps": 2e-5,
     "logits in chunks": 1e-4,
     "maps in chunks": 2e-5,
+    "maps of exact ALiBi": 2e-5,
 }
 
 
@@ -252,6 +253,26 @@ def check_zeroed(headscope, folder, reference, ids, out, figures):
             figures.add("zeroed maps", worst_difference(file[f"attention/layer_{layer:03}"][()], maps[layer]))
 
 
+def check_exact_alibi(headscope, folder, ids, out, figures):
+    """Without the rounding: slope times position as they are, in float64."""
+    from transformers.models.falcon import modeling_falcon
+
+    def plain(mask, heads, dtype):
+        slopes = 2.0 ** (-8 * (torch.arange(heads, dtype=torch.float64) + 1) / heads)  # heads are a power of two
+        return (slopes[:, None, None] * torch.arange(mask.shape[1])).to(dtype)
+
+    rounded, modeling_falcon.build_alibi_tensor = modeling_falcon.build_alibi_tensor, plain
+    try:
+        logits, maps, _ = Reference(folder, torch.float64).forward(ids)
+    finally:
+        modeling_falcon.build_alibi_tensor = rounded
+    _, *found = logits_and_maps(headscope, folder, ids, out, "--exact-alibi")
+    figures.add("logits", relative_to_range(found[0], logits))
+    figures.add("maps of exact ALiBi", max(map(worst_difference, found[1], maps)))
+    with h5py.File(out) as file:
+        assert file.attrs["alibi"] == "exact"
+
+
 def check_chunks(headscope, folder, reference, ids, out, figures):
     """A prompt in chunks: later ones find the keys of earlier ones in the cache."""
     logits, maps, _ = reference.forward(ids)
@@ -299,6 +320,8 @@ def check_model(headscope, one, work):
                   figures, threads=1)
     if one.family == "falcon":
         check_eager(folder, reference, ids, figures)
+    if one.name == "falcon-alibi-long":
+        check_exact_alibi(headscope, folder, ids, out, figures)
     if one.name in ("gpt2-odd-mlp", "llama-gqa"):
         check_end_of_text(headscope, folder, reference, ids)
     return figures, rounding

@@ -45,7 +45,9 @@ void read_position(const ConfigReader& reader, int64_t heads, int64_t head_dim, 
   a.position.alibi_slopes = alibi_slopes(heads);
   a.position.alibi_scale = 1 / std::sqrt(static_cast<double>(head_dim));
   a.position.alibi_bf16 = true;
-  notes.push_back("ALiBi's slopes times positions are rounded to bf16, as transformers does and the model was trained");
+  notes.push_back(
+      "ALiBi's slopes times positions are rounded to bf16, as transformers does and the model was trained, unless "
+      "--exact-alibi is given");
 }
 
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {
