@@ -128,6 +128,7 @@ void run_prompt(Options options, Context& context) {
   if (!parts.empty() && options.out.empty()) throw UsageError("--save needs --out FILE.h5 to write to");
   if (!options.prompt.given()) throw UsageError("run needs --prompt TEXT, --prompt-file FILE or --ids 1,2,3");
   if (!options.out.empty()) const AtomicFile can_be_written(options.out);  // before the work, not after it
+  if (options.chunk < 1) throw UsageError(fmt::format("--chunk must be at least 1, but is {}", options.chunk));
   options.sampling.seed = context.global.seed;
   check(options.sampling);
   const LogitsWanted asked = parse_logits(options.logits);
@@ -177,7 +178,6 @@ void add_run(CLI::App& app, Action& action) {
   command
       ->add_option("--chunk", options->chunk,
                    "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time")
-      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
   command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");

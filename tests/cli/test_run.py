@@ -178,7 +178,6 @@ def test_samples_come_from_the_likeliest(headscope, stories, tmp_path):
     ("--top-p", "0", 1), ("--top-p", "1.5", 1), ("--zero", "1", 1), ("--zero", "a:b", 1), ("--zero", "1:", 1),
     ("--zero", "9:0", 2), ("--zero", "0:99", 2), ("--logits", "x", 1), ("--logits", "3:3", 1), ("--logits", "5:1", 1),
     ("--save", "everything", 1), ("--save", "logits,,kv", 1), ("--chunk", "0", 1), ("--chunk", "-3", 1),
-    ("--chunk", "x", 1),
 ])
 def test_options_that_make_no_sense(headscope, tiny, tmp_path, option, value, code):
     headscope.refusal("run", tiny, "--ids", "1,2", "--out", tmp_path / "x.h5", f"{option}={value}", code=code)
