@@ -10,6 +10,7 @@
 #include <ATen/Parallel.h>
 
 #include "app/cli/terminal.h"
+#include "core/arch/names.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "core/io/checkpoint.h"
@@ -87,11 +88,16 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
   return interventions;
 }
 
-std::shared_ptr<const Model> load_model(const std::string& path, const Context& context) {
+void add_load_options(CLI::App& command, LoadOptions& options) {
+  command.add_flag("--exact-alibi", options.exact_alibi,
+                   "ALiBi without the rounding to bf16 that Falcon was trained with");
+}
+
+std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptions& options, const Context& context) {
   check_dtype(context.global);
   use_threads(context.global.threads);
   const auto checkpoint = open_checkpoint(path);
-  auto model = Model::load(*checkpoint, {}, context.progress());
+  auto model = Model::load(*checkpoint, options, context.progress());
   print_notes(context, model->notes());
   return model;
 }
@@ -126,6 +132,12 @@ void generate_tokens(Run& run, const PromptOptions& prompt, const SamplingOption
                                          format_count(static_cast<uint64_t>(limit)));
     print_notes(context, std::span(&note, 1));
   }
+}
+
+std::string computed_by(const RunSnapshot& run) {
+  const std::string_view alibi = alibi_name(run.architecture->position);
+  return fmt::format("{}, {}, kernel {}{}{}", run.device, run.dtype, run.kernel, alibi.empty() ? "" : ", ALiBi ",
+                     alibi);
 }
 
 int64_t parse_count(std::string_view text, std::string_view what) {

@@ -25,6 +25,7 @@ namespace {
 struct Options {
   std::string model;
   PromptOptions prompt;
+  LoadOptions load;
   std::string view = "atlas";
   int64_t layer = 0;
   int64_t head = 0;
@@ -194,7 +195,7 @@ std::string summary_of(const RunSnapshot& run, const Figure& figure, const std::
                              notes.empty() ? "" : fmt::format(" ({})", listed(notes)))},
       {"generated", fmt::format("{} tokens", format_count(static_cast<uint64_t>(run.tokens() - run.prompt_tokens)))},
       {"KV cache", fmt::format("{} used", format_bytes(static_cast<uint64_t>(run.kv_used_bytes())))},
-      {"computed", fmt::format("{}, {}, kernel {}", run.device, run.dtype, run.kernel)},
+      {"computed", computed_by(run)},
       {"seen", figure.sentence},
   });
 }
@@ -208,7 +209,7 @@ void render(const Options& options, Context& context) {
   const Theme theme = options.theme == "light" ? Theme::light : Theme::dark;
 
   { const AtomicFile can_be_written(options.out); }  // before the work, not after it
-  const auto model = load_model(options.model, context);
+  const auto model = load_model(options.model, options.load, context);
   check_selection(options, *model->architecture());
   std::vector<std::string> notes;
   const auto ids = ids_to_render(*model, options.prompt, context.stop, notes);
@@ -242,6 +243,7 @@ void add_render(CLI::App& app, Action& action) {
   for (const ViewInfo& view : views()) names.push_back(view.name);
   command->add_option("--view", options->view, fmt::format("One of {}", listed(names)))->capture_default_str();
   add_prompt_options(*command, options->prompt);
+  add_load_options(*command, options->load);
   options->layer_option =
       command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
   options->head_option =

@@ -6,6 +6,7 @@
 #include "app/cli/model_access.h"
 #include "app/cli/run_file.h"
 #include "app/cli/terminal.h"
+#include "core/arch/names.h"
 #include "core/base/atomic_file.h"
 #include "core/base/text.h"
 #include "core/run/generate.h"
@@ -17,10 +18,12 @@ namespace {
 struct Options {
   std::string model;
   PromptOptions prompt;
+  LoadOptions load;
   std::string save;
   std::string out;
   int64_t top = 5;
   std::string logits;
+  int64_t chunk = RunOptions().chunk;
   SamplingOptions sampling;
 };
 
@@ -39,6 +42,7 @@ LogitsWanted parse_logits(const std::string& text) {
 RunOptions run_options(const Options& options, const LogitsWanted& logits, size_t prompt_tokens) {
   RunOptions wanted;
   wanted.logits = logits;
+  wanted.chunk = options.chunk;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
   return wanted;
@@ -84,6 +88,8 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
   json["device"] = snapshot.device;
   json["dtype"] = snapshot.dtype;
   json["kernel"] = snapshot.kernel;
+  const std::string_view alibi = alibi_name(snapshot.architecture->position);
+  if (!alibi.empty()) json["alibi"] = alibi;
   json["threads"] = snapshot.threads;
   json["sampling"] = {{"temperature", options.sampling.temperature},
                       {"top_k", options.sampling.top_k},
@@ -104,7 +110,7 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
        fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
       {"KV cache",
        fmt::format("{} used, {} allocated", bytes(snapshot.kv_used_bytes()), bytes(snapshot.kv_allocated_bytes()))},
-      {"computed", fmt::format("{}, {}, kernel {}", snapshot.device, snapshot.dtype, snapshot.kernel)},
+      {"computed", computed_by(snapshot)},
   });
   if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));
   const auto candidates = top_candidates(run.last_logits(), top);
@@ -122,6 +128,7 @@ void run_prompt(Options options, Context& context) {
   if (!parts.empty() && options.out.empty()) throw UsageError("--save needs --out FILE.h5 to write to");
   if (!options.prompt.given()) throw UsageError("run needs --prompt TEXT, --prompt-file FILE or --ids 1,2,3");
   if (!options.out.empty()) const AtomicFile can_be_written(options.out);  // before the work, not after it
+  if (options.chunk < 1) throw UsageError(fmt::format("--chunk must be at least 1, but is {}", options.chunk));
   options.sampling.seed = context.global.seed;
   check(options.sampling);
   const LogitsWanted asked = parse_logits(options.logits);
@@ -129,7 +136,7 @@ void run_prompt(Options options, Context& context) {
 
   Stopwatch watch;
   Seconds seconds;
-  const auto model = load_model(options.model, context);
+  const auto model = load_model(options.model, options.load, context);
   const auto ids = prompt_ids(*model, options.prompt, context.stop);
   const Progress progress = context.progress();
   const RunOptions wanted = run_options(options, logits, ids.size());
@@ -159,6 +166,7 @@ void add_run(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("run", "Run a prompt, generate, save what happened");
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
   add_prompt_options(*command, options->prompt);
+  add_load_options(*command, options->load);
   command->add_option("--save", options->save,
                       "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
   command->add_option("--out", options->out, "The .h5 file to save to");
@@ -167,6 +175,10 @@ void add_run(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--logits", options->logits,
                       "Which logits to save: last, all (without this option) or positions a:b");
+  command
+      ->add_option("--chunk", options->chunk,
+                   "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time")
+      ->capture_default_str();
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
   command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");
   command->add_option("--top-p", options->sampling.top_p, "Sample from the likeliest that make up this probability");

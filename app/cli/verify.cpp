@@ -13,6 +13,17 @@
 namespace headscope::cli {
 namespace {
 
+/// Tokens for which it makes no difference how they come: with dynamic rope scaling, those before it begins.
+int64_t most_verified_tokens(const Architecture& architecture) {
+  int64_t most = architecture.context;
+  if (architecture.position.scheme != PositionScheme::rope) return most;
+  for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) {
+    const RopeScaling& scaling = architecture.rope_of(layer).scaling;
+    if (scaling.kind == RopeScaling::Kind::dynamic) most = std::min(most, scaling.original_context);
+  }
+  return most;
+}
+
 std::vector<int32_t> verification_ids(const Model& model) {
   std::vector<int32_t> ids;
   if (model.has_tokenizer()) {
@@ -20,7 +31,7 @@ std::vector<int32_t> verification_ids(const Model& model) {
   } else {
     for (int64_t i = 0; i < 48; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % model.architecture()->vocab_size));
   }
-  ids.resize(std::min(ids.size(), static_cast<size_t>(model.architecture()->context)));
+  ids.resize(std::min(ids.size(), static_cast<size_t>(most_verified_tokens(*model.architecture()))));
   return ids;
 }
 
@@ -64,8 +75,13 @@ Check check_kv_bytes(const RunSnapshot& run) {
   return {"KV bytes = formula", used == formula, std::move(detail)};
 }
 
-void check_model(const std::string& path, const Context& context, const ParallelFor& workers, Findings& findings) {
-  const auto model = load_model(path, context);
+struct Options {
+  std::string model;
+  LoadOptions load;
+};
+
+void check_model(const Options& options, const Context& context, const ParallelFor& workers, Findings& findings) {
+  const auto model = load_model(options.model, options.load, context);
   const Progress progress = context.progress();
   const auto ids = verification_ids(*model);
   Run run(model, {});
@@ -79,7 +95,7 @@ void check_model(const std::string& path, const Context& context, const Parallel
   check_maps(snapshot, workers, findings);
   findings.checks.push_back(check_kv_bytes(snapshot));
   findings.proved.push_back("the cache holds the bytes of the formula");
-  check_published(path, *model, snapshot, findings);
+  check_published(options.model, *model, snapshot, findings);
   findings.not_proved.push_back(fmt::format("longer texts than these {} tokens", ids.size()));
 }
 
@@ -116,14 +132,15 @@ void report(const Findings& findings, Context& context) {
                                 fmt::join(findings.not_proved, "; "));
 }
 
-void verify(const std::string& model, Context& context) {
+void verify(const Options& options, Context& context) {
+  if (options.model.empty() && options.load.exact_alibi) throw UsageError("--exact-alibi needs a MODEL to verify");
   Findings findings;
   const ThreadPool workers(worker_count(context));
   check_kernels(workers, findings);
-  if (model.empty()) {
+  if (options.model.empty()) {
     findings.not_proved.push_back("anything about a model (none was given)");
   } else {
-    check_model(model, context, workers, findings);
+    check_model(options, context, workers, findings);
   }
   report(findings, context);
 }
@@ -131,11 +148,12 @@ void verify(const std::string& model, Context& context) {
 }  // namespace
 
 void add_verify(CLI::App& app, Action& action) {
-  auto model = std::make_shared<std::string>();
+  auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("verify", "Check the kernels of this machine and, if given, a model");
-  command->add_option("MODEL", *model, "Hugging Face folder or .h5 file");
+  command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file");
+  add_load_options(*command, options->load);
   command->footer("Example: headscope verify models/gpt2");
-  command->callback([model, &action] { action = [model](Context& context) { verify(*model, context); }; });
+  command->callback([options, &action] { action = [options](Context& context) { verify(*options, context); }; });
 }
 
 }  // namespace headscope::cli

@@ -107,6 +107,10 @@ void check_rope(const Rope& rope, const std::string& field) {
     check_positive(field + "scaling.attention_factor", scaling.attention_factor);
     check_size(field + "scaling.original_context", scaling.original_context, 1, limits::context);
   }
+  if (scaling.kind == RopeScaling::Kind::dynamic) {
+    check_size(field + "scaling.original_context", scaling.original_context, 1, limits::context);
+    if (rope.dims == 2) fail("{}dims must be above 2 with dynamic scaling, whose formula divides by dims - 2", field);
+  }
   if (scaling.kind != RopeScaling::Kind::llama3) return;
   check_positive(field + "scaling.low_freq_factor", scaling.low_freq_factor);
   check_positive(field + "scaling.high_freq_factor", scaling.high_freq_factor);

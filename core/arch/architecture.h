@@ -32,14 +32,14 @@ enum class Residual {
 enum class PositionScheme { none, learned, rope, alibi };
 
 /// How rope's frequencies are changed for long contexts (llama3: Llama 3.1 and later). core/arch/rope.h has the
-/// formulas and says which kinds can be run.
+/// formulas.
 struct RopeScaling {
   enum class Kind { none, linear, llama3, yarn, dynamic };
   Kind kind = Kind::none;
   double factor = 1;
   double low_freq_factor = 1;
   double high_freq_factor = 4;
-  int64_t original_context = 0;          ///< llama3, yarn: the context before it was lengthened
+  int64_t original_context = 0;          ///< llama3, yarn, dynamic: the context before it was lengthened
   double beta_fast = 32, beta_slow = 1;  ///< yarn: rotations over the original context between which it blends
   double attention_factor = 1;           ///< yarn: multiplies the rotated parts of queries and keys
 };

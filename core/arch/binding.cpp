@@ -17,6 +17,15 @@ std::string full_name(const TensorWish& wish, const std::string& prefix) {
   return wish.outside_prefix ? wish.name : prefix + wish.name;
 }
 
+/// The tensor under the first of the wish's names that the file has, or the end.
+Index::const_iterator find_tensor(const TensorWish& wish, const std::string& prefix, const Index& index) {
+  auto found = index.find(full_name(wish, prefix));
+  for (const std::string& other : wish.other_names) {
+    if (found == index.end()) found = index.find(wish.outside_prefix ? other : prefix + other);
+  }
+  return found;
+}
+
 bool has_weight(const TensorWish& wish, Weight weight) { return wish.parts.front().weight == weight; }
 
 std::string find_prefix(const TensorSchema& schema, const Index& index) {
@@ -32,7 +41,7 @@ std::string find_prefix(const TensorSchema& schema, const Index& index) {
 Index::const_iterator tied_head(const TensorSchema& schema, const Index& index, TensorBinding& binding) {
   for (const TensorWish& wish : schema.wishes) {
     if (!has_weight(wish, Weight::lm_head) || !wish.optional) continue;
-    const auto found = index.find(full_name(wish, binding.prefix));
+    const auto found = find_tensor(wish, binding.prefix, index);
     if (found != index.end()) {
       binding.notes.push_back(fmt::format("the token embedding is stored as {}", headscope::quoted(found->first)));
     }
@@ -45,6 +54,11 @@ std::string missing(const TensorWish& wish, const std::string& name) {
   std::string out = fmt::format("{} is missing (expected shape {})", headscope::quoted(name), shape_of(wish.shape));
   if (has_weight(wish, Weight::lm_head)) out += ": lm_head missing although tie_word_embeddings is false";
   return out;
+}
+
+std::string twice(std::string_view name, const std::string& other) {
+  return fmt::format("{} must not stand beside {}: both hold the same weights", headscope::quoted(name),
+                     headscope::quoted(other));
 }
 
 /// What is wrong with the tensor, or nothing.
@@ -116,7 +130,11 @@ TensorBinding bind_tensors(const TensorSchema& schema, std::span<const TensorInf
   for (size_t w = 0; w < schema.wishes.size(); ++w) {
     const TensorWish& wish = schema.wishes[w];
     const std::string name = full_name(wish, out.prefix);
-    Index::const_iterator found = index.find(name);
+    Index::const_iterator found = find_tensor(wish, out.prefix, index);
+    if (!wish.held_by.empty() && index.contains(out.prefix + wish.held_by)) {
+      if (found != index.end()) problems.push_back(twice(found->first, out.prefix + wish.held_by));
+      continue;
+    }
     if (found == index.end() && has_weight(wish, Weight::token_embedding)) found = tied_head(schema, index, out);
     if (found == index.end()) {
       if (!wish.optional) problems.push_back(missing(wish, name));

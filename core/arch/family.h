@@ -77,7 +77,10 @@ struct WeightPart {
 
 /// One tensor that a family wants from the file, and where its rows go.
 struct TensorWish {
-  std::string name;                ///< without the prefix that some files carry
+  std::string name;                           ///< without the prefix that some files carry
+  std::vector<std::string> other_names = {};  ///< tried after it, in this order
+  /// Another tensor that may hold the same weights: in a file that has it, this one must be absent.
+  std::string held_by = {};
   std::vector<int64_t> shape;      ///< as it must be in the file
   bool transposed = false;         ///< the file stores [in, out] (GPT-2's Conv1D)
   bool outside_prefix = false;     ///< the name never carries the prefix (lm_head)

@@ -24,4 +24,9 @@ std::string_view position_name(PositionScheme scheme) {
   throw std::logic_error("position_name: unknown value");
 }
 
+std::string_view alibi_name(const Position& position) {
+  if (position.scheme != PositionScheme::alibi) return "";
+  return position.alibi_bf16 ? "bf16" : "exact";
+}
+
 }  // namespace headscope

@@ -12,4 +12,7 @@ std::string_view stored_name(Stored);
 /// "none", "learned", "rope", "alibi".
 std::string_view position_name(PositionScheme);
 
+/// How ALiBi's terms are computed: "bf16" (rounded as the model was trained with them) or "exact"; "" without ALiBi.
+std::string_view alibi_name(const Position&);
+
 }  // namespace headscope

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <stdexcept>
 
 #include "core/base/error.h"
 
@@ -34,10 +35,19 @@ double yarn(double theta, int64_t pair, const Rope& rope) {
   return theta / rope.scaling.factor * stretched + theta * (1 - stretched);
 }
 
+double dynamic_base(const Rope& rope, int64_t tokens) {
+  const RopeScaling& scaling = rope.scaling;
+  if (tokens <= scaling.original_context) return rope.base;
+  const double length = static_cast<double>(tokens) / static_cast<double>(scaling.original_context);
+  const auto dims = static_cast<double>(rope.dims);
+  return rope.base * std::pow(scaling.factor * length - (scaling.factor - 1), dims / (dims - 2));
+}
+
 double scaled(double theta, int64_t pair, const Rope& rope) {
   const RopeScaling& scaling = rope.scaling;
   switch (scaling.kind) {
     case RopeScaling::Kind::none:
+    case RopeScaling::Kind::dynamic:  // in the base
       return theta;
     case RopeScaling::Kind::linear:
       return theta / scaling.factor;
@@ -45,10 +55,8 @@ double scaled(double theta, int64_t pair, const Rope& rope) {
       return llama3(theta, scaling);
     case RopeScaling::Kind::yarn:
       return yarn(theta, pair, rope);
-    case RopeScaling::Kind::dynamic:
-      break;
   }
-  fail("rope scaling \"{}\" cannot be run yet; none, linear, llama3 and yarn can", rope_scaling_name(scaling.kind));
+  throw std::logic_error("rope: unknown scaling");
 }
 
 }  // namespace
@@ -69,13 +77,16 @@ std::string_view rope_scaling_name(RopeScaling::Kind kind) {
   return "unknown";
 }
 
-std::vector<double> rope_inverse_frequencies(const Rope& rope) {
+std::vector<double> rope_inverse_frequencies(const Rope& rope, int64_t tokens) {
   if (rope.dims <= 0 || rope.dims % 2 != 0) fail("rope.dims must be even and above 0, but is {}", rope.dims);
+  const bool dynamic = rope.scaling.kind == RopeScaling::Kind::dynamic;
+  if (dynamic && rope.dims == 2) fail("rope.dims must be above 2 with dynamic scaling");
+  const double base = dynamic ? dynamic_base(rope, tokens) : rope.base;
   std::vector<double> out;
   out.reserve(static_cast<size_t>(rope.dims / 2));
   for (int64_t j = 0; j < rope.dims / 2; ++j) {
     const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(rope.dims);
-    const double theta = scaled(std::pow(rope.base, exponent), j, rope);
+    const double theta = scaled(std::pow(base, exponent), j, rope);
     if (!std::isfinite(theta) || theta < 0) fail("rope's frequency {} is {}: check its base and scaling", j, theta);
     out.push_back(theta);
   }

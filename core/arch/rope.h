@@ -15,9 +15,10 @@ namespace headscope {
 ///   yarn (arXiv 2309.00071): theta_j / factor from dimension `high` up, theta_j below `low`, a line in between; both
 ///   are
 ///     the dimension that turns beta_slow (high) or beta_fast (low) times in the original context, rounded outwards.
-/// Computed in double. Throws Error, by name, for kinds it does not implement (dynamic), for sizes that make no sense
-/// and for values that leave the range of double.
-std::vector<double> rope_inverse_frequencies(const Rope&);
+///   dynamic (NTK): of `tokens` tokens, of which more than the original context c make the base
+///     base * (factor * tokens / c - (factor - 1))^(dims / (dims - 2)); up to c it is plain rope.
+/// Computed in double. Throws Error for sizes that make no sense and for values that leave the range of double.
+std::vector<double> rope_inverse_frequencies(const Rope&, int64_t tokens = 0);
 
 /// "none", "linear", "llama3", "yarn", "dynamic".
 std::string_view rope_scaling_name(RopeScaling::Kind);

@@ -7,13 +7,13 @@
 
 namespace headscope {
 
-RopeTable::RopeTable(const Architecture& architecture, int64_t layer) {
+RopeTable::RopeTable(const Architecture& architecture, int64_t layer, int64_t tokens) {
   if (architecture.position.scheme != PositionScheme::rope) return;
   const Rope& rope = architecture.rope_of(layer);
   offset_ = architecture.store_of(layer).rope_offset();
   style_ = rope.style;
   factor_ = static_cast<float>(rope.scaling.attention_factor);
-  for (const double frequency : rope_inverse_frequencies(rope)) {
+  for (const double frequency : rope_inverse_frequencies(rope, tokens)) {
     inverse_frequencies_.push_back(static_cast<float>(frequency));
   }
 }

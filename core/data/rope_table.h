@@ -11,8 +11,9 @@ namespace headscope {
 /// Rope angles in f32, as the models were trained: angle = position * inverse frequency, both rounded to f32.
 class RopeTable {
  public:
-  /// Of one layer's queries, and of the keys it writes. Rotates nothing in a model without rope.
-  RopeTable(const Architecture&, int64_t layer);
+  /// Of one layer's queries, and of the keys it writes, in a pass that ends at `tokens` tokens (dynamic scaling).
+  /// Rotates nothing in a model without rope.
+  RopeTable(const Architecture&, int64_t layer, int64_t tokens = 0);
   /// Rotates rows [tokens, heads, dim] in place; row t has position first_position + t.
   void rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, int64_t first_position,
               const ParallelFor&) const;

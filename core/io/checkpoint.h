@@ -75,6 +75,7 @@ void require_readable_as_f32(const TensorInfo& info, size_t out_size, std::strin
 struct TokenizerFiles {
   std::optional<std::string> tokenizer_json;
   std::optional<std::string> vocab_json, merges_txt;  ///< the older pair, used when tokenizer.json is absent
+  std::optional<std::string> config_json;             ///< tokenizer_config.json of the pair: what it adds to a text
   bool empty() const { return !tokenizer_json && !(vocab_json && merges_txt); }
 };
 

@@ -135,6 +135,7 @@ class H5Checkpoint : public Checkpoint {
     tokenizer_.tokenizer_json = read("/tokenizer");
     tokenizer_.vocab_json = read("/tokenizer_vocab");
     tokenizer_.merges_txt = read("/tokenizer_merges");
+    tokenizer_.config_json = read("/tokenizer_config");
     if (tokenizer_.empty()) notes_.push_back("no tokenizer found: token ids can still be given");
   }
 

@@ -11,6 +11,7 @@
 //   /tokenizer           u8 [bytes]: tokenizer.json as it was; absent if there is none
 //   /tokenizer_vocab     u8 [bytes]: vocab.json   } when there is no tokenizer.json
 //   /tokenizer_merges    u8 [bytes]: merges.txt   }
+//   /tokenizer_config    u8 [bytes]: tokenizer_config.json, where it stood beside that pair
 //   /tensors/000000 ...  one dataset per tensor in file order; attributes name (text) and dtype (text, as
 //                        safetensors spells it). A name can hold anything, so it never becomes a path.
 // How a dtype is stored: BF16 as u16, BOOL and the F8 types as u8, F16 as IEEE binary16, the others as themselves; a

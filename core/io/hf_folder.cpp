@@ -138,6 +138,7 @@ void HfFolder::read_tokenizer() {
   if (tokenizer_.tokenizer_json) return;
   tokenizer_.vocab_json = read("vocab.json");
   tokenizer_.merges_txt = read("merges.txt");
+  if (!tokenizer_.empty()) tokenizer_.config_json = read("tokenizer_config.json");
   if (tokenizer_.vocab_json && !tokenizer_.merges_txt) notes_.push_back("vocab.json is ignored without merges.txt");
   if (tokenizer_.merges_txt && !tokenizer_.vocab_json) notes_.push_back("merges.txt is ignored without vocab.json");
   if (tokenizer_.empty()) notes_.push_back("no tokenizer found: token ids can still be given");

@@ -64,6 +64,7 @@ void pack_checkpoint(Checkpoint& from, const fs::path& h5_file, const Progress& 
   if (tokenizer.tokenizer_json) write_text(to, "/tokenizer", *tokenizer.tokenizer_json);
   if (tokenizer.vocab_json) write_text(to, "/tokenizer_vocab", *tokenizer.vocab_json);
   if (tokenizer.merges_txt) write_text(to, "/tokenizer_merges", *tokenizer.merges_txt);
+  if (tokenizer.config_json) write_text(to, "/tokenizer_config", *tokenizer.config_json);
   to.group("/tensors");
   size_t number = 0;
   for_each_tensor(from, "packing", progress, [&](const TensorInfo& tensor, std::span<const std::byte> bytes) {
@@ -82,6 +83,7 @@ void unpack_checkpoint(Checkpoint& from, const fs::path& folder, const Progress&
   write("tokenizer.json", from.tokenizer().tokenizer_json);
   write("vocab.json", from.tokenizer().vocab_json);
   write("merges.txt", from.tokenizer().merges_txt);
+  write("tokenizer_config.json", from.tokenizer().config_json);
   // transformers refuses a file that does not name the framework it is for.
   SafetensorsWriter weights(to.temporary() / "model.safetensors", from.tensors(), {{"format", "pt"}});
   for_each_tensor(from, "unpacking", progress,

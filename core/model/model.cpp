@@ -136,12 +136,20 @@ void check_tokenizer(const Tokenizer& tokenizer, const Architecture& architectur
        quoted(name), tokenizer.vocab_size() - 1, rows);
 }
 
+void use_exact_alibi(Position& position, const std::string& name) {
+  if (!position.alibi_bf16) {
+    fail("exact ALiBi changes nothing for {}: {}", quoted(name),
+         position.scheme == PositionScheme::alibi ? "its ALiBi is not rounded" : "it has no ALiBi");
+  }
+  position.alibi_bf16 = false;
+}
+
 }  // namespace
 
 std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptions& options, const Progress& progress) {
   const c10::InferenceMode no_gradients;
   ModelDescription description = describe(checkpoint);
-  if (options.exact_alibi) description.architecture.position.alibi_bf16 = false;
+  if (options.exact_alibi) use_exact_alibi(description.architecture.position, description.name);
   require_supported(description.architecture, description.name);
   std::optional<Tokenizer> tokenizer;
   std::string problem = "the checkpoint has no tokenizer files";

@@ -18,7 +18,7 @@ struct Weights;
 
 /// How a checkpoint becomes a model.
 struct LoadOptions {
-  /// ALiBi without the rounding to bf16 that the family was trained with.
+  /// ALiBi without the rounding to bf16 that the family was trained with. Models that do not round it are refused.
   bool exact_alibi = false;
 };
 

@@ -19,9 +19,11 @@ class Findings {
 };
 
 void check_layer(const Architecture& a, int64_t index, Findings& findings) {
+  const Layer& layer = a.layers[static_cast<size_t>(index)];
   if (a.position.scheme == PositionScheme::rope) {
     const auto kind = a.rope_of(index).scaling.kind;
-    findings.add(kind == RopeScaling::Kind::dynamic, "dynamic rope scaling");
+    findings.add(kind == RopeScaling::Kind::dynamic && layer.rotate_on_read,
+                 "dynamic rope scaling of keys that are rotated when they are read");
   }
 }
 

@@ -88,6 +88,7 @@ struct Run::State {
   }
 
   void check_ids(std::span<const int32_t> new_ids) const;
+  void fit_ropes(int64_t tokens);
   void append(std::span<const int32_t> chunk, const Progress&, double done, double total);
   void forward(std::span<const int32_t> chunk, const Progress&, double done, double total);
   at::Tensor attention(int64_t layer, const at::Tensor& x);
@@ -128,6 +129,15 @@ void Run::State::check_ids(std::span<const int32_t> new_ids) const {
       fail("token id {} is outside the vocabulary of {}, which has ids 0 to {}", id, quoted(model->name()),
            architecture->vocab_size - 1);
     }
+  }
+}
+
+/// Dynamic scaling goes by the end of the whole pass, so that its chunks make no difference.
+void Run::State::fit_ropes(int64_t tokens) {
+  if (architecture->position.scheme != PositionScheme::rope) return;
+  for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) {
+    if (architecture->rope_of(layer).scaling.kind != RopeScaling::Kind::dynamic) continue;
+    ropes[static_cast<size_t>(layer)] = RopeTable(*architecture, layer, tokens);
   }
 }
 
@@ -281,6 +291,7 @@ void Run::extend(std::span<const int32_t> new_ids, const Progress& progress) {
   State& state = *state_;
   if (new_ids.empty()) return;
   state.check_ids(new_ids);
+  state.fit_ropes(state.position() + static_cast<int64_t>(new_ids.size()));
   const auto total = static_cast<double>(new_ids.size());
   for (size_t begin = 0; begin < new_ids.size();) {
     const auto count = std::min(static_cast<size_t>(state.options.chunk), new_ids.size() - begin);

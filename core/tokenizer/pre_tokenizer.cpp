@@ -10,12 +10,6 @@ namespace headscope {
 
 PreTokenizer::PreTokenizer(const Component& component) { add(component); }
 
-PreTokenizer PreTokenizer::gpt2() {
-  PreTokenizer result;
-  result.add_byte_level(false, true, "GPT-2's pre_tokenizer");
-  return result;
-}
-
 void PreTokenizer::add(const Component& component) {
   const std::string type = component.type();
   if (type == "Sequence") {

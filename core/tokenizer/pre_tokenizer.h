@@ -24,8 +24,6 @@ class PreTokenizer {
   /// Leaves the text whole.
   PreTokenizer() = default;
   explicit PreTokenizer(const Component&);
-  /// GPT-2's: its word pattern, then bytes as characters, no space put in front.
-  static PreTokenizer gpt2();
 
   void apply(Words&, const Budget&) const;
 

@@ -10,6 +10,7 @@
 #include "core/tokenizer/normalizer.h"
 #include "core/tokenizer/post_processor.h"
 #include "core/tokenizer/pre_tokenizer.h"
+#include "core/tokenizer/tokenizer_config.h"
 #include "core/tokenizer/tokenizer_files.h"
 
 namespace headscope {
@@ -58,16 +59,16 @@ std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_json(std::string_vi
 std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_vocab_and_merges(const TokenizerFiles& files,
                                                                               std::string_view source) {
   BpeModel model(read_vocab_and_merges(*files.vocab_json, *files.merges_txt, source), std::string(source));
-  std::vector<AddedToken> special;
-  if (const auto id = model.find("<|endoftext|>")) {
-    AddedToken& end_of_text = special.emplace_back();
-    end_of_text.id = *id;
-    end_of_text.content = "<|endoftext|>";
-    end_of_text.special = true;
-  }
-  AddedTokens added(std::move(special), Normalizer(), std::string(source));
-  return std::make_unique<const Impl>(Impl{std::move(model), std::move(added), Normalizer(), PreTokenizer::gpt2(),
-                                           PostProcessor(), Decoder::byte_level()});
+  const std::string name = fmt::format("{}: tokenizer_config.json", source);
+  const Json config =
+      files.config_json ? parse_json(*files.config_json, name, tokenizer_json_limits) : Json(Json::object());
+  const Json parts = parts_of_pair(config, model, name);
+  const Component file(parts, name);
+  AddedTokens added(read_added_tokens(file.find("added_tokens"), model, name), Normalizer(), name);
+  PreTokenizer pre_tokenizer(file.child("pre_tokenizer"));
+  PostProcessor post_processor(file.child("post_processor"));
+  return std::make_unique<const Impl>(Impl{std::move(model), std::move(added), Normalizer(), std::move(pre_tokenizer),
+                                           std::move(post_processor), Decoder::byte_level()});
 }
 
 const std::string* Tokenizer::Impl::token(int32_t id) const {

@@ -22,7 +22,8 @@ namespace headscope {
 /// out special tokens also where the normalizer changes their name, which the package then shows.
 class Tokenizer {
  public:
-  /// Builds from tokenizer.json text, or from vocab.json + merges.txt (GPT-2's byte-level BPE). Throws Error,
+  /// Builds from tokenizer.json text, or from vocab.json + merges.txt (GPT-2's byte-level BPE) with the special tokens
+  /// that tokenizer_config.json names, or <|endoftext|> without one, as far as they have an id. Throws Error,
   /// naming `source` (the model's path) and the component, for anything not supported.
   static Tokenizer from_files(const TokenizerFiles&, std::string_view source);
 

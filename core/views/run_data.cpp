@@ -4,6 +4,8 @@
 #include <bit>
 #include <stdexcept>
 
+#include "core/arch/names.h"
+
 namespace headscope {
 namespace {
 
@@ -88,6 +90,8 @@ RunFacts run_facts(const RunSnapshot& run) {
   facts.tokens = run.tokens();
   for (const std::string& intervention : run.interventions) facts.badges.push_back(badge_of(intervention));
   facts.notes = {fmt::format("kernel {}, {}", run.kernel, run.dtype)};
+  const std::string_view alibi = alibi_name(run.architecture->position);
+  if (!alibi.empty()) facts.notes.push_back(fmt::format("ALiBi {}", alibi));
   return facts;
 }
 

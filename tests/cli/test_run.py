@@ -54,6 +54,37 @@ def test_chosen_threads_change_nothing(headscope, stories):
     assert one["ids"] == two["ids"]
 
 
+def test_chunks_change_nothing(headscope, stories):
+    whole, pieces = (headscope.json("run", stories, "--prompt", "Zoo was a little girl", "--generate", 20, *options)
+                     for options in ((), ("--chunk", 3)))
+    assert whole["ids"] == pieces["ids"]
+    assert abs(whole["top"][0]["probability"] - pieces["top"][0]["probability"]) < 1e-5
+
+
+def test_alibi_is_rounded_or_exact_and_says_so(headscope, random_models, stories, tmp_path):
+    folder = random_models("falcon-alibi")
+    words = ("run", folder, "--ids", ",".join(str(i) for i in range(1, 150)))
+    rounded = headscope.json(*words, "--save", "kv", "--out", tmp_path / "rounded.h5")
+    exact = headscope.json(*words, "--save", "kv", "--out", tmp_path / "exact.h5", "--exact-alibi")
+    assert (rounded["alibi"], exact["alibi"]) == ("bf16", "exact")
+    assert rounded["top"][0]["probability"] != exact["top"][0]["probability"]
+    for name in ("rounded", "exact"):
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            assert file.attrs["alibi"] == {"rounded": "bf16"}.get(name, name)
+    assert "ALiBi bf16" in headscope.text(*words) and "ALiBi exact" in headscope.text(*words, "--exact-alibi")
+    headscope.text("verify", folder, "--exact-alibi")
+    for options, word in ((("--exact-alibi",), "ALiBi exact"), ((), "ALiBi bf16")):
+        picture = tmp_path / f"{len(options)}.svg"
+        assert word in headscope.text("render", *words[1:], "--out", picture, "--summary", *options)
+        assert word in picture.read_text()
+    plain = headscope.json("run", stories, "--prompt", "Zoo")
+    assert "alibi" not in plain and "ALiBi" not in headscope.text("run", stories, "--prompt", "Zoo")
+    for command in (("run", stories, "--prompt", "Zoo"), ("verify", stories),
+                    ("render", stories, "--prompt", "Zoo", "--out", tmp_path / "x.svg")):
+        headscope.refusal(*command, "--exact-alibi", words=["stories260K", "no ALiBi"])
+    headscope.refusal("verify", "--exact-alibi", code=1, words=["MODEL"])
+
+
 def test_end_of_text(headscope, random_models, tmp_path):
     """The third token that the model generates is made its end-of-text token: generation stops there, or goes on."""
     folder = tmp_path / "with-eos"
@@ -146,7 +177,7 @@ def test_samples_come_from_the_likeliest(headscope, stories, tmp_path):
     ("--temperature", "-1", 1), ("--temperature", "nan", 1), ("--temperature", "inf", 1), ("--top-k", "-1", 1),
     ("--top-p", "0", 1), ("--top-p", "1.5", 1), ("--zero", "1", 1), ("--zero", "a:b", 1), ("--zero", "1:", 1),
     ("--zero", "9:0", 2), ("--zero", "0:99", 2), ("--logits", "x", 1), ("--logits", "3:3", 1), ("--logits", "5:1", 1),
-    ("--save", "everything", 1), ("--save", "logits,,kv", 1),
+    ("--save", "everything", 1), ("--save", "logits,,kv", 1), ("--chunk", "0", 1), ("--chunk", "-3", 1),
 ])
 def test_options_that_make_no_sense(headscope, tiny, tmp_path, option, value, code):
     headscope.refusal("run", tiny, "--ids", "1,2", "--out", tmp_path / "x.h5", f"{option}={value}", code=code)

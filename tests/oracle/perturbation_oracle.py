@@ -74,7 +74,11 @@ def greedy(value, config):
 
 
 def plain_rope(value, config):
-    return "default" if value != "default" else None
+    return "default" if value not in ("default", "dynamic") else None  # whose context would be too short
+
+
+def longer_context(value, config):
+    return value + 4
 
 
 def other_activation(value, config):
@@ -147,6 +151,7 @@ CHANGES = {
     "topk_method": [greedy],
     "norm_topk_prob": [flipped],
     "routed_scaling_factor": [times(1.1)],
+    "max_position_embeddings": [longer_context],
 }
 
 
@@ -189,6 +194,8 @@ def is_read(config, path):
         return config["model_type"] == "deepseek_v3"
     if path[-1] in ("layer_types", "sliding_window"):
         return bool(config.get("sliding_window")) and config.get("use_sliding_window", True)
+    if path[-1] == "max_position_embeddings":
+        return (config.get("rope_parameters") or {}).get("rope_type") == "dynamic"
     return path != ("original_max_position_embeddings",)  # Phi-3's, for longrope
 
 
@@ -241,10 +248,10 @@ class Case:
     """One recipe: the saved model and everything that is changed in it."""
 
     def __init__(self, one, folder):
-        self.name, self.family, self.dtype = one.name, one.family, one.dtype
+        self.recipe, self.name, self.family, self.dtype = one, one.name, one.family, one.dtype
         self.folder = random_models.make(one, folder)
         self.config = spelled_out(json.loads((self.folder / "config.json").read_text()))
-        model_config = random_models.transformers.AutoConfig.from_pretrained(self.folder)
+        model_config = random_models.load(self.folder).config
         self.perturbations = [*changed_fields(self.config), *changed_weights(model_config, self.config)]
 
     def expect(self):
@@ -259,7 +266,7 @@ class Case:
         if perturbation.edit:
             model = random_models.load(self.folder, self.dtype)
             perturbation.edit(model)
-            model.save_pretrained(folder)
+            random_models.save(self.recipe, model, folder)
         else:
             for part in self.folder.iterdir():
                 (folder / part.name).symlink_to(part)

@@ -1,5 +1,6 @@
 // Encodes and decodes for tokenizer_oracle.py: tokenizer_dump PATH CASES.json prints what HeadScope makes of the cases.
-// PATH is a tokenizer.json or a folder with vocab.json and merges.txt. CASES: {"texts": [...], "ids": [[...], ...]}.
+// PATH is a tokenizer.json or a folder with vocab.json, merges.txt and perhaps tokenizer_config.json. CASES: {"texts":
+// [...], "ids": [[...], ...]}.
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -20,6 +21,9 @@ headscope::TokenizerFiles read_files(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path)) {
     files.vocab_json = headscope::read_small_file(path / "vocab.json", largest_file);
     files.merges_txt = headscope::read_small_file(path / "merges.txt", largest_file);
+    if (const auto config = path / "tokenizer_config.json"; std::filesystem::exists(config)) {
+      files.config_json = headscope::read_small_file(config, largest_file);
+    }
   } else {
     files.tokenizer_json = headscope::read_small_file(path, largest_file);
   }

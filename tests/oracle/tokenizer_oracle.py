@@ -151,6 +151,10 @@ def main():
         gpt2, gpt2_json, gpt2_pair = tokenizer_zoo.gpt2(merges, folder)
         comparison.run("GPT-2", gpt2, gpt2_json, str)
         comparison.run("GPT-2's vocab.json and merges.txt", gpt2, gpt2_pair, str)
+        every_text, comparison.texts = comparison.texts, few_texts
+        for label, tokenizer, path in tokenizer_zoo.pairs(gpt2_pair, folder):
+            comparison.run(label, tokenizer, path)
+        comparison.texts = every_text
         comparison.run("GPT-NeoX", Tokenizer.from_file(str(neox)), neox,
                        lambda text: unicodedata.normalize("NFC", text))
         comparison.run("stories260K", Tokenizer.from_file(str(stories)), stories, stories_pieces)

@@ -196,6 +196,45 @@ def gpt2(merges_file, folder):
     return tokenizer, path, pair
 
 
+def token(content, **flags):
+    """A special token as tokenizer_config.json of transformers 4 has it."""
+    return {"content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True,
+            "__type": "AddedToken", **flags}
+
+
+OPT_CONFIG = {"errors": "replace", "unk_token": token("</s>"), "bos_token": token("</s>"), "eos_token": token("</s>"),
+              "pad_token": token("<pad>"), "add_prefix_space": False, "add_bos_token": True,
+              "special_tokens_map_file": None, "tokenizer_class": "GPT2Tokenizer"}
+TEXT_OPT_CONFIG = {**OPT_CONFIG, "unk_token": "</s>", "bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>"}
+DECODER = {"50257": {**token("<fim>"), "special": True}, "50256": {**token("<|endoftext|>"), "special": True},
+           "50258": {**token("  ", normalized=False), "special": False}}
+
+
+def pairs(pair, folder):
+    """(name, transformers' tokenizer, folder) of vocab.json and merges.txt with a tokenizer_config.json beside them: GPT-2's
+    words with OPT's four tokens in front, and GPT-2's own."""
+    from transformers import GPT2Tokenizer
+
+    vocab = json.loads((pair / "vocab.json").read_text(encoding="utf-8"))
+    opt = {name: i for i, name in enumerate(["<s>", "<pad>", "</s>", "<unk>", *list(vocab)[:-1]])}
+    for name, words, config in [
+            ("OPT's pair", opt, OPT_CONFIG),
+            ("OPT's pair, tokens as text", opt, TEXT_OPT_CONFIG),
+            ("OPT's pair without BOS", opt, {**OPT_CONFIG, "add_bos_token": False}),
+            ("OPT's pair, spaces taken away", opt, {**OPT_CONFIG, "bos_token": token("</s>", lstrip=True, rstrip=True)}),
+            ("GPT-2's pair, empty config", vocab, {}),
+            ("GPT-2's pair with BOS and EOS", vocab, {"add_bos_token": True, "add_eos_token": True}),
+            ("GPT-2's pair with a space in front", vocab, {"add_prefix_space": True}),
+            ("GPT-2's pair with more tokens", vocab, {"added_tokens_decoder": DECODER, "bos_token": "<fim>",
+                                                      "add_bos_token": True, "additional_special_tokens": ["Ġthe"]})]:
+        path = folder / f"pair{len(list(folder.glob('pair*')))}"
+        path.mkdir()
+        (path / "vocab.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
+        (path / "merges.txt").symlink_to(pair / "merges.txt")
+        (path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+        yield name, GPT2Tokenizer.from_pretrained(path).backend_tokenizer, path
+
+
 def small_zoo(corpus):
     byte_trained = train(corpus, 900, pre_tokenizers.ByteLevel(add_prefix_space=False), pre_tokenizers.ByteLevel.alphabet())
     yield from byte_level_zoo(byte_trained)

@@ -1,7 +1,7 @@
 """Compares HeadScope with transformers (eager attention, f32) on tiny random models of every family.
 
 For each model of tests/support/random_models.py: logits, attention maps, row statistics, log-sum-exp, values, KV bytes,
-greedy generation and zeroed heads, for a prompt, for one token and for two. A float64 transformers run tells how far
+greedy generation, zeroed heads and small chunks, for a prompt, for one token and for two. A float64 transformers run tells how far
 f32 rounding alone goes. Prints the worst figure of every check beside what is allowed; exit code 1 if one is exceeded.
 """
 
@@ -23,9 +23,11 @@ from family_layouts import (from_latents_of, heads_of, outputs_of, position_bias
                             windows_of)
 from attention_numbers import log_sum_exp, row_statistics, scores, worst_difference  # noqa: E402
 from program import Headscope  # noqa: E402
+from saved_run import logits_and_maps  # noqa: E402
 
 EVERYTHING = "logits,attention,stats,q,k,v,lse,kv"
 GENERATED = 12
+CHUNKS = (5, 7)  # tokens; no window is one of them
 
 # Largest allowed figure of each check. Logits are relative to their range (maximum minus minimum) and maps absolute,
 # both against transformers in f32; the others are against float64, where f32 itself is off by a tenth or less of this.
@@ -46,6 +48,9 @@ ALLOWED = {
     "top probabilities": 1e-5,
     "zeroed logits": 1e-4,
     "zeroed maps": 2e-5,
+    "logits in chunks": 1e-4,
+    "maps in chunks": 2e-5,
+    "maps of exact ALiBi": 2e-5,
 }
 
 
@@ -62,33 +67,53 @@ class Reference:
         self.widths, self.from_latents = widths_of(self.config), from_latents_of(self.model)
         self.windows = windows_of(self.config)
         self.soft_cap = getattr(self.config, "attn_logit_softcapping", None) or 0
+        rope = getattr(self.config, "rope_parameters", None) or {}
+        self.dynamic = rope.get("rope_type") == "dynamic"
 
-    def forward(self, ids, zeroed=()):
-        """logits [n, vocab], maps [heads, n, n] and head outputs [n, heads * dim] of each layer, as numpy."""
-        outputs = [None] * self.layers
+    def start_anew(self):
+        """Dynamic rope remembers its longest pass until one is shorter than the model's own context."""
+        if self.dynamic:
+            self.model(torch.tensor([[0]]), use_cache=False)
+
+    def forward(self, ids, zeroed=(), first=None):
+        """logits [n, vocab], maps [heads, n, n] and head outputs [n, heads * dim] of each layer, as numpy. With `first`,
+        the tokens behind so many come one by one and find the earlier ones in a cache."""
+        outputs = [[] for _ in range(self.layers)]
+        maps, logits, cache = [[] for _ in range(self.layers)], [], None
+        ends = [len(ids)] if first is None else range(first, len(ids) + 1)
 
         def hook(layer):
             def look(_, arguments):
                 values = arguments[0].clone()
-                outputs[layer] = values[0].numpy()
+                outputs[layer].append(values[0].numpy())
                 for at, head in zeroed:
                     if at == layer:
                         values[..., head * self.widths.output:(head + 1) * self.widths.output] = 0
                 return (values, *arguments[1:])
             return look
 
+        with torch.inference_mode():
+            self.start_anew()
         handles = [part.register_forward_pre_hook(hook(layer)) for layer, part in enumerate(self.projections)]
         try:
-            with torch.inference_mode():
-                out = self.model(torch.tensor([ids]), output_attentions=True, use_cache=False)
+            for begin, end in zip([0, *ends], ends):
+                with torch.inference_mode():
+                    out = self.model(torch.tensor([ids[begin:end]]), output_attentions=True, past_key_values=cache,
+                                     use_cache=first is not None)
+                cache = out.past_key_values
+                logits.append(out.logits[0].numpy())
+                for layer, rows in enumerate(out.attentions):
+                    maps[layer].append(np.pad(rows[0].numpy(), ((0, 0), (0, 0), (0, len(ids) - end))))
         finally:
             for handle in handles:
                 handle.remove()
-        return out.logits[0].numpy(), [maps[0].numpy() for maps in out.attentions], outputs
+        return (np.concatenate(logits), [np.concatenate(rows, 1) for rows in maps],
+                [np.concatenate(rows) for rows in outputs])
 
     def generate(self, ids, count, **more):
         prompt = torch.tensor([ids])
         with torch.inference_mode():
+            self.start_anew()
             made = self.model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count,
                                        do_sample=False, pad_token_id=0, **more)
         return made[0].tolist()
@@ -199,13 +224,14 @@ def require_same_tokens(found, expected, reference, prompt):
 
 
 def check_run(headscope, folder, references, ids, count, out, figures, threads):
-    reference, exact_reference = references
+    reference, _ = references
     run = headscope.json("run", folder, "--ids", ",".join(map(str, ids)), "--generate", count, "--save", EVERYTHING,
                          "--out", out, "--threads", threads)
     assert run["prompt_tokens"] == len(ids) and run["ids"][:len(ids)] == ids
     if count:
         require_same_tokens(run["ids"], reference.generate(ids, count), reference, len(ids))
-    plain, exact = reference.forward(run["ids"]), exact_reference.forward(run["ids"])
+    first = len(ids) if reference.dynamic else None  # where one pass is not the same
+    plain, exact = (one.forward(run["ids"], first=first) for one in references)
     if len(ids) > 2:
         require_distinct_heads(plain[1])
     with h5py.File(out) as file:
@@ -230,6 +256,35 @@ def check_zeroed(headscope, folder, reference, ids, out, figures):
         figures.add("zeroed logits", relative_to_range(file["logits"][()], logits))
         for layer in range(reference.layers):
             figures.add("zeroed maps", worst_difference(file[f"attention/layer_{layer:03}"][()], maps[layer]))
+
+
+def check_exact_alibi(headscope, folder, ids, out, figures):
+    """Without the rounding: slope times position as they are, in float64."""
+    from transformers.models.falcon import modeling_falcon
+
+    def plain(mask, heads, dtype):
+        slopes = 2.0 ** (-8 * (torch.arange(heads, dtype=torch.float64) + 1) / heads)  # heads are a power of two
+        return (slopes[:, None, None] * torch.arange(mask.shape[1])).to(dtype)
+
+    rounded, modeling_falcon.build_alibi_tensor = modeling_falcon.build_alibi_tensor, plain
+    try:
+        logits, maps, _ = Reference(folder, torch.float64).forward(ids)
+    finally:
+        modeling_falcon.build_alibi_tensor = rounded
+    _, *found = logits_and_maps(headscope, folder, ids, out, "--exact-alibi")
+    figures.add("logits", relative_to_range(found[0], logits))
+    figures.add("maps of exact ALiBi", max(map(worst_difference, found[1], maps)))
+    with h5py.File(out) as file:
+        assert file.attrs["alibi"] == "exact"
+
+
+def check_chunks(headscope, folder, reference, ids, out, figures):
+    """A prompt in chunks: later ones find the keys of earlier ones in the cache."""
+    logits, maps, _ = reference.forward(ids)
+    for chunk in CHUNKS:
+        _, *found = logits_and_maps(headscope, folder, ids, out, "--chunk", chunk)
+        figures.add("logits in chunks", relative_to_range(found[0], logits))
+        figures.add("maps in chunks", max(map(worst_difference, found[1], maps)))
 
 
 def check_end_of_text(headscope, folder, reference, ids):
@@ -264,8 +319,14 @@ def check_model(headscope, one, work):
     check_run(headscope, folder, references, ids[:1], 0, out, figures, threads=1)
     check_run(headscope, folder, references, ids[:2], 0, out, figures, threads=1)
     check_zeroed(headscope, folder, reference, ids, out, figures)
+    check_chunks(headscope, folder, reference, ids, out, figures)
+    if reference.dynamic:  # a run that grows past the model's own context
+        check_run(headscope, folder, references, ids[:reference.config.max_position_embeddings - 5], GENERATED, out,
+                  figures, threads=1)
     if one.family == "falcon":
         check_eager(folder, reference, ids, figures)
+    if one.name == "falcon-alibi-long":
+        check_exact_alibi(headscope, folder, ids, out, figures)
     if one.name in ("gpt2-odd-mlp", "llama-gqa"):
         check_end_of_text(headscope, folder, reference, ids)
     return figures, rounding

@@ -100,6 +100,11 @@ std::vector<FieldCase> changed_cases() {
          a.position.rope.scaling = {RopeScaling::Kind::yarn, 2, 1, 4, 16};
        },
        ""},
+      {"rope_dynamic",
+       [](Architecture& a) {
+         a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16};
+       },
+       ""},
       {"yarn_beta_fast", scaling_change({RopeScaling::Kind::yarn, 8, 1, 4, 64, 2}), "", Base::yarn},
       {"yarn_beta_slow", scaling_change({RopeScaling::Kind::yarn, 8, 1, 4, 64, 8, 2}), "", Base::yarn},
       {"yarn_attention_factor", scaling_change({RopeScaling::Kind::yarn, 8, 1, 4, 64, 8, 1, 1.5}), "", Base::yarn},
@@ -205,8 +210,10 @@ std::vector<FieldCase> refused_cases() {
       {"rope_dynamic",
        [](Architecture& a) {
          a.position.rope.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16};
+         a.layers[2].rotate_on_read = true;
+         a.kv_stores[2].keys_rotated = false;
        },
-       "dynamic"},
+       "dynamic rope scaling of keys that are rotated when they are read"},
       {"values_only",
        [](Architecture& a) {
          a.kv_stores[1].stored = Stored::values_only;

@@ -49,8 +49,36 @@ RunSnapshot run_all(const std::shared_ptr<const Model>& model, const std::vector
   return run.snapshot();
 }
 
+/// Its own context is 24 tokens.
+Architecture dynamic_architecture() {
+  Architecture a = small_architecture();
+  a.position.rope.scaling = {.kind = RopeScaling::Kind::dynamic, .factor = 3, .original_context = 24};
+  return a;
+}
+
+std::vector<float> last_logits_of(const Architecture& architecture, const std::vector<int64_t>& passes) {
+  headscope::Run run(random_model(architecture), {});
+  for (const int64_t tokens : passes) {
+    const auto ids = random_ids(architecture, run.tokens() + tokens);
+    run.extend(std::span(ids).last(static_cast<size_t>(tokens)));
+  }
+  return copy(run.last_logits());
+}
+
+TEST(Run, DynamicRopeIsPlainUpToItsOwnContextAndGoesByThePassBeyond) {
+  const Architecture dynamic = dynamic_architecture(), plain = small_architecture();
+  const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return largest_difference(a, b) <= 2e-5 * range(b);
+  };
+  EXPECT_TRUE(same(last_logits_of(dynamic, {24}), last_logits_of(plain, {24})));
+  EXPECT_TRUE(same(last_logits_of(dynamic, {20, 3, 1}), last_logits_of(plain, {24})));
+  EXPECT_FALSE(same(last_logits_of(dynamic, {25}), last_logits_of(plain, {25})));
+  EXPECT_FALSE(same(last_logits_of(dynamic, {24, 6}), last_logits_of(dynamic, {30})));
+}
+
 TEST(Run, CachedEqualsUncachedHoweverThePromptIsCut) {
-  for (const Architecture& architecture : {small_architecture(), small_gpt2_architecture(), mixed_architecture()}) {
+  for (const Architecture& architecture :
+       {small_architecture(), small_gpt2_architecture(), mixed_architecture(), dynamic_architecture()}) {
     const auto model = random_model(architecture);
     const auto ids = random_ids(architecture, 41);
     RunOptions all;

@@ -34,10 +34,18 @@ FAMILY_RECIPES = [
                                            "rope_parameters": _rope(500, partial_rotary_factor=1.0)}),
     ("neox-no-bias-tied", "gpt_neox", {**_NEOX, "attention_bias": False, "tie_word_embeddings": True,
                                        "layer_norm_eps": 1e-3, "rope_parameters": _rope(10000, partial_rotary_factor=0.5)}),
+    ("neox-dynamic", "gpt_neox", {**_NEOX, "max_position_embeddings": 40, "rope_parameters": _rope(
+        10000, rope_type="dynamic", factor=3.0, partial_rotary_factor=0.5)}),
+    ("neox-lm-head", "gpt_neox", {**_NEOX, "rope_parameters": _rope(10000, partial_rotary_factor=0.5)},
+     dict(stored_as="neox-lm-head")),
     ("bigcode-mqa", "gpt_bigcode", {**_BIGCODE, "multi_query": True}),
     ("bigcode-mha", "gpt_bigcode", {**_BIGCODE, "multi_query": False, "activation_function": "gelu"}),
     ("bigcode-unscaled-untied", "gpt_bigcode", {**_BIGCODE, "multi_query": True, "scale_attn_weights": False,
                                                 "tie_word_embeddings": False}),
+    ("santacoder", "gpt_bigcode", {**_BIGCODE, "multi_query": True, "activation_function": "gelu_fast"},
+     dict(stored_as="santacoder")),
+    ("santacoder-joined", "gpt_bigcode", {**_BIGCODE, "multi_query": True, "n_head": 4},
+     dict(stored_as="santacoder-joined")),
     ("falcon-mqa", "falcon", {**_FALCON, "multi_query": True, "num_kv_heads": 6}),  # as 7B's config says
     ("falcon-grouped", "falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
     ("falcon-grouped-one-norm", "falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 3,

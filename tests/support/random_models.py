@@ -16,9 +16,11 @@ import math
 import pathlib
 import sys
 
+import safetensors.torch
 import torch
 import transformers
 
+import santacoder
 from family_layouts import apply_alibi_once, scale_query_and_key
 from family_recipes import FAMILY_RECIPES
 
@@ -37,6 +39,7 @@ class Recipe:
     dtype: torch.dtype = torch.float32  # as stored
     max_shard_size: str = "1GB"
     old_spelling: bool = False  # config.json as transformers 4 wrote it
+    stored_as: str = ""  # a key of LAYOUTS: another way than transformers saves it
     tokens: int = 0  # of the prompt that is compared; 0: some dozens
 
 
@@ -74,6 +77,8 @@ RECIPES = [
           old_spelling=True),
     llama("llama-rope-linear-old", dict(rope_parameters={"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}),
           old_spelling=True, dtype=torch.float16),
+    llama("llama-rope-dynamic-old", dict(rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
+                                         max_position_embeddings=40, num_key_value_heads=2), old_spelling=True),
     llama("llama-sharded-bf16", dict(num_key_value_heads=3), dtype=torch.bfloat16, max_shard_size="20KB"),
     *(Recipe(*one[:3], **(one[3] if len(one) > 3 else {})) for one in FAMILY_RECIPES),
 ]
@@ -161,6 +166,21 @@ def _write_old_spelling(folder):
     path.write_text(json.dumps(config, indent=2))
 
 
+def _name_head_as_transformers_5(folder):
+    """transformers 5's own name of GPT-NeoX's head. It writes the old one, but for a model that it read with the new."""
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    if "embed_out.weight" in tensors:
+        tensors["lm_head.weight"] = tensors.pop("embed_out.weight")
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+LAYOUTS = {
+    "santacoder": santacoder.store,
+    "santacoder-joined": lambda folder: santacoder.store(folder, joined=True),
+    "neox-lm-head": _name_head_as_transformers_5,
+}
+
+
 def make(one, folder, seed=0):
     """Builds and saves one recipe. Returns the folder."""
     config = _config(one.family, one.config)
@@ -169,14 +189,23 @@ def make(one, folder, seed=0):
         config, attn_implementation="eager", experts_implementation="eager").eval())
     _randomise(model, seed)
     sharpen(model, seed)
+    save(one, model, folder)
+    return pathlib.Path(folder)
+
+
+def save(one, model, folder):
+    """Saves a model in the recipe's type and layout."""
     model.to(one.dtype).save_pretrained(folder, max_shard_size=one.max_shard_size)
     if one.old_spelling:
         _write_old_spelling(folder)
-    return pathlib.Path(folder)
+    if one.stored_as:
+        LAYOUTS[one.stored_as](pathlib.Path(folder))
 
 
 def load(folder, dtype=torch.float32, implementation="eager"):
     """The saved model, computing in `dtype` with the stored weights."""
+    if santacoder.is_santacoder(json.loads((pathlib.Path(folder) / "config.json").read_text())):
+        return santacoder.load(pathlib.Path(folder), dtype, implementation).eval()
     return apply_alibi_once(transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, attn_implementation=implementation, experts_implementation="eager").eval())
 

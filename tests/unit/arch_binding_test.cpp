@@ -199,6 +199,23 @@ TEST_F(ArchBinding, B15BuffersNobodyNeedsAreSkippedSilently) {
   EXPECT_THAT(bind().notes, IsEmpty());
 }
 
+TEST_F(ArchBinding, GptNeoXMayNameItsHeadAsTransformers5Does) {
+  schema = schema_of({{"model_type", "gpt_neox"},
+                      {"hidden_size", 24},
+                      {"intermediate_size", 40},
+                      {"num_hidden_layers", 1},
+                      {"num_attention_heads", 3},
+                      {"vocab_size", 50},
+                      {"max_position_embeddings", 64}});
+  file = file_for(schema, "gpt_neox.");
+  EXPECT_EQ(bound(Weight::lm_head), "embed_out.weight");
+  named(file, "embed_out.weight").name = "lm_head.weight";
+  EXPECT_EQ(bound(Weight::lm_head), "lm_head.weight");
+  EXPECT_THAT(bind().notes, IsEmpty());
+  named(file, "lm_head.weight").name = "head.weight";
+  EXPECT_THAT(error(), HasSubstr("\"embed_out.weight\" is missing"));
+}
+
 TEST_F(ArchBinding, AFileWithoutTensors) {
   file.clear();
   EXPECT_THAT(error(), HasSubstr("\"model.embed_tokens.weight\" is missing"));
@@ -214,7 +231,8 @@ TEST(ArchSchema, EveryWeightHasAName) {
 
 /// Every output row of every weight is given exactly once, and ranges stay inside their tensor.
 TEST(ArchSchema, RowRangesCoverTheirTensors) {
-  for (const Json& config : {gpt2_config(24, 3, 2), llama_config()}) {
+  for (const Json& config :
+       {gpt2_config(24, 3, 2), llama_config(), with(gpt2_config(24, 3, 2), {{"attention_head_type", "multiquery"}})}) {
     for (const TensorWish& wish : schema_of(config).wishes) {
       const int64_t rows = wish.transposed ? wish.shape.back() : wish.shape.front();
       std::vector<int> given(static_cast<size_t>(rows), 0);

@@ -91,9 +91,13 @@ TEST(ArchGpt2, OtherModelsThatCallThemselvesGpt2AreRefused) {
               AllOf(HasSubstr("add_cross_attention"), HasSubstr("cross attention is not supported")));
   EXPECT_THAT(error_of([] { load(with(gpt2_config(), {{"multi_query", true}})); }), HasSubstr("multi_query"));
   EXPECT_THAT(error_of([] {
-                load(with(gpt2_config(), {{"attention_head_type", "multiquery"}}));
+                load(with(gpt2_config(), {{"attention_head_type", "multiquery2"}}));
               }),
-              AllOf(HasSubstr("attention_head_type"), HasSubstr("\"multiquery\"")));
+              AllOf(HasSubstr("attention_head_type must be one of multihead, multiquery"), HasSubstr("multiquery2")));
+  EXPECT_THAT(error_of([] {
+                load(with(gpt2_config(), {{"attention_head_type", "multiquery"}, {"multi_query", false}}));
+              }),
+              HasSubstr("multi_query must be absent or as attention_head_type says"));
   EXPECT_NO_THROW(load(with(gpt2_config(), {{"attention_head_type", "multihead"}, {"multi_query", false}})));
 }
 
@@ -125,6 +129,46 @@ TEST(ArchGpt2, SplitsTheFusedConv1DIntoAllQueriesKeysValues) {
   EXPECT_EQ(wish("h.0.mlp.c_proj.weight").parts[0].rows[0].count, 24);
   EXPECT_FALSE(wish("wte.weight").transposed);
   EXPECT_TRUE(wish("lm_head.weight").optional);
+}
+
+TEST(ArchGpt2, SantaCoderKeepsTheQueriesApartFromOneKeyAndValue) {
+  const Json config = with(gpt2_config(24, 3, 2), {{"attention_head_type", "multiquery"}});
+  const Architecture a = load(config);
+  EXPECT_EQ(a.store_of(1).kv_heads, 1);
+  EXPECT_EQ(a.layers[1].q_heads, 3);
+  EXPECT_EQ(variant_name(a), "MQA");
+  const TensorSchema schema = recognise_family(config, "config.json").schema(a);
+  const auto apart = arch_test::file_for(schema, "transformer.");
+  const TensorBinding binding = bind_tensors(schema, apart, "model.safetensors");
+  EXPECT_EQ(binding.tensors.size(), apart.size());
+  EXPECT_THAT(binding.notes, testing::IsEmpty());
+  const auto shape = [&](std::string name) {
+    auto file = apart;
+    return arch_test::named(file, name).shape;
+  };
+  EXPECT_THAT(shape("transformer.h.1.attn.q_attn.weight"), ElementsAre(24, 24));
+  EXPECT_THAT(shape("transformer.h.1.attn.kv_attn.weight"), ElementsAre(24, 16));
+  EXPECT_THAT(shape("transformer.h.1.attn.kv_attn.bias"), ElementsAre(16));
+
+  // Joined in the order of GPT-BigCode; one form or the other, not both and not a part of each.
+  auto joined = apart;
+  std::erase_if(joined, [](const TensorInfo& t) { return t.name.find("h.1.attn.q_attn") != t.name.npos; });
+  auto both = apart;
+  for (auto* file : {&joined, &both}) {
+    file->push_back(arch_test::tensor("transformer.h.1.attn.c_attn.weight", {24, 40}));
+    file->push_back(arch_test::tensor("transformer.h.1.attn.c_attn.bias", {40}));
+  }
+  std::erase_if(joined, [](const TensorInfo& t) { return t.name.find("h.1.attn.kv_attn") != t.name.npos; });
+  EXPECT_EQ(bind_tensors(schema, joined, "model.safetensors").tensors.size(), joined.size());
+  const auto refusal = [&](const std::vector<TensorInfo>& file) {
+    return error_of([&] { bind_tensors(schema, file, "model.safetensors"); });
+  };
+  EXPECT_THAT(refusal(both), HasSubstr("\"transformer.h.1.attn.q_attn.weight\" must not stand beside "
+                                       "\"transformer.h.1.attn.c_attn.weight\""));
+  arch_test::named(joined, "transformer.h.1.attn.c_attn.weight").shape = {40, 24};
+  EXPECT_THAT(refusal(joined), HasSubstr("expected shape [24, 40], found [40, 24] (transposed)"));
+  joined.pop_back();
+  EXPECT_THAT(refusal(joined), HasSubstr("\"transformer.h.1.attn.q_attn.bias\" is missing"));
 }
 
 // kv-variants.md 3.0

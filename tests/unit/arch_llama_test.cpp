@@ -102,6 +102,11 @@ TEST(ArchLlama, RopeOfTransformers4And5) {
   const Rope dynamic = with_rope({{"rope_scaling", {{"type", "dynamic"}, {"factor", 4.0}}}}).position.rope;
   EXPECT_EQ(dynamic.scaling.kind, RopeScaling::Kind::dynamic);
   EXPECT_EQ(dynamic.scaling.original_context, 512);
+  std::vector<std::string> notes;
+  const Json scaled = with(llama_config(), {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.5}}}});
+  EXPECT_EQ(load(scaled, &notes).context, 1280);
+  EXPECT_THAT(notes, testing::Contains(AllOf(HasSubstr("dynamic rope scaling"), HasSubstr("beyond 512 tokens"),
+                                             HasSubstr("1280 tokens, 2.5 times"))));
 }
 
 TEST(ArchLlama, RopeObjectsFollowTransformersPriorities) {

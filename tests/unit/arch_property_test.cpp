@@ -94,7 +94,7 @@ void check_loaded(const Family& family, const Architecture& a) {
   if (a.position.scheme != PositionScheme::rope) return;
   try {
     rope_inverse_frequencies(a.position.rope);
-  } catch (const Error&) {  // dynamic, or a factor that leaves the range of double
+  } catch (const Error&) {  // a factor that leaves the range of double
   }
 }
 

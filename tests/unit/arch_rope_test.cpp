@@ -81,10 +81,20 @@ TEST(ArchRope, YarnBlendsBetweenTwoDimensions) {
   for (const auto& [pair, value] : expected) EXPECT_NEAR(theta[pair] / value, 1, 1e-6) << pair;
 }
 
-TEST(ArchRope, KindsThatCannotRunAreRefusedByName) {
-  Rope rope{.dims = 8};
-  rope.scaling.kind = RopeScaling::Kind::dynamic;
-  EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("\"dynamic\""));
+TEST(ArchRope, DynamicGoesByTheLength) {
+  Rope rope{.dims = 8, .base = 10000};
+  rope.scaling = {.kind = RopeScaling::Kind::dynamic, .factor = 4, .original_context = 512};
+  const auto plain = rope_inverse_frequencies({.dims = 8, .base = 10000});
+  EXPECT_EQ(rope_inverse_frequencies(rope), plain);
+  EXPECT_EQ(rope_inverse_frequencies(rope, 512), plain);
+  const double one_more[] = {1, 0.09974093, 0.0099482536, 0.00099224807};
+  const double four_times[] = {1, 0.042529035, 0.0018087189, 7.6923076e-05};
+  for (size_t j = 0; j < 4; ++j) {
+    EXPECT_NEAR(rope_inverse_frequencies(rope, 513)[j] / one_more[j], 1, 1e-6) << j;
+    EXPECT_NEAR(rope_inverse_frequencies(rope, 2048)[j] / four_times[j], 1, 1e-6) << j;
+  }
+  rope.dims = 2;
+  EXPECT_THAT(error_of([&] { rope_inverse_frequencies(rope); }), HasSubstr("above 2"));
 }
 
 TEST(ArchRope, SenselessSizesAndValuesAreRefused) {

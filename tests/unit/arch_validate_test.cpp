@@ -91,6 +91,13 @@ TEST(ArchValidate, NumbersThatMakeNoSense) {
       {"position.rope.scaling.factor", [](auto& a) { a.position.rope.scaling.factor = 0; }},
       {"position.rope.scaling.original_context",
        [](auto& a) { a.position.rope.scaling.kind = RopeScaling::Kind::llama3; }},
+      {"position.rope.scaling.original_context",
+       [](auto& a) { a.position.rope.scaling.kind = RopeScaling::Kind::dynamic; }},
+      {"position.rope.dims must be above 2 with dynamic scaling",
+       [](auto& a) {
+         a.position.rope.scaling = {.kind = RopeScaling::Kind::dynamic, .factor = 2, .original_context = 8};
+         a.position.rope.dims = 2;
+       }},
       {"position.rope.scaling.high_freq_factor",
        [](auto& a) {
          a.position.rope.scaling.kind = RopeScaling::Kind::llama3;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/arch/alibi.h"
 #include "core/data/layer_problem.h"
 #include "core/data/score.h"
 #include "core/data/tiles.h"
@@ -120,6 +121,40 @@ TEST(ScoreTest, WeightsTooSmallForF32AreStillRight) {
     EXPECT_NEAR(std::log(got.weight), got.score - lse, 1e-9 * std::abs(got.score));
   }
   EXPECT_GT(found, 5);
+}
+
+/// To 8 significant bits, by arithmetic.
+double bf16(double value) {
+  int exponent = 0;
+  const double mantissa = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8);
+}
+
+TEST(ScoreTest, AlibiIsTheFormulaRoundedOrExact) {
+  constexpr int64_t heads = 32, keys = 1000;
+  Architecture a;
+  a.position.scheme = PositionScheme::alibi;
+  a.position.alibi_slopes = alibi_slopes(heads);
+  a.position.alibi_scale = 1 / std::sqrt(64.0);
+  for (const bool rounded : {true, false}) {
+    a.position.alibi_bf16 = rounded;
+    const PositionBias bias = position_bias(a, 0, heads, keys);
+    double most = 0;
+    for (int64_t head = 0; head < heads; ++head) {
+      const double slope = std::exp2(-8.0 * static_cast<double>(head + 1) / heads);
+      for (int64_t key = 0; key < keys; ++key) {
+        const auto position = static_cast<double>(key);
+        const double exact = slope * position / 8, formula = bf16(bf16(slope) * bf16(position)) / 8;
+        const double expected = rounded ? formula : exact;
+        ASSERT_NEAR(position_score(a, head, key), expected, 1e-7 * expected) << head << " " << key;
+        const double term = rounded ? double{bias.key_terms.at(static_cast<size_t>(head * keys + key))}
+                                    : double{bias.slopes.at(static_cast<size_t>(head))} * position;
+        ASSERT_NEAR(term, expected, 1e-7 * expected) << head << " " << key;
+        most = std::max(most, std::abs(formula - exact));
+      }
+    }
+    EXPECT_GT(most, 0.1);  // so far apart are the two
+  }
 }
 
 TEST(ScoreTest, PlacesOutsideTheRunAreRefused) {

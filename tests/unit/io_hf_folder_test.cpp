@@ -277,6 +277,9 @@ TEST_F(HfFolder, tokenizer_files_are_found) {
   const auto checkpoint = open();
   EXPECT_EQ(checkpoint->tokenizer().merges_txt, "#version: 0.2");
   EXPECT_FALSE(checkpoint->tokenizer().empty());
+  EXPECT_EQ(checkpoint->tokenizer().config_json, std::nullopt);
+  put("tokenizer_config.json", "{}");
+  EXPECT_EQ(open()->tokenizer().config_json, "{}");
   fs::remove((*this)("vocab.json"));
   EXPECT_THAT(notes(), Contains(HasSubstr("merges.txt is ignored without vocab.json")));
 }

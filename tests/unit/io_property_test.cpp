@@ -90,6 +90,7 @@ TEST(RoundTrip, folder_to_h5_to_folder_is_bit_identical_for_random_models) {
     if (seed % 3 == 0) {
       put_file(folder / "m/vocab.json", "{}");
       put_file(folder / "m/merges.txt", "#version\n");
+      put_file(folder / "m/tokenizer_config.json", "{\"add_bos_token\": true}");
     }
     model.write(folder / "m/model.safetensors", random);
     const auto original = open_checkpoint(folder / "m");

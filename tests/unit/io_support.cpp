@@ -141,6 +141,7 @@ void expect_same_checkpoint(Checkpoint& actual, Checkpoint& expected) {
   EXPECT_EQ(actual.tokenizer().tokenizer_json, expected.tokenizer().tokenizer_json);
   EXPECT_EQ(actual.tokenizer().vocab_json, expected.tokenizer().vocab_json);
   EXPECT_EQ(actual.tokenizer().merges_txt, expected.tokenizer().merges_txt);
+  EXPECT_EQ(actual.tokenizer().config_json, expected.tokenizer().config_json);
   ASSERT_EQ(actual.tensors().size(), expected.tensors().size());
   for (size_t i = 0; i < actual.tensors().size(); ++i) {
     const TensorInfo& a = actual.tensors()[i];

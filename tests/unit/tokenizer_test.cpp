@@ -265,6 +265,49 @@ TEST(Tokenizer, VocabAndMergesFiles) {
               HasSubstr("models/m: merges.txt: a merge must be two tokens with a space between them"));
 }
 
+TEST(Tokenizer, VocabAndMergesWithTheirConfig) {
+  Json vocab = byte_level_file()["model"]["vocab"];
+  vocab["Ġa"] = 256;
+  vocab["</s>"] = 257;
+  vocab["<pad>"] = 258;
+  TokenizerFiles files;
+  files.vocab_json = vocab.dump();
+  files.merges_txt = "Ġ a\n";
+  const auto with_config = [&](const std::string& config) {
+    files.config_json = config;
+    return Tokenizer::from_files(files, "models/opt");
+  };
+  const std::string end = R"({"content": "</s>", "lstrip": false, "normalized": true, "__type": "AddedToken"})";
+  const std::string names =
+      R"("bos_token": )" + end + R"(, "eos_token": "</s>", "unk_token": null, "pad_token": "<pad>")";
+  const Tokenizer opt = with_config("{" + names + R"(, "add_bos_token": true})");
+  EXPECT_THAT(opt.encode("a a</s><pad>"), ElementsAre(257, 'a', 256, 257, 258));
+  EXPECT_THAT(opt.encode("a", false), ElementsAre('a'));
+  EXPECT_EQ(opt.decode(Ids{257, 'a', 258}), "a");
+  EXPECT_THAT(with_config("{" + names + "}").encode("a</s>"), ElementsAre('a', 257));
+  EXPECT_THAT(with_config("{" + names + R"(, "add_eos_token": true})").encode("a"), ElementsAre('a', 257));
+  EXPECT_THAT(with_config(R"({"add_prefix_space": true})").encode("a"), ElementsAre(256));
+  const Tokenizer more = with_config(
+      R"({"added_tokens_decoder": {"259": {"content": "<m>", "special": true}}, "bos_token": "<m>", "add_bos_token": true})");
+  EXPECT_THAT(more.encode("<m>a"), ElementsAre(259, 259, 'a'));
+  EXPECT_EQ(more.vocab_size(), 260);
+
+  for (const auto& [config, message] :
+       {std::pair(R"([])", "must be an object"),
+        {R"({"add_bos_token": true})", "the vocabulary has no \"<|endoftext|>\""},
+        {R"({"add_bos_token": true, "bos_token": null})", "add_bos_token is true, but bos_token is null"},
+        {R"({"add_bos_token": 1})", "\"add_bos_token\" must be true or false"},
+        {R"({"bos_token": 7})", "bos_token must be a string or an object"},
+        {R"({"bos_token": {"content": 7}})", "\"content\" must be a string"},
+        {R"({"added_tokens_decoder": {"x": {"content": "<m>"}}})", "\"x\" is no token id"},
+        {R"({"added_tokens_decoder": {"9": {"content": "<m>"}}})", "the added token \"<m>\" has id 9"},
+        {R"({"additional_special_tokens": "<pad>"})", "additional_special_tokens"},
+        {"{", "tokenizer_config.json"}}) {
+    const std::string error = error_of([&, text = config] { with_config(text); });
+    EXPECT_THAT(error, testing::AllOf(HasSubstr("models/opt: tokenizer_config.json"), HasSubstr(message))) << config;
+  }
+}
+
 TEST(Tokenizer, Stories260K) {
   HEADSCOPE_NEED_REAL_DATA("stories260K/tokenizer.json");
   const Tokenizer tokenizer = load_real("stories260K/tokenizer.json");

@@ -38,13 +38,16 @@ void read_position(const ConfigReader& reader, int64_t heads, int64_t head_dim, 
   if (!reader.boolean_or("alibi", false)) {
     a.position.scheme = PositionScheme::rope;
     a.position.rope = read_rope(reader, {}, head_dim, a.context);
+    lengthen_context(a, notes);
     return;
   }
   a.position.scheme = PositionScheme::alibi;
   a.position.alibi_slopes = alibi_slopes(heads);
   a.position.alibi_scale = 1 / std::sqrt(static_cast<double>(head_dim));
   a.position.alibi_bf16 = true;
-  notes.push_back("ALiBi's slopes times positions are rounded to bf16, as transformers does and the model was trained");
+  notes.push_back(
+      "ALiBi's slopes times positions are rounded to bf16, as transformers does and the model was trained, unless "
+      "--exact-alibi is given");
 }
 
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {

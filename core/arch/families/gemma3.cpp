@@ -21,7 +21,8 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   const int64_t pattern = reader.integer_or("sliding_window_pattern", 6, 1, limits::layers);
   set_windows(
       reader, read_window(reader, 4096), [pattern](int64_t layer) { return (layer + 1) % pattern != 0; }, a);
-  const Rope near = read_rope(reader, near_rope, a.store_of(0).key_dim, a.context);
+  const int64_t positions = reader.integer("max_position_embeddings", 1, limits::context);
+  const Rope near = read_rope(reader, near_rope, a.store_of(0).key_dim, positions);
   for (Layer& layer : a.layers) {
     layer.qk_norm = QkNorm::per_head;
     if (layer.window > 0) layer.rope = near;

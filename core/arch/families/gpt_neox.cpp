@@ -26,7 +26,7 @@ const Family gpt_neox_family{
     .name = "gpt_neox",
     .description = "GPT-NeoX and Pythia: rope on a part of each head, LayerNorm, QKV fused head by head",
     .variants = "MHA",
-    .positions = "rope on a part of each head: plain, linear, llama3, yarn",
+    .positions = "rope on a part of each head: plain, linear, llama3, yarn, dynamic",
     .tokenizer = "byte-level BPE",
     .refused = "",
     .recognises = recognises,

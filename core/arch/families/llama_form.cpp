@@ -123,6 +123,7 @@ Architecture read_llama_form(const ConfigReader& reader, std::string_view family
   }
   const int64_t head_dim = read_head_dim(reader, a.d_model, heads, defaults.head_dim);
   a.position.rope = read_rope(reader, defaults.rope, head_dim, a.context);
+  lengthen_context(a, notes);
 
   Layer layer;
   layer.q_heads = heads;

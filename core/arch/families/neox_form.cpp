@@ -30,6 +30,7 @@ Architecture read_neox_form(const ConfigReader& reader, std::string_view family,
   a.position.rope = read_rope(
       reader, {.base_key = "rotary_emb_base", .partial_key = "rotary_pct", .partial = 0.25, .partial_allowed = true},
       head_dim, a.context);
+  lengthen_context(a, notes);
 
   Layer layer;
   layer.q_heads = heads;
@@ -74,6 +75,7 @@ TensorSchema neox_form_schema(const Architecture& a,
   }
   add_linear(out.wishes, "final_layer_norm", {a.d_model}, Weight::final_norm, Weight::final_norm_bias, true, -1);
   out.wishes.push_back(lm_head("embed_out.weight", a));
+  out.wishes.back().other_names = {"lm_head.weight"};  // transformers 5's own name of it
   return out;
 }
 

@@ -43,7 +43,8 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
   a.tied_embeddings = reader.boolean_or("tie_word_embeddings", true);
   read_special_ids(reader, a, notes);
   notes.push_back(
-      "OPT expects </s> before the text: a tokenizer.json puts it there, vocab.json and merges.txt alone do not");
+      "OPT expects </s> before the text: a tokenizer.json puts it there, vocab.json and merges.txt only where "
+      "tokenizer_config.json says add_bos_token");
 
   const int64_t heads = reader.integer("num_attention_heads", 1, limits::heads);
   const int64_t head_dim = even_head_dim(reader, "num_attention_heads", heads, a.d_model, "hidden_size");

@@ -26,7 +26,7 @@ const Family qwen2_family{
     .name = "qwen2",
     .description = "Qwen 2 and 2.5: Llama's form with biases on queries, keys and values",
     .variants = "MHA, GQA, MQA, sliding window in upper layers",
-    .positions = "rope: plain, linear, llama3, yarn",
+    .positions = "rope: plain, linear, llama3, yarn, dynamic",
     .tokenizer = "byte-level BPE",
     .refused = "mixtures of experts",
     .recognises = recognises,

@@ -23,7 +23,7 @@ const Family qwen3_family{
     .name = "qwen3",
     .description = "Qwen 3 (dense): Llama's form with norms on each head's queries and keys",
     .variants = "MHA, GQA, MQA, sliding window in some layers",
-    .positions = "rope: plain, linear, llama3, yarn",
+    .positions = "rope: plain, linear, llama3, yarn, dynamic",
     .tokenizer = "byte-level BPE",
     .refused = "mixtures of experts",
     .recognises = recognises,

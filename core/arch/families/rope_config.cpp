@@ -1,5 +1,6 @@
 #include "core/arch/families/rope_config.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -122,6 +123,18 @@ Rope read_rope(const ConfigReader& reader, const RopeSpelling& spelling, int64_t
          head_dim);
   }
   return rope;
+}
+
+void lengthen_context(Architecture& a, std::vector<std::string>& notes) {
+  const RopeScaling& scaling = a.position.rope.scaling;
+  if (a.position.scheme != PositionScheme::rope || scaling.kind != RopeScaling::Kind::dynamic) return;
+  const double wanted = std::floor(static_cast<double>(a.context) * scaling.factor);
+  a.context = std::max(a.context, static_cast<int64_t>(std::min(wanted, static_cast<double>(limits::context))));
+  notes.push_back(fmt::format(
+      "dynamic rope scaling: a pass that ends beyond {} tokens turns its queries and keys by angles for its "
+      "end, and keys of earlier passes keep theirs, as in transformers; there, tokens that come one by one "
+      "and all at once differ. The context is taken as {} tokens, {:g} times that",
+      scaling.original_context, a.context, scaling.factor));
 }
 
 }  // namespace headscope

@@ -27,4 +27,8 @@ Rope read_rope(const ConfigReader&, const RopeSpelling&, int64_t head_dim, int64
 /// mscale_all_dim.
 double read_score_factor(const ConfigReader&, const RopeSpelling&);
 
+/// Dynamic scaling is for more tokens than max_position_embeddings says: the context becomes `factor` times that, and
+/// a note says what such runs are. Leaves other models as they are.
+void lengthen_context(Architecture&, std::vector<std::string>& notes);
+
 }  // namespace headscope
