@@ -139,6 +139,7 @@ Architecture read_deepseek_form(const ConfigReader& reader, const DeepseekForm& 
   const bool neighbours = !form.rope_interleave_key || reader.boolean_or("rope_interleave", true);
   if (neighbours) a.position.rope.style = RotationStyle::interleaved;
   read_layers(reader, form, a);
+  lengthen_context(a, notes);
   validate_config(a, reader.source());
   return a;
 }
