@@ -91,7 +91,7 @@ FAMILY_RECIPES = [
                                          "n_group": 4, "topk_group": 2, "routed_scaling_factor": 4.0,
                                          "attention_bias": True, "rms_norm_eps": 1e-5}),
     ("deepseek2-dense", "deepseek_v2", {**_DEEPSEEK, "q_lora_rank": 24, "first_k_dense_replace": 3,
-                                        "max_position_embeddings": 40,
+                                        "max_position_embeddings": 40, "rms_norm_eps": 1e-5,
                                         "rope_parameters": _rope(10000, rope_type="dynamic", factor=3.0)}),
     ("deepseek3", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": 24, "n_group": 4, "topk_group": 2, "rope_parameters": _rope(
         90, rope_type="yarn", factor=4.0, original_max_position_embeddings=40, mscale=1.0, mscale_all_dim=0.8,
