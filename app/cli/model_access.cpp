@@ -66,9 +66,19 @@ void check_device(const GlobalOptions& global) {
 }
 
 void check_dtype(const GlobalOptions& global) {
-  if (global.dtype != "auto" && global.dtype != "f32") {
-    fail("--dtype {} is not available yet: this version of HeadScope computes in f32; use --dtype f32", global.dtype);
+  if (global.dtype == "f16") {
+    fail(
+        "--dtype f16 is not available: this version of HeadScope computes in f32 or bf16; use --dtype f32 or --dtype "
+        "bf16");
   }
+}
+
+LoadOptions load_options(const GlobalOptions& global) {
+  check_dtype(global);
+  LoadOptions options;
+  if (global.dtype == "f32") options.dtype = DType::f32;
+  if (global.dtype == "bf16") options.dtype = DType::bf16;
+  return options;
 }
 
 std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& texts) {
@@ -88,10 +98,10 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
 }
 
 std::shared_ptr<const Model> load_model(const std::string& path, const Context& context) {
-  check_dtype(context.global);
+  const LoadOptions options = load_options(context.global);
   use_threads(context.global.threads);
   const auto checkpoint = open_checkpoint(path);
-  auto model = Model::load(*checkpoint, {}, context.progress());
+  auto model = Model::load(*checkpoint, options, context.progress());
   print_notes(context, model->notes());
   return model;
 }

@@ -21,7 +21,7 @@ struct PromptOptions {
   std::string text;
   std::string file;  ///< "-" reads standard input
   std::string ids;   ///< "1,2,3"
-  int64_t cut = 0;  ///< keep the first so many tokens; 0: all
+  int64_t cut = 0;   ///< keep the first so many tokens; 0: all
   int64_t generate = 0;
   bool ignore_eos = false;
   std::vector<std::string> zero;  ///< "2:5"
@@ -40,14 +40,17 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
 void check_device(const GlobalOptions&);
 void check_dtype(const GlobalOptions&);
 
+/// What the global options ask of loading; checks the dtype.
+LoadOptions load_options(const GlobalOptions&);
+
 /// Opens and loads a model for a run: checks the dtype, sets the number of threads, prints the checkpoint's notes.
 std::shared_ptr<const Model> load_model(const std::string& path, const Context&);
 
 /// Threads for kernels outside LibTorch: --threads, or as many as the machine has.
 int worker_count(const Context&);
 
-/// Token ids of the prompt, cut when that was asked for. Throws Error for an empty prompt, text that is not UTF-8, or more than 1 MB; Cancelled
-/// when a stop is requested while standard input is read.
+/// Token ids of the prompt, cut when that was asked for. Throws Error for an empty prompt, text that is not UTF-8, or
+/// more than 1 MB; Cancelled when a stop is requested while standard input is read.
 std::vector<int32_t> prompt_ids(const Model&, const PromptOptions&, std::stop_token);
 
 /// Generates what the options ask for; a note tells when the context was full before that.

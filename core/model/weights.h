@@ -18,7 +18,7 @@ struct NormWeights {
 };
 
 struct LayerWeights {
-  NormWeights attention_norm, mlp_norm;  ///< mlp_norm is undefined where attention and MLP share one
+  NormWeights attention_norm, mlp_norm;            ///< mlp_norm is undefined where attention and MLP share one
   NormWeights attention_post_norm, mlp_post_norm;  ///< undefined without norms after attention and MLP
   at::Tensor query_norm, key_norm;  ///< as Weight says; key_norm is undefined in layers that own no cache
   Linear query;                     ///< [q_heads * key_dim, d_model]
@@ -27,7 +27,7 @@ struct LayerWeights {
   Linear gate, up, down;            ///< gate is undefined for plain MLPs
 };
 
-/// All tensors of a model, f32 on the CPU.
+/// All tensors of a model, on the CPU. Matrices are of the model's dtype, f32 or bf16; norms and biases are f32.
 struct Weights {
   at::Tensor token_embedding;     ///< [vocab, d_model]
   at::Tensor position_embedding;  ///< [context, d_model] or undefined
