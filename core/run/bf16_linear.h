@@ -11,7 +11,7 @@ enum class Bf16Way {
   vector,   ///< nothing is rounded: our own kernel, for one token
 };
 
-/// The fastest way for a number of tokens on this processor (docs/measurements/real-sizes.md). `exact` leaves out
+/// The fastest way for a number of tokens on this processor (docs/measurements/bf16-linear.md). `exact` leaves out
 /// the one that rounds.
 Bf16Way bf16_way(const at::Tensor& weight, int64_t tokens, bool exact = false);
 
