@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -133,6 +134,20 @@ TEST(Bf16Model, ARunSaysWhatItComputedIn) {
     run.extend(std::vector<int32_t>{1, 2, 3});
     EXPECT_EQ(run.snapshot().dtype, dtype == DType::bf16 ? "bf16" : "f32");
   }
+}
+
+TEST(Bf16Model, LogitsAreNotRounded) {
+  RunOptions options;
+  options.logits = LogitsWanted::all();
+  headscope::Run run(StoredModel(llama_config, DType::bf16).load({}), options);
+  run.extend(std::vector<int32_t>{1, 2, 3});
+  const RowsView kept = run.logits();
+  ASSERT_EQ(kept.rows, 3);
+  const std::span<const float> row(kept.row(2), 4000), last = run.last_logits();
+  // The lower half of a number that bf16 can hold is 0.
+  const auto is_bf16 = [](float value) { return (std::bit_cast<uint32_t>(value) & 0xFFFFu) == 0; };
+  EXPECT_LT(std::count_if(row.begin(), row.end(), is_bf16), 40);
+  for (size_t i = 0; i < last.size(); ++i) ASSERT_NEAR(row[i], last[i], 1e-5) << i;
 }
 
 TEST(Bf16Model, LoadingTellsItsProgressInsideATensorAndStopsThere) {
