@@ -13,6 +13,7 @@ process is gone. Writes docs/measurements/real-sizes.json and .md.
 import argparse
 import datetime
 import json
+import math
 import os
 import pathlib
 import random
@@ -57,7 +58,10 @@ def stop_seconds(options, model, dtype, part, size):
 
 
 def measure_model(options, name, folder):
-    size = random_checkpoint.write(folder, random_checkpoint.CONFIGS[name])
+    # In a process of its own: until a child becomes the program, the system counts this one's peak memory as the child's.
+    subprocess.run([sys.executable, str(ROOT / "scripts/random_checkpoint.py"), name, str(folder)], check=True,
+                   stdout=subprocess.DEVNULL)
+    size = sum(2 * math.prod(shape) for shape in random_checkpoint.shapes_of(random_checkpoint.CONFIGS[name]).values())
     numbers_of = random.Random(1)
     ids = [numbers_of.randrange(50000) for _ in range(options.tokens)]
     one = {dtype: {"weights": size * (2 if dtype == "f32" else 1), "load": [], "prefill": [], "decode": [], "peak": 0}
@@ -90,13 +94,13 @@ def as_markdown(result):
     head = f"""# Real sizes: load, memory, speed
 
 Made by `scripts/measure_load.py`: random bf16 checkpoints in the shapes of Pythia-410M and Llama-3.2-1B, loaded as f32
-and as bf16, {result['threads']} threads, {result['rounds']} rounds in turn, each in a fresh process. The files are in the page cache.
+and as bf16, threads: {result['threads']}, {result['rounds']} rounds in turn, each in a fresh process. The files are in the page cache.
 Memory is all of the process, nothing subtracted; the program with nothing loaded takes {result['empty_bytes'] / 1e6:.0f} MB, of which about
 55 MB are LibTorch's list of operators and most of the rest pages of its file. Loading gives pages that only its start
 needed back (about 40 MB), without which Pythia-410M in bf16 would be at weights + 16 %.
 
-{result['machine']['cpu']}, {result['machine']['cores']} cores, shared with other work (load average {result['load_average_at_start']:.1f} at the start): speeds are
-minimums of what the machine can do, and f32 against bf16 counts more than either. {result['date']}, commit {result['commit']},
+{result['machine']['cpu']}, {result['machine']['cores']} cores, shared with other work (load average {result['load_average_at_start']:.1f} at the start): speeds and
+load times are far below what an idle one gives, and f32 against bf16 counts more than either. {result['date']}, commit {result['commit']},
 HeadScope {result['version']}.
 
 | | weights | load, best / median | resident after loading | peak of loading | peak of a run of {result['tokens']} tokens |
