@@ -1,6 +1,7 @@
 // Models held in bf16: what they take of memory, and their products.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -33,7 +34,8 @@ constexpr const char* neox_config = R"({"model_type": "gpt_neox", "hidden_size":
 /// A checkpoint of random values in a temporary folder.
 class StoredModel {
  public:
-  StoredModel(const char* config, DType stored) : folder_(std::filesystem::path(testing::TempDir()) / "stored") {
+  StoredModel(const char* config, DType stored)
+      : folder_(std::filesystem::path(testing::TempDir()) / fmt::format("stored-{}", getpid())) {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directory(folder_);
     std::ofstream(folder_ / "config.json") << config;
