@@ -67,8 +67,10 @@ void check_device(const GlobalOptions& global) {
 }
 
 void check_dtype(const GlobalOptions& global) {
-  if (global.dtype != "auto" && global.dtype != "f32") {
-    fail("--dtype {} is not available yet: this version of HeadScope computes in f32; use --dtype f32", global.dtype);
+  if (global.dtype == "f16") {
+    fail(
+        "--dtype f16 is not available: this version of HeadScope computes in f32 or bf16; use --dtype f32 or --dtype "
+        "bf16");
   }
 }
 
@@ -93,8 +95,10 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
                    "ALiBi without the rounding to bf16 that Falcon was trained with");
 }
 
-std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptions& options, const Context& context) {
+std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions options, const Context& context) {
   check_dtype(context.global);
+  if (context.global.dtype == "f32") options.dtype = DType::f32;
+  if (context.global.dtype == "bf16") options.dtype = DType::bf16;
   use_threads(context.global.threads);
   const auto checkpoint = open_checkpoint(path);
   auto model = Model::load(*checkpoint, options, context.progress());

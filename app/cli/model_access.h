@@ -43,8 +43,9 @@ void check_dtype(const GlobalOptions&);
 /// Adds what LoadOptions has. The options must outlive the parsing.
 void add_load_options(CLI::App& command, LoadOptions&);
 
-/// Opens and loads a model for a run: checks the dtype, sets the number of threads, prints the checkpoint's notes.
-std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptions&, const Context&);
+/// Opens and loads a model for a run, in the global options' dtype, which it checks: sets the number of threads, prints
+/// the checkpoint's notes.
+std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions, const Context&);
 
 /// Threads for kernels outside LibTorch: --threads, or as many as the machine has.
 int worker_count(const Context&);

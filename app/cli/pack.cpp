@@ -1,7 +1,7 @@
 #include <memory>
 
 #include "app/cli/command.h"
-#include "app/cli/model_access.h"
+#include "core/base/error.h"
 #include "core/io/checkpoint.h"
 
 namespace headscope::cli {
@@ -14,7 +14,12 @@ struct Options {
 using Conversion = void (*)(Checkpoint&, const std::filesystem::path&, const Progress&);
 
 void convert(const Options& options, Conversion conversion, Context& context) {
-  check_dtype(context.global);
+  if (context.global.dtype != "auto") {
+    fail(
+        "pack and unpack copy tensors as they are stored: leave out --dtype {}; f32 or bf16 is chosen when a model "
+        "runs",
+        context.global.dtype);
+  }
   const auto checkpoint = open_checkpoint(options.model);
   conversion(*checkpoint, options.out, context.progress());
   context.output = fmt::format("wrote {}\n", options.out);

@@ -98,7 +98,7 @@ class Checkpoint {
   virtual std::span<const std::string> notes() const = 0;
 
   /// Reads one tensor as f32, converting exactly from f16 or bf16, straight into `out`
-  /// (size = elements()). Refuses other types by name.
+  /// (size = elements()). Refuses other types by name. Progress tells how much of the tensor is read.
   virtual void read_f32(const TensorInfo&, std::span<float> out, const Progress& = {}) = 0;
   /// Reads the stored bytes unchanged (size = bytes).
   virtual void read_raw(const TensorInfo&, std::span<std::byte> out, const Progress& = {}) = 0;

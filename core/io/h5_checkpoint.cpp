@@ -33,7 +33,7 @@ void read_checked(const Hdf5Reader& file, const std::string& object, uint32_t cr
   const uint64_t rows = dataset.rows(), row_bytes = rows ? dataset.bytes() / rows : 0;
   const uint64_t step = std::max<uint64_t>(1, block_bytes / std::max<uint64_t>(1, row_bytes));
   for (uint64_t begin = 0; begin < rows && row_bytes > 0; begin += step) {
-    progress.check();
+    progress.step("reading", static_cast<double>(begin) / static_cast<double>(rows));
     const uint64_t count = std::min(step, rows - begin);
     const auto part = out.subspan(begin * row_bytes, count * row_bytes);
     dataset.read_rows(begin, count, part);

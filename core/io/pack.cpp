@@ -30,7 +30,7 @@ void for_each_tensor(Checkpoint& from, std::string_view stage, const Progress& p
   for (const TensorInfo& tensor : from.tensors()) {
     progress.step(stage, total ? static_cast<double>(done) / static_cast<double>(total) : 0.0);
     const auto bytes = std::span(buffer).first(tensor.bytes);
-    from.read_raw(tensor, bytes, progress);
+    from.read_raw(tensor, bytes, Progress{progress.stop, {}});
     use(tensor, bytes);
     done += tensor.bytes;
   }

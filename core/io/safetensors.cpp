@@ -19,7 +19,7 @@ void read_halves(const InputFile& file, uint64_t offset, const TensorInfo& info,
                  const Progress& progress) {
   std::vector<uint16_t> block(std::min(out.size(), half_block));
   for (size_t done = 0; done < out.size();) {
-    progress.check();
+    progress.step("reading", static_cast<double>(done) / static_cast<double>(out.size()));
     const std::span part = std::span(block).first(std::min(out.size() - done, half_block));
     file.read_at(offset + 2 * done, std::as_writable_bytes(part));
     const std::span to = out.subspan(done, part.size());
@@ -60,7 +60,7 @@ void read_tensor_raw(const InputFile& file, uint64_t offset, const TensorInfo& i
          format_count(info.bytes), format_count(out.size()));
   }
   for (size_t done = 0; done < out.size();) {
-    progress.check();
+    progress.step("reading", static_cast<double>(done) / static_cast<double>(out.size()));
     const size_t count = std::min(out.size() - done, block_bytes);
     file.read_at(offset + done, out.subspan(done, count));
     done += count;

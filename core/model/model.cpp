@@ -6,8 +6,10 @@
 #include <ATen/ATen.h>
 
 #include "core/model/description.h"
+#include "core/model/startup_pages.h"
 #include "core/model/supported.h"
 #include "core/model/torch_errors.h"
+#include "core/model/weight_memory.h"
 #include "core/model/weights.h"
 
 namespace headscope {
@@ -15,11 +17,29 @@ namespace {
 
 using WeightMap = std::map<std::tuple<int64_t, Weight, int64_t>, at::Tensor>;  // by layer (-1: outside), weight, expert
 
-/// One tensor of the file, read straight into its final storage and standing as [out, in].
-at::Tensor read_tensor(Checkpoint& checkpoint, const TensorInfo& info, const TensorWish& wish,
-                       const Progress& progress) {
-  at::Tensor tensor = at::empty(info.shape, at::kFloat);
+/// What a tensor is held as: matrices in the model's type; norms, biases and routers, whose choices rounding would
+/// change, in f32.
+DType held_as(const TensorInfo& info, const TensorWish& wish, DType dtype) {
+  const bool matrix = info.shape.size() > 1 && wish.parts.front().weight != Weight::router;
+  return matrix ? dtype : DType::f32;
+}
+
+/// The tensor as the file has it, in its final storage.
+at::Tensor read_values(Checkpoint& checkpoint, const TensorInfo& info, DType dtype, const Progress& progress) {
+  if (dtype == DType::bf16 && info.dtype == DType::bf16) {
+    at::Tensor tensor = empty_weight(info.shape, at::kBFloat16);
+    checkpoint.read_raw(info, {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()}, progress);
+    return tensor;
+  }
+  at::Tensor tensor = empty_weight(info.shape, at::kFloat);
   checkpoint.read_f32(info, {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())}, progress);
+  return dtype == DType::bf16 ? empty_weight(info.shape, at::kBFloat16).copy_(tensor) : tensor;
+}
+
+/// One tensor of the file, standing as [out, in].
+at::Tensor read_tensor(Checkpoint& checkpoint, const TensorInfo& info, const TensorWish& wish, DType dtype,
+                       const Progress& progress) {
+  at::Tensor tensor = read_values(checkpoint, info, held_as(info, wish, dtype), progress);
   if (wish.plus_one) tensor += 1;
   if (wish.more_rows_allowed) tensor = tensor.narrow(0, 0, wish.shape.front());
   return wish.transposed ? tensor.t() : tensor;
@@ -28,20 +48,47 @@ at::Tensor read_tensor(Checkpoint& checkpoint, const TensorInfo& info, const Ten
 /// The rows of `tensor` that make up one weight: a view where they lie together, else a copy.
 at::Tensor take_part(const at::Tensor& tensor, const WeightPart& part) {
   std::vector<at::Tensor> pieces;
-  for (const RowRange& range : part.rows) pieces.push_back(tensor.narrow(0, range.begin, range.count));
+  std::vector<int64_t> shape = tensor.sizes().vec();
+  shape.front() = 0;
+  for (const RowRange& range : part.rows) {
+    pieces.push_back(tensor.narrow(0, range.begin, range.count));
+    shape.front() += range.count;
+  }
   if (pieces.empty()) return tensor;
-  return pieces.size() == 1 ? pieces.front() : at::cat(pieces, 0);
+  if (pieces.size() == 1) return pieces.front();
+  at::Tensor together = empty_weight(shape, tensor.scalar_type());
+  return at::cat_out(together, pieces, 0);
 }
 
-WeightMap read_weights(Checkpoint& checkpoint, const ModelDescription& description, const Progress& progress) {
+/// bf16 when more than half of the bytes that will be read are.
+DType stored_type(const Checkpoint& checkpoint, const ModelDescription& description) {
+  uint64_t all = 0, bf16 = 0;
+  for (const BoundTensor& bound : description.binding.tensors) {
+    const TensorInfo& info = checkpoint.tensors()[bound.tensor];
+    all += info.bytes;
+    if (info.dtype == DType::bf16) bf16 += info.bytes;
+  }
+  return 2 * bf16 > all ? DType::bf16 : DType::f32;
+}
+
+WeightMap read_weights(Checkpoint& checkpoint, const ModelDescription& description, DType dtype,
+                       const Progress& progress) {
   WeightMap weights;
-  const auto& bound = description.binding.tensors;
-  for (size_t index = 0; index < bound.size(); ++index) {
-    progress.step("loading", static_cast<double>(index) / static_cast<double>(bound.size()));
-    const TensorWish& wish = description.schema.wishes[bound[index].wish];
-    const TensorInfo& info = checkpoint.tensors()[bound[index].tensor];
-    const at::Tensor tensor = read_tensor(checkpoint, info, wish, Progress{progress.stop, {}});
+  double total = 0, done = 0;  // bytes
+  for (const BoundTensor& bound : description.binding.tensors) {
+    total += static_cast<double>(checkpoint.tensors()[bound.tensor].bytes);
+  }
+  for (const BoundTensor& bound : description.binding.tensors) {
+    const TensorWish& wish = description.schema.wishes[bound.wish];
+    const TensorInfo& info = checkpoint.tensors()[bound.tensor];
+    const auto bytes = static_cast<double>(info.bytes);
+    const Progress inner{progress.stop, [&](std::string_view, double fraction) {
+                           progress.step("loading", (done + fraction * bytes) / total);
+                         }};
+    inner.step("loading", 0);
+    const at::Tensor tensor = read_tensor(checkpoint, info, wish, dtype, inner);
     for (const WeightPart& part : wish.parts) weights[{part.layer, part.weight, part.expert}] = take_part(tensor, part);
+    done += bytes;
   }
   return weights;
 }
@@ -167,7 +214,12 @@ std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptio
       description.notes.push_back(problem);
     }
   }
-  WeightMap map = with_torch_errors([&] { return read_weights(checkpoint, description, progress); });
+  const DType dtype = options.dtype.value_or(stored_type(checkpoint, description));
+  if (dtype != DType::f32 && dtype != DType::bf16) {
+    fail("weights cannot be held as {}; use f32 or bf16", dtype_name(dtype));
+  }
+  release_startup_pages();
+  WeightMap map = with_torch_errors([&] { return read_weights(checkpoint, description, dtype, progress); });
   auto model = std::make_shared<Model>(description.name, description.architecture,
                                        arrange(map, description.architecture), std::move(tokenizer));
   model->tokenizer_problem_ = std::move(problem);
@@ -187,6 +239,10 @@ Model::Model(std::string name, Architecture architecture, Weights weights, std::
 }
 
 Model::~Model() = default;
+
+DType Model::dtype() const {
+  return weights_->token_embedding.scalar_type() == at::kBFloat16 ? DType::bf16 : DType::f32;
+}
 
 const Tokenizer& Model::tokenizer() const {
   if (!tokenizer_)

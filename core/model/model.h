@@ -20,12 +20,17 @@ struct Weights;
 struct LoadOptions {
   /// ALiBi without the rounding to bf16 that the family was trained with. Models that do not round it are refused.
   bool exact_alibi = false;
+  /// Type of weights and linear layers: f32 or bf16; nothing takes bf16 where most of the weights are stored so, else
+  /// f32. Norms and biases are f32 in any case.
+  std::optional<DType> dtype;
 };
 
 /// A loaded model: architecture, weights, tokenizer. Immutable after load, so it may be shared between threads.
 class Model {
  public:
-  /// Loads every tensor as f32. Throws Error (architecture not runnable, tokenizer larger than the embedding, ...).
+  /// Reads every tensor straight into its place: beside the weights, memory holds at most one tensor twice (one whose
+  /// rows are sorted into several weights, or that is rounded to bf16). Throws Error (architecture not runnable,
+  /// tokenizer larger than the embedding, ...).
   static std::shared_ptr<const Model> load(Checkpoint&, const LoadOptions& = {}, const Progress& = {});
 
   /// From parts made in memory; validates them like a file's. For tests and for converted models.
@@ -41,6 +46,8 @@ class Model {
   /// Things a user should know about the checkpoint.
   std::span<const std::string> notes() const { return notes_; }
   int64_t parameters() const { return parameters_; }
+  /// Type of the weights and of the linear layers: f32 or bf16.
+  DType dtype() const;
 
  private:
   std::string name_;

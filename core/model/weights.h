@@ -37,7 +37,8 @@ struct LayerWeights {
   MlpWeights shared;  ///< undefined without shared_width
 };
 
-/// All tensors of a model, f32 on the CPU.
+/// All tensors of a model, on the CPU. Matrices are of the model's dtype, f32 or bf16; norms, biases and routers are
+/// f32.
 struct Weights {
   at::Tensor token_embedding;     ///< [vocab, d_model]
   at::Tensor position_embedding;  ///< [context, d_model] or undefined

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "core/base/error.h"
+#include "core/run/bf16_linear.h"
 
 namespace headscope {
 namespace {
@@ -21,6 +22,13 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
       return at::relu(x);
   }
   throw std::logic_error("activate: unknown activation");
+}
+
+/// `exact`: nothing is rounded to bf16, whatever that costs.
+at::Tensor linear_product(const Linear& linear, const at::Tensor& x, bool exact) {
+  if (linear.weight.scalar_type() != at::kBFloat16) return at::linear(x, linear.weight, linear.bias);
+  at::Tensor y = bf16_product(linear.weight, x, bf16_way(linear.weight, x.size(0), exact));
+  return linear.bias.defined() ? y.add_(linear.bias) : y;
 }
 
 at::Tensor soft_cap(const at::Tensor& x, double cap) { return cap > 0 ? cap * at::tanh(x / cap) : x; }
@@ -44,7 +52,7 @@ at::Tensor apply_qk_norm(QkNorm kind, const at::Tensor& weight, const at::Tensor
   return rms_norm(x.view({x.size(0), -1, weight.size(0)}), weight, epsilon).view(x.sizes());
 }
 
-at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return at::linear(x, linear.weight, linear.bias); }
+at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return linear_product(linear, x, false); }
 
 at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor& x) {
   at::Tensor inner = apply_linear(weights.up, x);
@@ -58,7 +66,7 @@ at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor
 
 at::Tensor embed(const Architecture& architecture, const Weights& weights, const at::Tensor& ids,
                  int64_t first_position) {
-  at::Tensor x = at::embedding(weights.token_embedding, ids);
+  at::Tensor x = at::embedding(weights.token_embedding, ids).to(at::kFloat);
   if (architecture.embedding_scale != 1) x = x * architecture.embedding_scale;
   if (architecture.position.scheme == PositionScheme::learned) {
     const int64_t first_row = first_position + architecture.position.learned_offset;
@@ -69,7 +77,8 @@ at::Tensor embed(const Architecture& architecture, const Weights& weights, const
 
 at::Tensor compute_logits(const Architecture& architecture, const Weights& weights, const at::Tensor& x) {
   const at::Tensor normed = apply_norm(architecture, weights.final_norm, x);
-  return soft_cap(apply_linear(weights.lm_head, normed), architecture.logits_soft_cap);
+  // Logits rounded to bf16 would make ties among the likeliest tokens.
+  return soft_cap(linear_product(weights.lm_head, normed, true), architecture.logits_soft_cap);
 }
 
 }  // namespace headscope

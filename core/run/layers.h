@@ -13,12 +13,14 @@ at::Tensor apply_norm(const Architecture&, const NormWeights&, const at::Tensor&
 at::Tensor apply_qk_norm(QkNorm, const at::Tensor& weight, const at::Tensor& x, double epsilon);
 /// Over the last dimension.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
+/// x may be [tokens, anything] in f32, and so is the result. With bf16 weights the sums are f32, but with more than one
+/// token what goes in and comes out may be rounded to bf16, where that is faster (core/run/bf16_linear.h).
 at::Tensor apply_linear(const Linear&, const at::Tensor& x);
 /// One MLP, or one expert.
 at::Tensor apply_mlp(const Mlp&, const MlpWeights&, const at::Tensor& x);
 at::Tensor embed(const Architecture&, const Weights&, const at::Tensor& ids, int64_t first_position);
 
-/// Logits [tokens, vocab] of final hidden states [tokens, d_model].
+/// Logits [tokens, vocab], never rounded to bf16, of final hidden states [tokens, d_model].
 at::Tensor compute_logits(const Architecture&, const Weights&, const at::Tensor& x);
 
 }  // namespace headscope

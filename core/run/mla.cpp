@@ -7,9 +7,9 @@
 namespace headscope {
 namespace {
 
-/// rows [tokens, heads, in] times one matrix [in, out] for each head: [tokens, heads, out].
+/// rows [tokens, heads, in] times one matrix [in, out] for each head: [tokens, heads, out]. bf16 is widened.
 at::Tensor multiply_by_head(const at::Tensor& rows, const at::Tensor& matrices) {
-  return at::matmul(rows.transpose(0, 1), matrices).transpose(0, 1);
+  return at::matmul(rows.transpose(0, 1), matrices.to(at::kFloat)).transpose(0, 1);
 }
 
 }  // namespace

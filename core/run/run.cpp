@@ -322,7 +322,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.model = state.model->name();
   snapshot.version = HEADSCOPE_VERSION;
   snapshot.device = "cpu";
-  snapshot.dtype = "f32";
+  snapshot.dtype = state.model->dtype() == DType::bf16 ? "bf16" : "f32";
   snapshot.kernel = listed(state.kernels);
   snapshot.revision = static_cast<uint64_t>(state.position());
   snapshot.ids = state.ids;

@@ -144,7 +144,7 @@ def test_memory_that_runs_out_is_one_sentence(headscope, random_models, tmp_path
 def test_devices_types_and_numbers_that_cannot_be_had(headscope, stories, tmp_path):
     for command in (["info", stories], ["pack", stories, tmp_path / "x.h5"], ["kv", stories]):
         headscope.refusal(*command, "--device", "cuda", words=["cuda", "--device cpu"])
-    headscope.refusal("pack", stories, tmp_path / "x.h5", "--dtype", "bf16", words=["bf16", "f32"])
+    headscope.refusal("pack", stories, tmp_path / "x.h5", "--dtype", "bf16", words=["as they are stored", "bf16", "f32"])
     assert not (tmp_path / "x.h5").exists()
     headscope.refusal("kv", stories, "--context", "18014398509481985k", code=1, words=["--context"])
 
@@ -276,8 +276,8 @@ def test_text_needs_a_tokenizer(headscope, tiny):
 
 # ---- devices, types, environment
 
-@pytest.mark.parametrize("option, value, words", [("--device", "cuda", ["cuda", "cpu"]), ("--dtype", "bf16", ["bf16", "f32"]),
-                                                  ("--dtype", "f16", ["f16", "f32"])])
+@pytest.mark.parametrize("option, value, words", [("--device", "cuda", ["cuda", "cpu"]),
+                                                  ("--dtype", "f16", ["f16", "f32", "bf16"])])
 def test_what_cannot_be_had_is_refused_by_name(headscope, tiny, option, value, words):
     headscope.refusal("run", tiny, "--ids", "1", option, value, words=words)
 

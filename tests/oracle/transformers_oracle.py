@@ -226,7 +226,7 @@ def require_same_tokens(found, expected, reference, prompt):
 def check_run(headscope, folder, references, ids, count, out, figures, threads):
     reference, _ = references
     run = headscope.json("run", folder, "--ids", ",".join(map(str, ids)), "--generate", count, "--save", EVERYTHING,
-                         "--out", out, "--threads", threads)
+                         "--out", out, "--threads", threads, "--dtype", "f32")
     assert run["prompt_tokens"] == len(ids) and run["ids"][:len(ids)] == ids
     if count:
         require_same_tokens(run["ids"], reference.generate(ids, count), reference, len(ids))
@@ -248,7 +248,7 @@ def check_zeroed(headscope, folder, reference, ids, out, figures):
     zeroed = [(0, reference.q_heads // 2), (reference.layers - 1, reference.q_heads - 1)]
     options = [word for layer, head in zeroed for word in ("--zero", f"{layer}:{head}")]
     run = headscope.json("run", folder, "--ids", ",".join(map(str, ids)), "--save", "logits,attention", "--out", out,
-                         "--threads", 1, *options)
+                         "--threads", 1, "--dtype", "f32", *options)
     assert run["interventions"] == [f"zero {layer}:{head}" for layer, head in zeroed]
     untouched, (logits, maps, _) = reference.forward(ids)[0], reference.forward(ids, zeroed)
     assert relative_to_range(untouched, logits) > 0.01, "zeroing the heads changes nothing: choose others"
@@ -294,7 +294,8 @@ def check_end_of_text(headscope, folder, reference, ids):
     stop = next(i for i in range(3, len(made)) if made[i] not in made[:i])
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": [made[stop]]}))
-    arguments = ["run", folder, "--ids", ",".join(map(str, ids)), "--generate", GENERATED, "--threads", 1]
+    arguments = ["run", folder, "--ids", ",".join(map(str, ids)), "--generate", GENERATED, "--threads", 1,
+                 "--dtype", "f32"]
     stopped = headscope.json(*arguments)["ids"]
     assert stopped == reference.generate(ids, GENERATED, eos_token_id=made[stop]) == free[:len(ids) + stop + 1], stopped
     assert headscope.json(*arguments, "--ignore-eos")["ids"] == free
