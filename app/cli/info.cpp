@@ -6,6 +6,7 @@
 #include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
 #include "core/arch/names.h"
+#include "core/arch/rope.h"
 #include "core/base/text.h"
 #include "core/model/description.h"
 
@@ -39,6 +40,14 @@ Json common_or_list(const Json& list) {
   return same ? list.front() : list;
 }
 
+/// null for a layer without latents.
+Json mla_json(const Layer& layer) {
+  if (!layer.mla) return nullptr;
+  return {{"query_rank", layer.mla->query_rank},
+          {"content_dim", layer.mla->content_dim},
+          {"value_dim", layer.mla->value_dim}};
+}
+
 Json as_json(const Checkpoint& checkpoint, const ModelDescription& description) {
   const Architecture& a = description.architecture;
   const auto store = [&](int64_t layer) -> const KvStore& { return a.store_of(layer); };
@@ -59,6 +68,12 @@ Json as_json(const Checkpoint& checkpoint, const ModelDescription& description) 
   json["context"] = a.context;
   json["position"] = position_name(a.position.scheme);
   json["kv_bytes_per_token"] = {{"f32", kv_bytes_per_token(a, 4)}, {"bf16", kv_bytes_per_token(a, 2)}};
+  const auto layer = [&](int64_t index) -> const Layer& { return a.layers[static_cast<size_t>(index)]; };
+  json["mla"] = common_or_list(per_layer(a, [&](int64_t index) { return mla_json(layer(index)); }));
+  json["experts"] = common_or_list(per_layer(a, [&](int64_t index) { return layer(index).mlp.experts; }));
+  json["experts_active"] = common_or_list(per_layer(a, [&](int64_t index) { return layer(index).mlp.experts_active; }));
+  json["window"] = common_or_list(per_layer(a, [&](int64_t index) { return layer(index).window; }));
+  json["rope_scaling"] = rope_scaling_name(a.position.rope.scaling.kind);
   json["tied_embeddings"] = a.tied_embeddings;
   json["format"] = checkpoint.format();
   json["stored_dtype"] = stored_types(checkpoint);
@@ -71,11 +86,22 @@ std::string heads_text(const Json& list) {
   return value.is_array() ? value.dump() : fmt::format("{} in each layer", value.get<int64_t>());
 }
 
+/// "latent 512, rope key 64; heads of 128 + 64 and values of 128", of the first layer that has one.
+std::string latent_text(const Architecture& a) {
+  for (int64_t i = 0; i < a.layer_count(); ++i) {
+    const auto& mla = a.layers[static_cast<size_t>(i)].mla;
+    if (!mla) continue;
+    const KvStore& store = a.store_of(i);
+    const int64_t rope_key = store.key_dim - store.value_dim;
+    return fmt::format("latent {}, rope key {}; heads score {} + {} and have values of {}", store.value_dim, rope_key,
+                       mla->content_dim, rope_key, mla->value_dim);
+  }
+  return "";
+}
+
 std::string as_text(const Checkpoint& checkpoint, const ModelDescription& description) {
   const Architecture& a = description.architecture;
   const Json json = as_json(checkpoint, description);
-  const KvStore& store = a.store_of(0);
-  const bool latent = store.stored == Stored::latent;
   std::vector<std::pair<std::string, std::string>> facts = {
       {"model", fmt::format("{} ({}, {})", description.name, checkpoint.format(), stored_types(checkpoint))},
       {"family", a.family},
@@ -84,9 +110,7 @@ std::string as_text(const Checkpoint& checkpoint, const ModelDescription& descri
       {"layers", format_count(a.layer_count())},
       {"query heads", heads_text(json["q_heads"])},
       {"KV heads", heads_text(json["kv_heads"])},
-      {latent ? "latent, rope key" : "key, value width",
-       latent ? fmt::format("{}, {}", store.value_dim, store.key_dim - store.value_dim)
-              : fmt::format("{}, {}", json["key_dim"].dump(), json["value_dim"].dump())},
+      {"key, value width", fmt::format("{}, {}", json["key_dim"].dump(), json["value_dim"].dump())},
       {"model width", format_count(a.d_model)},
       {"vocabulary", format_count(a.vocab_size)},
       {"context", fmt::format("{} tokens", format_count(a.context))},
@@ -94,6 +118,7 @@ std::string as_text(const Checkpoint& checkpoint, const ModelDescription& descri
       {"KV cache, f32", kv_equation(a, 4)},
       {"KV cache, bf16", kv_equation(a, 2)},
   };
+  if (const std::string latent = latent_text(a); !latent.empty()) facts.emplace_back("latent attention", latent);
   if (const std::string experts = experts_text(a); !experts.empty()) facts.emplace_back("experts", experts);
   return facts_table(facts);
 }

@@ -103,7 +103,7 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
 std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   const Model& model = run.model();
   std::string out;
-  if (model.has_tokenizer()) out += model.tokenizer().decode(snapshot.ids) + "\n\n";
+  if (model.has_tokenizer()) out += printable(model.tokenizer().decode(snapshot.ids)) + "\n\n";
   const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
   out += facts_table({
       {"tokens",

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "app/cli/model_access.h"
+#include "app/cli/run_file_attention.h"
 #include "core/arch/names.h"
 #include "core/base/text.h"
 #include "core/data/tiles.h"
@@ -159,30 +160,6 @@ void write_kv_bytes(const Job& job) {
   job.file.dataset("/kv/bytes_allocated", job.snapshot.kv_bytes_by_layer(&KvRows::allocated_bytes));
 }
 
-/// How K and V are to be read, on both groups, for each layer.
-void describe_stores(const Job& job) {
-  std::vector<int64_t> owners, rotated, rotate_on_read;
-  std::vector<std::string> stored, form;
-  for (int64_t layer = 0; layer < job.layers(); ++layer) {
-    const Layer& settings = job.architecture.layers[static_cast<size_t>(layer)];
-    const KvStore& store = job.architecture.store_of(layer);
-    owners.push_back(settings.kv_owner);
-    rotated.push_back(store.keys_rotated ? 1 : 0);
-    rotate_on_read.push_back(settings.rotate_on_read ? 1 : 0);
-    stored.emplace_back(stored_name(store.stored));
-    form.emplace_back(settings.mla ? "absorbed" : "");
-  }
-  const bool latents = std::any_of(form.begin(), form.end(), [](const std::string& name) { return !name.empty(); });
-  for (const char* group : {"/k", "/v"}) {
-    job.file.group(group);
-    job.file.attribute(group, "kv_owner", owners);
-    job.file.attribute(group, "stored", stored);
-    job.file.attribute(group, "keys_rotated", rotated);
-    job.file.attribute(group, "rotate_on_read", rotate_on_read);
-    if (latents) job.file.attribute(group, "form", form);
-  }
-}
-
 void describe_run(const Job& job) {
   const RunSnapshot& run = job.snapshot;
   const auto text = [&](const char* name, const std::string& value) { job.file.attribute("/", name, value); };
@@ -292,7 +269,7 @@ void write_run_file(const Run& run, const RunSnapshot& snapshot, const std::set<
   const Job job{run, snapshot, *snapshot.architecture, sampling, file, workers, progress};
   describe_run(job);
   write_tokens(job);
-  if (parts.contains("q") || parts.contains("k") || parts.contains("v")) describe_stores(job);
+  if (parts.contains("q") || parts.contains("k") || parts.contains("v")) describe_attention(job.file, job.architecture);
   for (const Part& part : all_parts) {
     progress.check();
     if (parts.contains(std::string(part.name))) part.write(job);

@@ -8,6 +8,9 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/base/error.h"
+#include "core/base/text.h"
+
 namespace headscope::cli {
 namespace {
 
@@ -94,6 +97,21 @@ std::string text_table(const std::vector<std::vector<std::string>>& rows) {
     }
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + '\n';
+  }
+  return out;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (size_t position = 0; position < text.size();) {
+    const size_t begin = position;
+    const char32_t code = decode_utf8(text, position);
+    const bool control = (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7F && code < 0xA0);
+    if (control) {
+      out += fmt::format("\\x{:02x}", static_cast<uint32_t>(code));
+    } else {
+      out += text.substr(begin, position - begin);
+    }
   }
   return out;
 }

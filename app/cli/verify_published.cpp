@@ -38,27 +38,35 @@ std::string shape_text(const Architecture& architecture) {
   return listed(parts, parts.size());
 }
 
-/// Nothing is known of this shape. A config that was made from a published one says so, which is no claim to be it.
-Check nothing_known(const std::filesystem::path& path, const Architecture& architecture) {
-  const std::string origin = origin_name(path);
-  const PublishedModel* from = published_of_name(origin);
-  std::string detail = "no published facts for this shape: ";
-  if (from != nullptr) {
-    detail += fmt::format("its config was made from {}, but {}", from->name(),
-                          listed(shape_differences(architecture, *from)));
+/// Nothing is known of this model: "no published facts for this shape", or only the shape is a published one. A config
+/// that was made from a published one says so, which is no claim to be it.
+void nothing_known(const std::filesystem::path& path, const Architecture& architecture, const PublishedModel* alike,
+                   Findings& findings) {
+  std::string detail;
+  if (alike != nullptr) {
+    detail =
+        fmt::format("the shape of {}, but other {}", alike->name(), listed(shape_differences(architecture, *alike)));
+    findings.not_proved.push_back(
+        fmt::format("anything published (the shape of {}, but other parameters)", alike->name()));
   } else {
-    detail += shape_text(architecture);
+    const PublishedModel* from = published_of_name(origin_name(path));
+    detail = "no published facts for this shape: ";
+    detail += from == nullptr ? shape_text(architecture)
+                              : fmt::format("its config was made from {}, but {}", from->name(),
+                                            listed(shape_differences(architecture, *from)));
+    findings.not_proved.push_back("anything published (nothing is built in for this shape)");
   }
-  return {"published model", true, std::move(detail)};
+  findings.checks.push_back({"published model", true, std::move(detail)});
 }
 
+/// Holds for every model that was recognised, because its parameters are part of that; said with the other numbers.
 Check parameters_check(const Model& model, const PublishedModel& published) {
   return {"parameters = published", model.parameters() == published.parameters,
           fmt::format("{} in the file, {} published", count(model.parameters()), count(published.parameters))};
 }
 
 Check kv_check(const RunSnapshot& run, const PublishedModel& published) {
-  const int64_t width = run.dtype == "f32" ? 4 : 2;
+  constexpr int64_t width = sizeof(*RowsView().row(0));  // caches are f32, whatever the weights are
   const int64_t expected = published.kv_elements * width * run.tokens();
   return {"KV bytes = published", run.kv_used_bytes() == expected,
           fmt::format("{} bytes in the cache of {} tokens, {} by the published {} numbers a token of {} bytes",
@@ -104,17 +112,17 @@ void check_published(const std::filesystem::path& path, const Model& model, cons
   const Architecture& architecture = *model.architecture();
   const std::string claimed = claimed_name(path, model.name());
   const PublishedModel* by_name = published_of_name(claimed);
-  const PublishedModel* by_shape = published_of_shape(architecture);
-  if (by_name != nullptr && by_name != by_shape) {
+  const auto [by_shape, same_parameters] = published_of_shape(architecture);
+  const bool found = by_shape != nullptr && same_parameters;
+  if (by_name != nullptr && !(found && by_name == by_shape)) {
     std::string detail = fmt::format("its name says {}, but its shape differs: {}", by_name->name(),
                                      listed(shape_differences(architecture, *by_name)));
-    if (by_shape != nullptr) detail += fmt::format("; it has the shape of {}", by_shape->name());
+    if (found) detail += fmt::format("; it has the shape of {}", by_shape->name());
     findings.checks.push_back({"published model", false, std::move(detail)});
-  } else if (by_shape == nullptr) {
-    findings.checks.push_back(nothing_known(path, architecture));
-    findings.not_proved.push_back("anything published (nothing is built in for this shape)");
-  } else {
+  } else if (found) {
     check_facts(model, run, *by_shape, findings);
+  } else {
+    nothing_known(path, architecture, by_shape, findings);
   }
   findings.not_proved.push_back("that the weights are those its author trained (no published outputs are built in)");
 }

@@ -77,6 +77,7 @@ void check_mlp(const Mlp& mlp, const std::string& layer) {
   check_size(layer + "mlp.shared_width", mlp.shared_width, 0, limits::mlp_width);
   if (mlp.experts == 1) {
     if (mlp.shared_width > 0) fail("{}mlp.shared_width is {}, but there is one expert", layer, mlp.shared_width);
+    if (mlp.router != Router{}) fail("{}mlp.router is given, but there is one expert", layer);
     return;
   }
   if (mlp.bias) fail("{}mlp.bias is true, but experts have no biases", layer);
@@ -184,6 +185,8 @@ void check_position(const Architecture& a) {
   check_size("position.learned_offset", position.learned_offset, 0, limits::context);
   const bool alibi = position.scheme == PositionScheme::alibi;
   if (!alibi && !position.alibi_slopes.empty()) fail("position.alibi_slopes are given, but the scheme is not alibi");
+  if (!alibi && position.alibi_bf16) fail("position.alibi_bf16 is true, but the scheme is not alibi");
+  if (!alibi && position.alibi_scale != 1) fail("position.alibi_scale is given, but the scheme is not alibi");
   for (const double slope : position.alibi_slopes) {
     if (!std::isfinite(slope)) fail("position.alibi_slopes must be finite, but one is {}", slope);
   }
@@ -247,7 +250,12 @@ void validate(const Architecture& a) {
   check_position(a);
   check_owners(a);
   for (size_t s = 0; s < a.kv_stores.size(); ++s) check_store(a, a.kv_stores[s], s);
-  for (int64_t i = 0; i < a.layer_count(); ++i) check_layer(a, i);
+  int64_t experts = 0;
+  for (int64_t i = 0; i < a.layer_count(); ++i) {
+    check_layer(a, i);
+    experts += a.layers[static_cast<size_t>(i)].mlp.experts;
+  }
+  check_size("mlp.experts of all layers together", experts, 1, limits::all_experts);
 }
 
 }  // namespace headscope

@@ -21,6 +21,7 @@ inline constexpr int64_t head_dim = int64_t{1} << 16;
 inline constexpr int64_t projection = int64_t{1} << 24;  ///< heads * dimensions of a head
 inline constexpr int64_t mlp_width = int64_t{1} << 24;
 inline constexpr int64_t experts = 4096;
+inline constexpr int64_t all_experts = int64_t{1} << 16;  ///< of all layers together; each has tensors of its own
 }  // namespace limits
 
 enum class Norm { layer_norm, rms_norm };
@@ -112,6 +113,8 @@ struct Router {
   int64_t group_best = 1;        ///< a group is as good as the sum of its best scores, this many
   bool normalised = false;       ///< the scores of the chosen are divided by their sum
   double scale = 1;              ///< multiplies them after that
+
+  bool operator==(const Router&) const = default;
 };
 
 /// The feed-forward part of a layer.
@@ -190,8 +193,8 @@ void validate(const Architecture&);
 /// What differs between layers is joined ("GQA-2 + MQA") or counted ("window 512 in 22 of 26 layers").
 std::string variant_name(const Architecture&);
 
-/// "64 experts, 6 a token, in 26 of 27 layers"; empty without a mixture of experts. Of layers whose mixtures differ, the
-/// first is told.
+/// "64 experts, 6 a token, in 26 of 27 layers"; empty without a mixture of experts. Of layers whose mixtures differ,
+/// the first is told.
 std::string experts_text(const Architecture&);
 
 /// Bytes of KV cache that one more token costs while no window is full, all owning layers together.

@@ -64,8 +64,8 @@ std::string twice(std::string_view name, const std::string& other) {
 /// What is wrong with the tensor, or nothing.
 std::string problem(const TensorWish& wish, const TensorInfo& tensor) {
   if (tensor.dtype != DType::f32 && tensor.dtype != DType::f16 && tensor.dtype != DType::bf16) {
-    return fmt::format("{}: dtype not supported: found {}, expected F32, F16 or BF16", headscope::quoted(tensor.name),
-                       headscope::quoted(tensor.dtype_text));
+    return fmt::format("{}: dtype not supported: found {}, expected F32, F16 or BF16 (save the model in one of them)",
+                       headscope::quoted(tensor.name), headscope::quoted(tensor.dtype_text));
   }
   if (tensor.shape == wish.shape) return {};
   const bool same_rank = tensor.shape.size() == wish.shape.size();

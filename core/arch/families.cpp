@@ -39,6 +39,7 @@ std::span<const Family> families() {
 
 const Family& recognise_family(const Json& config, std::string_view source) {
   const ConfigReader reader(config, source);
+  (void)reader.text_or("model_type", "");  // a text, or an error
   std::vector<std::string_view> names;
   for (const Family& family : families()) {
     names.push_back(family.name);

@@ -17,26 +17,42 @@ bool same_letters(std::string_view a, std::string_view b) {
 
 std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
 
-/// The value of all layers, or every one of them.
+/// The value of all layers, or runs of it: "10,944, then 1,408 in 26 layers".
 template <class Take>
 std::string each_layer(const Architecture& a, const Take& take) {
-  std::vector<std::string> values;
-  for (const Layer& layer : a.layers) values.push_back(take(layer));
-  const bool same = std::equal(values.begin() + 1, values.end(), values.begin());
-  return same ? values.front() : listed(values, values.size());
+  std::vector<std::pair<int64_t, int64_t>> runs;  // value, layers
+  for (const Layer& layer : a.layers) {
+    if (runs.empty() || runs.back().first != take(layer)) runs.emplace_back(take(layer), 0);
+    ++runs.back().second;
+  }
+  if (runs.size() == 1) return count(runs.front().first);
+  std::vector<std::string> parts;
+  for (const auto& [value, layers] : runs) {
+    parts.push_back(layers == 1 ? count(value) : fmt::format("{} in {} layers", count(value), layers));
+  }
+  return fmt::format("{}", fmt::join(parts, ", then "));
 }
 
-/// "12 of 12 layers keep 12 x (64 + 64)", or the layers that own a cache where not all do.
+/// "12 x (64 + 64) of every layer", or of the layers that own a cache where not all do.
 std::string cache_text(const Architecture& a) {
   std::vector<std::string> owners, kinds;
   for (const KvStore& store : a.kv_stores) {
     owners.push_back(fmt::format("{}", store.layer));
-    kinds.push_back(fmt::format("{} x ({} + {})", store.kv_heads, store.key_dim, store.value_dim));
+    kinds.push_back(store.stored == Stored::latent
+                        ? fmt::format("latent {} + rope key {}", store.value_dim, store.key_dim - store.value_dim)
+                        : fmt::format("{} x ({} + {})", store.kv_heads, store.key_dim, store.value_dim));
   }
   kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
   const bool all = owners.size() == a.layers.size();
   return fmt::format("{} of {}", listed(kinds, kinds.size()),
                      all ? "every layer" : "layers " + listed(owners, owners.size()));
+}
+
+int64_t wanted_parameters(const Architecture& a) {
+  const auto all = families();
+  const auto family = std::find_if(all.begin(), all.end(), [&](const Family& one) { return one.name == a.family; });
+  if (family == all.end()) fail("there is no family {}", quoted(a.family));
+  return parameter_count(family->schema(a));
 }
 
 }  // namespace
@@ -77,22 +93,25 @@ Architecture published_architecture(const PublishedModel& model) {
 }
 
 ShapeFacts shape_facts(const Architecture& a) {
+  const std::string experts = experts_text(a);
   return {{"family", a.family},
           {"layers", count(a.layer_count())},
           {"model width", count(a.d_model)},
           {"vocabulary", count(a.vocab_size)},
-          {"query heads", each_layer(a, [](const Layer& layer) { return count(layer.q_heads); })},
+          {"query heads", each_layer(a, [](const Layer& layer) { return layer.q_heads; })},
           {"keys and values", cache_text(a)},
-          {"feed-forward width", each_layer(a, [](const Layer& layer) { return count(layer.mlp.width); })},
+          {"feed-forward width", each_layer(a, [](const Layer& layer) { return layer.mlp.width; })},
+          {"mixture", experts.empty() ? "none" : experts},
           {"tied embeddings", a.tied_embeddings ? "yes" : "no"}};
 }
 
-const PublishedModel* published_of_shape(const Architecture& architecture) {
+ShapeMatch published_of_shape(const Architecture& architecture) {
   const ShapeFacts facts = shape_facts(architecture);
   for (const PublishedModel& model : published_models()) {
-    if (shape_facts(published_architecture(model)) == facts) return &model;
+    if (shape_facts(published_architecture(model)) != facts) continue;
+    return {&model, wanted_parameters(architecture) == model.parameters};
   }
-  return nullptr;
+  return {};
 }
 
 const PublishedModel* published_of_name(std::string_view name) {
@@ -108,6 +127,10 @@ std::vector<std::string> shape_differences(const Architecture& found, const Publ
   for (size_t i = 0; i < ours.size(); ++i) {
     if (ours[i] == theirs[i]) continue;
     out.push_back(fmt::format("{} {} (published {})", ours[i].first, ours[i].second, theirs[i].second));
+  }
+  if (!out.empty()) return out;
+  if (const int64_t parameters = wanted_parameters(found); parameters != model.parameters) {
+    out.push_back(fmt::format("parameters {} (published {})", count(parameters), count(model.parameters)));
   }
   return out;
 }

@@ -44,15 +44,22 @@ Json published_config(const PublishedModel&);
 Architecture published_architecture(const PublishedModel&);
 
 /// What tells shapes apart, in words: {"layers", "12"}, {"vocabulary", "50,257"}, ... Always the same number of facts.
+/// Biases, learned positions, ranks of latents and the like are none: these show in the number of parameters.
 using ShapeFacts = std::vector<std::pair<std::string_view, std::string>>;
 ShapeFacts shape_facts(const Architecture&);
 
-/// The entry of this shape; nullptr when there is none.
-const PublishedModel* published_of_shape(const Architecture&);
+/// The entry that has a model's shape facts; nullptr when there is none. It is that model only with its number of
+/// parameters, counted from what the family wants of a file.
+struct ShapeMatch {
+  const PublishedModel* model = nullptr;
+  bool same_parameters = false;
+};
+ShapeMatch published_of_shape(const Architecture&);
 /// The entry of this name; nullptr when there is none.
 const PublishedModel* published_of_name(std::string_view name);
 
-/// How a model differs from a published shape: "layers 6 (published 12)"; empty when it does not.
+/// How a model differs from a published one: "layers 6 (published 12)", or, where only that does, "parameters 260,992
+/// (published 260,032)"; empty when it does not.
 std::vector<std::string> shape_differences(const Architecture& found, const PublishedModel&);
 
 }  // namespace headscope

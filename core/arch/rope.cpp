@@ -82,6 +82,10 @@ std::vector<double> rope_inverse_frequencies(const Rope& rope, int64_t tokens) {
   const bool dynamic = rope.scaling.kind == RopeScaling::Kind::dynamic;
   if (dynamic && rope.dims == 2) fail("rope.dims must be above 2 with dynamic scaling");
   const double base = dynamic ? dynamic_base(rope, tokens) : rope.base;
+  if (!std::isfinite(base)) {
+    fail("dynamic rope scaling: the base for {} tokens is {}; its factor {} is too large", tokens, base,
+         rope.scaling.factor);
+  }
   std::vector<double> out;
   out.reserve(static_cast<size_t>(rope.dims / 2));
   for (int64_t j = 0; j < rope.dims / 2; ++j) {

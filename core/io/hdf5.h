@@ -38,7 +38,8 @@ class Hdf5Id {
 };
 
 /// Text is variable-length UTF-8 (h5py: str).
-using Hdf5Attribute = std::variant<std::string, int64_t, double, std::vector<std::string>, std::vector<int64_t>>;
+using Hdf5Attribute =
+    std::variant<std::string, int64_t, double, std::vector<std::string>, std::vector<int64_t>, std::vector<double>>;
 
 /// A dataset being written by slabs. Parts never written read as zero. Must not outlive its Hdf5Writer.
 class Hdf5DatasetWriter {

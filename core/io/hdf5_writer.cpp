@@ -106,6 +106,10 @@ class AttributeVisitor {
     const uint64_t shape[] = {values.size()};
     put_attribute(object_, name_, H5T_STD_I64LE, shape, values.data(), file_);
   }
+  void operator()(const std::vector<double>& values) const {
+    const uint64_t shape[] = {values.size()};
+    put_attribute(object_, name_, H5T_IEEE_F64LE, shape, values.data(), file_);
+  }
 
  private:
   int64_t object_;

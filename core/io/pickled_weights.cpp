@@ -65,6 +65,9 @@ std::vector<fs::path> files_in(const fs::path& folder) {
   if (has_entry(folder, "pytorch_model.bin.index.json")) return shards_of(folder / "pytorch_model.bin.index.json");
   std::vector<fs::path> found = pickles_in(folder);
   if (found.size() == 1) return found;
+  if (found.empty() && (has_entry(folder, "model.safetensors") || has_entry(folder, "model.safetensors.index.json"))) {
+    fail("{} needs no import: it holds safetensors already, which can be opened as they are", quoted_path(folder));
+  }
   if (found.empty()) {
     fail("{} has no PyTorch checkpoint: expected pytorch_model.bin or pytorch_model.bin.index.json",
          quoted_path(folder));

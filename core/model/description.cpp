@@ -11,8 +11,10 @@ ModelDescription describe(const Checkpoint& checkpoint) {
   if (path.filename() == "." || path.filename() == "..") path = std::filesystem::canonical(path);
   description.name = path.filename().string();
   description.notes.assign(checkpoint.notes().begin(), checkpoint.notes().end());
-  description.family = &recognise_family(checkpoint.config(), source);
-  description.architecture = description.family->architecture(checkpoint.config(), source, description.notes);
+  const bool folder = std::filesystem::is_directory(checkpoint.path());
+  const std::string config = folder ? (checkpoint.path() / "config.json").string() : source;
+  description.family = &recognise_family(checkpoint.config(), config);
+  description.architecture = description.family->architecture(checkpoint.config(), config, description.notes);
   description.schema = description.family->schema(description.architecture);
   description.binding = bind_tensors(description.schema, checkpoint.tensors(), source);
   const auto& more = description.binding.notes;

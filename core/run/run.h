@@ -50,7 +50,8 @@ class Run {
   void check(std::span<const int32_t> ids) const;
   /// Forwards `ids` after what is there. Throws Error when the context or the vocabulary is exceeded, before
   /// anything is computed, and std::bad_alloc when memory runs out. A failure or a stop leaves the run at the last
-  /// finished chunk. One call is one pass, which the angles of dynamic rope scaling go by.
+  /// finished chunk (with dynamic rope scaling, turned for the end of the pass that was asked for). One call is one
+  /// pass, which the angles of dynamic rope scaling go by.
   void extend(std::span<const int32_t> ids, const Progress& = {});
   /// Tokens appended from now on count as generated.
   void end_prompt();

@@ -16,6 +16,7 @@ class Component {
   /// `where` is like "models/x: tokenizer.json: pre_tokenizer".
   Component(const Json& json, std::string where);
 
+  const Json& json() const { return json_; }
   const std::string& where() const { return where_; }
   /// The field "type".
   std::string type() const { return text("type"); }

@@ -30,6 +30,21 @@ struct Tokenizer::Impl {
   const std::string* token(int32_t id) const;
 };
 
+namespace {
+
+/// The elements of the array `key`; none where it is absent.
+std::vector<Component> elements(const Component& file, std::string_view key) {
+  std::vector<Component> out;
+  const Json* list = file.find(key);
+  if (!list) return out;
+  if (!list->is_array()) fail("{}.{} must be an array, found {}", file.where(), key, json_kind(*list));
+  out.reserve(list->size());
+  for (size_t i = 0; i < list->size(); ++i) out.push_back(file.element(key, i));
+  return out;
+}
+
+}  // namespace
+
 std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_json(std::string_view text, const std::string& name) {
   const Json json = parse_json(text, name, tokenizer_json_limits);
   const Component file(json, name);
@@ -40,7 +55,7 @@ std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_json(std::string_vi
   Normalizer normalizer;
   if (file.find("normalizer")) normalizer = Normalizer(file.child("normalizer"));
   const std::string added_name = name + ".added_tokens";
-  AddedTokens added(read_added_tokens(file.find("added_tokens"), model, added_name), normalizer, added_name);
+  AddedTokens added(read_added_tokens(elements(file, "added_tokens"), model), normalizer, added_name);
   PreTokenizer pre_tokenizer;
   if (file.find("pre_tokenizer")) pre_tokenizer = PreTokenizer(file.child("pre_tokenizer"));
   PostProcessor post_processor;
@@ -62,11 +77,12 @@ std::unique_ptr<const Tokenizer::Impl> Tokenizer::Impl::from_vocab_and_merges(co
   const std::string name = fmt::format("{}: tokenizer_config.json", source);
   const Json config =
       files.config_json ? parse_json(*files.config_json, name, tokenizer_json_limits) : Json(Json::object());
-  const Json parts = parts_of_pair(config, model, name);
-  const Component file(parts, name);
-  AddedTokens added(read_added_tokens(file.find("added_tokens"), model, name), Normalizer(), name);
-  PreTokenizer pre_tokenizer(file.child("pre_tokenizer"));
-  PostProcessor post_processor(file.child("post_processor"));
+  const PairParts parts = parts_of_pair(config, model, name);
+  std::vector<Component> entries;
+  for (const PlacedToken& token : parts.added_tokens) entries.emplace_back(token.token, token.where);
+  AddedTokens added(read_added_tokens(entries, model), Normalizer(), name);
+  PreTokenizer pre_tokenizer(Component(parts.pre_tokenizer, name));
+  PostProcessor post_processor(Component(parts.post_processor, name));
   return std::make_unique<const Impl>(Impl{std::move(model), std::move(added), Normalizer(), std::move(pre_tokenizer),
                                            std::move(post_processor), Decoder::byte_level()});
 }

@@ -85,16 +85,13 @@ BpeData read_bpe(const Component& model) {
   return data;
 }
 
-std::vector<AddedToken> read_added_tokens(const Json* list, const BpeModel& model, const std::string& where) {
+std::vector<AddedToken> read_added_tokens(std::span<const Component> entries, const BpeModel& model) {
   std::vector<AddedToken> tokens;
-  if (!list) return tokens;
-  if (!list->is_array()) fail("{} must be an array, found {}", where, json_kind(*list));
   std::unordered_map<std::string_view, size_t> seen;
-  tokens.reserve(list->size());  // `seen` points into them
+  tokens.reserve(entries.size());  // `seen` points into them
   const auto vocab_size = static_cast<int64_t>(model.size());
   int64_t largest = -1;
-  for (const Json& entry : *list) {
-    const Component component(entry, fmt::format("{}[{}]", where, tokens.size()));
+  for (const Component& component : entries) {
     AddedToken token;
     token.content = component.text("content");
     if (token.content.empty()) fail("{} is empty", component.where());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,9 +14,9 @@ namespace headscope {
 /// Field "model" of a tokenizer.json. Throws Error for models other than BPE.
 BpeData read_bpe(const Component& model);
 
-/// Field "added_tokens" (nullptr: none). The ids must be those that the Python package, which ignores the file's, would
-/// give: that of an equal vocabulary entry, else the next free one.
-std::vector<AddedToken> read_added_tokens(const Json* list, const BpeModel&, const std::string& where);
+/// The entries of "added_tokens". The ids must be those that the Python package, which ignores the file's, would give:
+/// that of an equal vocabulary entry, else the next free one.
+std::vector<AddedToken> read_added_tokens(std::span<const Component> entries, const BpeModel&);
 
 /// The older pair of files: vocab.json and merges.txt.
 BpeData read_vocab_and_merges(std::string_view vocab_json, std::string_view merges_txt, std::string_view source);

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-MODELS = ("llama-sharded-bf16", "gpt2-one-head-bf16", "neox-parallel-bf16")
+MODELS = ("llama-sharded-bf16", "gpt2-one-head-bf16", "neox-parallel-bf16", "deepseek2-dense-bf16")
 # What f32 in another order comes to, relative to the logits' range.
 F32 = 1e-4
 
@@ -58,7 +58,7 @@ def prompt_of(model, count=60):
     return np.random.default_rng(count).integers(model.config.vocab_size, size=count).tolist()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "deepseek3-bf16"])  # whose routers may choose others when rounded
 def test_f32_of_a_bf16_file_is_transformers_in_f32(headscope, bf16_models, tmp_path, name):
     folder, model = bf16_models(name)
     ids = prompt_of(model)
@@ -126,8 +126,16 @@ def test_a_packed_file_is_bf16_too(headscope, bf16_models, tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("dtype, allowed", [("auto", "2 sqrt(8 layers) 2^-9"), ("f32", "allowed 1.0e-04")])
+@pytest.mark.parametrize("dtype, allowed", [("bf16", "layers) 2^-9"), ("auto", "allowed 1.0e-04")])
 def test_verify_allows_what_the_type_explains(headscope, bf16_models, name, dtype, allowed):
     checks = headscope.json("verify", bf16_models(name)[0], "--dtype", dtype)
     detail = next(one["detail"] for one in checks if one["check"] == "cached = uncached")
     assert allowed in detail and all(one["passed"] for one in checks)
+
+
+def test_verify_does_not_compare_experts_that_rounding_may_change(headscope, bf16_models):
+    folder, _ = bf16_models("deepseek3-bf16")
+    checked = [one["check"] for one in headscope.json("verify", folder)]
+    assert "cached = uncached" in checked
+    assert "cached = uncached" not in [one["check"] for one in headscope.json("verify", folder, "--dtype", "bf16")]
+    assert "rounding may send a token to other experts" in headscope.text("verify", folder, "--dtype", "bf16")

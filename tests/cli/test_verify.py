@@ -111,17 +111,38 @@ def read_safetensors(path):
     return {name: np.frombuffer(data[slice(*one["data_offsets"])], "<f4").reshape(one["shape"]) for name, one in header.items()}
 
 
-def test_parameters_that_were_not_published(headscope, stories, tmp_path):
-    """Biases, which the shape does not tell."""
-    folder = copy_of(stories, tmp_path / "m", attention_bias=True)
+def test_caches_are_f32_whatever_the_weights_are(headscope, stories):
+    found = facts(headscope.json("verify", stories, "--dtype", "bf16"))
+    assert found["KV bytes = published"]["passed"] and "320 numbers a token of 4 bytes" in found["KV bytes = published"]["detail"]
+
+
+def with_biases(stories, folder):
+    """The trained model with biases of attention, all 0."""
+    copy_of(stories, folder, attention_bias=True)
     arrays = read_safetensors(folder / "model.safetensors")
     for layer in range(5):
         for name, size in (("q", 64), ("k", 32), ("v", 32), ("o", 64)):
             arrays[f"model.layers.{layer}.self_attn.{name}_proj.bias"] = np.zeros(size, np.float32)
     (folder / "model.safetensors").write_bytes(tiny_checkpoint.safetensors_file(*tiny_checkpoint.packed(arrays)))
-    _, checks = failed(headscope, folder)
-    assert [one["check"] for one in checks if not one["passed"]] == ["parameters = published"]
-    assert facts(checks)["parameters = published"]["detail"] == "260,992 in the file, 260,032 published"
+    return folder
+
+
+def test_other_parameters_are_another_model(headscope, stories, tmp_path):
+    """Biases, which the shape does not tell."""
+    folder = with_biases(stories, tmp_path / "m")
+    found = facts(headscope.json("verify", folder))
+    assert found["published model"] == {"check": "published model", "passed": True, "detail":
+                                        "the shape of stories260K, but other parameters 260,992 (published 260,032)"}
+    assert not set(FACTS[1:]) & set(found)
+    missing = headscope.text("verify", folder).splitlines()[-1].partition("not proved: ")[2]
+    assert "anything published (the shape of stories260K, but other parameters)" in missing
+
+
+def test_other_parameters_than_the_name_claims(headscope, stories, tmp_path):
+    _, checks = failed(headscope, with_biases(stories, tmp_path / "stories260K"))
+    assert [one["check"] for one in checks if not one["passed"]] == ["published model"]
+    assert (facts(checks)["published model"]["detail"]
+            == "its name says stories260K, but its shape differs: parameters 260,992 (published 260,032)")
 
 
 def test_token_ids_that_were_not_published(headscope, stories, tmp_path):

@@ -277,8 +277,10 @@ class Case:
     def differences(self, headscope, perturbation, work):
         """How far HeadScope's logits and maps of the changed model are off, in units of what is allowed."""
         folder = self.write(perturbation, work / "changed")
-        _, logits, maps = logits_and_maps(headscope, folder, self.ids, work / "run.h5")
-        shutil.rmtree(folder)
+        try:
+            _, logits, maps = logits_and_maps(headscope, folder, self.ids, work / "run.h5")
+        finally:
+            shutil.rmtree(folder)
         return {"logits": relative_to_range(logits, self.logits) / ALLOWED["logits"],
                 "maps": max(map(worst_difference, maps, self.maps)) / ALLOWED["maps"]}
 

@@ -206,8 +206,22 @@ OPT_CONFIG = {"errors": "replace", "unk_token": token("</s>"), "bos_token": toke
               "pad_token": token("<pad>"), "add_prefix_space": False, "add_bos_token": True,
               "special_tokens_map_file": None, "tokenizer_class": "GPT2Tokenizer"}
 TEXT_OPT_CONFIG = {**OPT_CONFIG, "unk_token": "</s>", "bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>"}
+STRIPPED = token("</s>", lstrip=True, rstrip=True)
 DECODER = {"50257": {**token("<fim>"), "special": True}, "50256": {**token("<|endoftext|>"), "special": True},
            "50258": {**token("  ", normalized=False), "special": False}}
+THE, AND = token("the", lstrip=True), token("and", rstrip=True, special=True)
+EXTRA_TOKENS = [
+    {"extra_special_tokens": ["the", AND]},
+    {"extra_special_tokens": [THE, "and"]},  # an object in a list is not special by itself
+    {"extra_special_tokens": {"image_token": THE, "video": "and"}},
+    {"model_specific_special_tokens": {"image_token": THE, "video": "and"}},
+    {"model_specific_special_tokens": {"image_token": "the"}, "extra_special_tokens": ["and"]},
+    {"extra_special_tokens": {"image_token": "the"}, "additional_special_tokens": ["and"]},
+    {"extra_special_tokens": {"bos_token": "the"}, "add_bos_token": True},
+    {"additional_special_tokens": ["the"], "extra_special_tokens": ["and"]},  # from here on, tokens that it forgets
+    {"model_specific_special_tokens": {"image_token": "the"}, "extra_special_tokens": {"video": "and"}},
+    {"image_token": "the", "video_token": AND, "model_specific_special_tokens": {"audio": "ing"}},
+]
 
 
 def pairs(pair, folder):
@@ -221,12 +235,15 @@ def pairs(pair, folder):
             ("OPT's pair", opt, OPT_CONFIG),
             ("OPT's pair, tokens as text", opt, TEXT_OPT_CONFIG),
             ("OPT's pair without BOS", opt, {**OPT_CONFIG, "add_bos_token": False}),
-            ("OPT's pair, spaces taken away", opt, {**OPT_CONFIG, "bos_token": token("</s>", lstrip=True, rstrip=True)}),
+            ("OPT's pair, spaces taken away", opt, {**OPT_CONFIG, **dict.fromkeys(["unk_token", "bos_token", "eos_token"], STRIPPED)}),
+            ("OPT's pair, one token in two forms", opt, {**OPT_CONFIG, "bos_token": STRIPPED}),
+            ("OPT's pair, another form in a list", opt, {**OPT_CONFIG, "extra_special_tokens": [STRIPPED]}),
             ("GPT-2's pair, empty config", vocab, {}),
             ("GPT-2's pair with BOS and EOS", vocab, {"add_bos_token": True, "add_eos_token": True}),
             ("GPT-2's pair with a space in front", vocab, {"add_prefix_space": True}),
             ("GPT-2's pair with more tokens", vocab, {"added_tokens_decoder": DECODER, "bos_token": "<fim>",
-                                                      "add_bos_token": True, "additional_special_tokens": ["Ġthe"]})]:
+                                                      "add_bos_token": True, "additional_special_tokens": ["Ġthe"]}),
+            *[(f"GPT-2's pair with {' and '.join(config)}", vocab, config) for config in EXTRA_TOKENS]]:
         path = folder / f"pair{len(list(folder.glob('pair*')))}"
         path.mkdir()
         (path / "vocab.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")

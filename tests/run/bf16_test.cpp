@@ -31,6 +31,12 @@ constexpr const char* neox_config = R"({"model_type": "gpt_neox", "hidden_size":
   "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64, "vocab_size": 300,
   "rotary_pct": 0.25, "hidden_act": "gelu", "use_parallel_residual": true, "tie_word_embeddings": false})";
 
+constexpr const char* deepseek_config = R"({"model_type": "deepseek_v3", "hidden_size": 32, "intermediate_size": 48,
+  "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64, "vocab_size": 300, "kv_lora_rank": 16,
+  "q_lora_rank": 12, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "n_routed_experts": 4, "n_group": 2,
+  "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 20, "routed_scaling_factor": 2.5,
+  "first_k_dense_replace": 1})";
+
 /// A checkpoint of random values in a temporary folder.
 class StoredModel {
  public:
@@ -78,11 +84,13 @@ std::vector<at::Tensor> tensors_of(const Weights& weights) {
          {&layer.attention_norm, &layer.mlp_norm, &layer.attention_post_norm, &layer.mlp_post_norm}) {
       all.insert(all.end(), {norm->weight, norm->bias});
     }
-    all.insert(all.end(), {layer.query_norm, layer.key_norm});
-    for (const auto* linear :
-         {&layer.query, &layer.key, &layer.value, &layer.output, &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down}) {
-      all.insert(all.end(), {linear->weight, linear->bias});
-    }
+    all.insert(all.end(), {layer.query_norm, layer.key_norm, layer.query_latent_norm, layer.latent_norm,
+                           layer.latent_key, layer.latent_value, layer.router, layer.router_bias});
+    std::vector<Linear> linears = {layer.query, layer.key, layer.value, layer.output, layer.query_latent, layer.latent};
+    std::vector<MlpWeights> mlps = layer.experts;
+    mlps.insert(mlps.end(), {layer.mlp, layer.shared});
+    for (const MlpWeights& mlp : mlps) linears.insert(linears.end(), {mlp.gate, mlp.up, mlp.down});
+    for (const Linear& linear : linears) all.insert(all.end(), {linear.weight, linear.bias});
   }
   std::erase_if(all, [](const at::Tensor& tensor) { return !tensor.defined(); });
   return all;
@@ -98,16 +106,18 @@ size_t storage_bytes(const Weights& weights) {
 }
 
 TEST(Bf16Model, HoldsEveryParameterOnce) {
-  for (const char* config : {llama_config, neox_config}) {
+  for (const char* config : {llama_config, neox_config, deepseek_config}) {
     for (const DType stored : {DType::bf16, DType::f32}) {
       const StoredModel file(config, stored);
       for (const DType dtype : {DType::bf16, DType::f32}) {
         const auto model = file.load(dtype);
         EXPECT_EQ(model->dtype(), dtype);
-        size_t vectors = 0;  // parameters of norms and biases, which are f32 in any case
+        const at::Tensor router = model->weights().layers.back().router;
+        size_t vectors = 0;  // parameters of norms, biases and routers, which are f32 in any case
         for (const at::Tensor& tensor : tensors_of(model->weights())) {
-          if (tensor.dim() == 1) vectors += static_cast<size_t>(tensor.numel());
-          EXPECT_EQ(tensor.scalar_type(), tensor.dim() > 1 && dtype == DType::bf16 ? at::kBFloat16 : at::kFloat);
+          const bool always_f32 = tensor.dim() == 1 || tensor.is_same(router);
+          if (always_f32) vectors += static_cast<size_t>(tensor.numel());
+          EXPECT_EQ(tensor.scalar_type(), !always_f32 && dtype == DType::bf16 ? at::kBFloat16 : at::kFloat);
         }
         const auto matrices = static_cast<size_t>(model->parameters()) - vectors;
         EXPECT_EQ(storage_bytes(model->weights()), matrices * dtype_bytes(dtype) + 4 * vectors) << config;

@@ -96,7 +96,7 @@ FAMILY_RECIPES = [
     ("deepseek3", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": 24, "n_group": 4, "topk_group": 2, "rope_parameters": _rope(
         90, rope_type="yarn", factor=4.0, original_max_position_embeddings=40, mscale=1.0, mscale_all_dim=0.8,
         beta_fast=4)}),
-    ("deepseek3-plain", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": 16, "n_group": 3, "topk_group": 2,
+    ("deepseek3-plain", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": 16, "n_group": 6, "topk_group": 3,
                                         "attention_bias": True, "first_k_dense_replace": 2}),
     ("deepseek3-halves", "deepseek_v3", {**_DEEPSEEK, "q_lora_rank": None, "n_group": 1, "topk_group": 1,
                                          "rope_interleave": False, "norm_topk_prob": False, "num_attention_heads": 3,

@@ -139,6 +139,7 @@ TEST(ArchDeepseek, Routers) {
   EXPECT_EQ(router.groups_active, 4);
   EXPECT_EQ(router.group_best, 2);
   EXPECT_EQ(router.scale, 2.5);
+  EXPECT_EQ(load(without(v2_lite(), {"n_shared_experts"})).layers[1].mlp.shared_width, 2816);  // as transformers
   EXPECT_EQ(load(with(v2_lite(), {{"n_routed_experts", nullptr}})).layers[26].mlp.experts, 1);
 }
 
@@ -181,7 +182,15 @@ TEST(ArchDeepseek, RefusedByKey) {
       {with(v3(), {{"n_group", 256}}), "n_group"},
       {without(v3(), {"routed_scaling_factor"}), "routed_scaling_factor"},
       {without(v3(), {"kv_lora_rank", "v_head_dim"}), "kv_lora_rank"},
-      {with(v3(), {{"num_experts_per_tok", 200}}), "experts_active"},
+      {with(v3(), {{"num_experts_per_tok", 200}}), "num_experts_per_tok must be at most 128"},
+      {with(v3(), {{"n_routed_experts", 4096}, {"num_hidden_layers", 1024}}), "n_routed_experts must be at most 64 in"},
+      {without(v3(), {"q_lora_rank"}), "missing key: q_lora_rank"},
+      {with(v3(), {{"rope_scaling", {{"type", "yarn"}}}}), "missing key: rope_scaling.factor"},
+      {with(v3(), {{"rope_scaling", {{"type", "dynamic"}, {"factor", 1e308}}}}),
+       "rope_scaling.factor must be from 1 to 6553"},
+      {with(v3(), {{"rope_scaling", {{"type", "dynamic"}, {"factor", 0.5}}}}),
+       "rope_scaling.factor must be from 1 to 6553"},
+      {with(v3(), {{"qk_rope_head_dim", 2}, {"rope_scaling", {{"type", "dynamic"}, {"factor", 2}}}}), "dynamic"},
   };
   for (const auto& [config, key] : cases) EXPECT_THAT(error_of([&] { load(config); }), HasSubstr(key));
 }

@@ -23,6 +23,12 @@ const PublishedModel& named(std::string_view name) {
   return *found;
 }
 
+/// The model that it is, parameters and all.
+const PublishedModel* recognised(const Architecture& architecture) {
+  const ShapeMatch match = published_of_shape(architecture);
+  return match.same_parameters ? match.model : nullptr;
+}
+
 TEST(ArchPublished, EveryShapeGivesItsNumbers) {
   for (const PublishedModel& model : published_models()) {
     const Json config = published_config(model);
@@ -33,48 +39,49 @@ TEST(ArchPublished, EveryShapeGivesItsNumbers) {
   }
 }
 
-// kv-variants.md 3.0, 1.1 and 4 (bytes for one token at 16 bit), typed again.
+// kv-variants.md 3.0, 1.1 and 4 (bytes for one token at 16 bit), typed again; and what their variants are called.
 TEST(ArchPublished, NumbersAreThoseOfTheirSources) {
-  const std::tuple<const char*, int64_t, int64_t> sources[] = {
-      {"gpt2", 124'439'808, 36'864},
-      {"gpt2-medium", 354'823'168, 98'304},
-      {"gpt2-large", 774'030'080, 184'320},
-      {"gpt2-xl", 1'557'611'200, 307'200},
-      {"pythia-70m", 70'426'624, 12'288},
-      {"pythia-160m-deduped", 162'322'944, 36'864},
-      {"pythia-410m", 405'334'016, 98'304},
-      {"pythia-160m-gqa-48", 162'316'800, 12 * 1024},
-      {"pythia-160m-mqa-12", 162'332'940, 3072},
-      {"pythia-160m-mlkv-48", 162'316'800, 12 * 1024},
-      {"pythia-160m-mlkv-12", 162'332'940, 3072},
-      {"pythia-160m-mlkv-6", 162'332'556, 1536},
-      {"pythia-160m-mlkv-4", 162'320'132, 1024},
-      {"pythia-160m-mlkv-2", 162'326'152, 512},
-      {"pythia-160m-mlkv-1", 162'319'940, 256},
-      {"falcon-rw-1b", 1'311'625'216, 196'608},
-      {"falcon-7b", 6'921'720'704, 8192},
-      {"tiny_starcoder_py", 164'144'128, 5120},
-      {"starcoderbase-1b", 1'137'207'296, 12'288},
-      {"starcoder", 15'517'456'384, 20'480},
-      {"gemma-2b", 2'506'172'416, 18'432},
-      {"gemma-2-2b", 2'614'341'888, 106'496},
-      {"gemma-3-270m", 268'098'176, 18'432},
-      {"gemma-3-1b", 999'885'952, 26'624},
-      {"Llama-3.2-1B", 1'235'814'400, 32'768},
-      {"TinyLlama", 1'100'048'384, 22'528},
-      {"SmolLM2-135M", 134'515'008, 23'040},
-      {"Qwen2-0.5B", 494'032'768, 12'288},
-      {"Qwen3-0.6B", 596'049'920, 114'688},
-      {"Mistral-7B-v0.1", 7'241'732'096, 131'072},
-      {"Falcon3-1B", 1'669'408'768, 73'728},
-      {"stories260K", 260'032, 640},
-      {"DeepSeek-V2-Lite", 15'706'484'224, 31'104},
-      {"DeepSeek-V2", 235'741'434'880, 69'120},
-      {"DeepSeek-V3", 671'026'419'200, 70'272},
+  const std::tuple<const char*, int64_t, int64_t, const char*> sources[] = {
+      {"gpt2", 124'439'808, 36'864, "MHA"},
+      {"gpt2-medium", 354'823'168, 98'304, "MHA"},
+      {"gpt2-large", 774'030'080, 184'320, "MHA"},
+      {"gpt2-xl", 1'557'611'200, 307'200, "MHA"},
+      {"pythia-70m", 70'426'624, 12'288, "MHA"},
+      {"pythia-160m-deduped", 162'322'944, 36'864, "MHA"},
+      {"pythia-410m", 405'334'016, 98'304, "MHA"},
+      {"pythia-160m-gqa-48", 162'316'800, 12 * 1024, "GQA-4"},
+      {"pythia-160m-mqa-12", 162'332'940, 3072, "MQA"},
+      {"pythia-160m-mlkv-48", 162'316'800, 12 * 1024, "MLKV 4x12"},
+      {"pythia-160m-mlkv-12", 162'332'940, 3072, "MLKV 4x3"},
+      {"pythia-160m-mlkv-6", 162'332'556, 1536, "CLA-2 MQA"},
+      {"pythia-160m-mlkv-4", 162'320'132, 1024, "MLKV 4x1"},
+      {"pythia-160m-mlkv-2", 162'326'152, 512, "MLKV 2x1"},
+      {"pythia-160m-mlkv-1", 162'319'940, 256, "MLKV 1x1"},
+      {"falcon-rw-1b", 1'311'625'216, 196'608, "MHA"},
+      {"falcon-7b", 6'921'720'704, 8192, "MQA"},
+      {"tiny_starcoder_py", 164'144'128, 5120, "MQA"},
+      {"starcoderbase-1b", 1'137'207'296, 12'288, "MQA"},
+      {"starcoder", 15'517'456'384, 20'480, "MQA"},
+      {"gemma-2b", 2'506'172'416, 18'432, "MQA"},
+      {"gemma-2-2b", 2'614'341'888, 106'496, "GQA-4, window 4096 in 13 of 26 layers"},
+      {"gemma-3-270m", 268'098'176, 18'432, "MQA, window 512 in 15 of 18 layers"},
+      {"gemma-3-1b", 999'885'952, 26'624, "MQA, window 512 in 22 of 26 layers"},
+      {"Llama-3.2-1B", 1'235'814'400, 32'768, "GQA-8"},
+      {"TinyLlama", 1'100'048'384, 22'528, "GQA-4"},
+      {"SmolLM2-135M", 134'515'008, 23'040, "GQA-3"},
+      {"Qwen2-0.5B", 494'032'768, 12'288, "GQA-2"},
+      {"Qwen3-0.6B", 596'049'920, 114'688, "GQA-8"},
+      {"Mistral-7B-v0.1", 7'241'732'096, 131'072, "GQA-8, window 4096"},
+      {"Falcon3-1B", 1'669'408'768, 73'728, "GQA-4"},
+      {"stories260K", 260'032, 640, "GQA-4"},
+      {"DeepSeek-V2-Lite", 15'706'484'224, 31'104, "MLA"},
+      {"DeepSeek-V2", 235'741'434'880, 69'120, "MLA"},
+      {"DeepSeek-V3", 671'026'419'200, 70'272, "MLA"},
   };
-  for (const auto& [name, parameters, bytes] : sources) {
+  for (const auto& [name, parameters, bytes, variant] : sources) {
     EXPECT_EQ(named(name).parameters, parameters) << name;
     EXPECT_EQ(named(name).kv_elements * 2, bytes) << name;
+    EXPECT_EQ(variant_name(published_architecture(named(name))), variant) << name;
   }
 }
 
@@ -91,7 +98,7 @@ TEST(ArchPublished, ShapesAndNamesAreTheirOwn) {
   std::set<std::string> names;
   std::map<ShapeFacts, std::string_view> shapes;
   for (const PublishedModel& model : published_models()) {
-    EXPECT_EQ(published_of_shape(published_architecture(model)), &model) << model.name();
+    EXPECT_EQ(recognised(published_architecture(model)), &model) << model.name();
     const auto [other, fresh] = shapes.emplace(shape_facts(published_architecture(model)), model.name());
     EXPECT_TRUE(fresh) << model.name() << " and " << other->second;
     std::istringstream list{std::string(model.names)};
@@ -111,11 +118,11 @@ TEST(ArchPublished, NamesAreWholeAndOfAnyCase) {
 }
 
 TEST(ArchPublished, RealConfigsAreRecognised) {
-  EXPECT_EQ(published_of_shape(load(arch_test::gpt2_config())), &named("gpt2"));
-  EXPECT_EQ(published_of_shape(load(arch_test::llama_config())), &named("stories260K"));
-  EXPECT_EQ(published_of_shape(load(arch_test::llama_3_2_1b_config())), &named("Llama-3.2-1B"));
-  EXPECT_EQ(published_of_shape(load(arch_test::smollm2_135m_config())), &named("SmolLM2-135M"));
-  EXPECT_EQ(published_of_shape(load(arch_test::tinyllama_1_1b_config())), &named("TinyLlama"));
+  EXPECT_EQ(recognised(load(arch_test::gpt2_config())), &named("gpt2"));
+  EXPECT_EQ(recognised(load(arch_test::llama_config())), &named("stories260K"));
+  EXPECT_EQ(recognised(load(arch_test::llama_3_2_1b_config())), &named("Llama-3.2-1B"));
+  EXPECT_EQ(recognised(load(arch_test::smollm2_135m_config())), &named("SmolLM2-135M"));
+  EXPECT_EQ(recognised(load(arch_test::tinyllama_1_1b_config())), &named("TinyLlama"));
 }
 
 TEST(ArchPublished, EveryPartOfAShapeCounts) {
@@ -133,13 +140,50 @@ TEST(ArchPublished, EveryPartOfAShapeCounts) {
   };
   for (const auto& [change, words] : changes) {
     const Architecture a = load(with(arch_test::llama_config(), change));
-    EXPECT_EQ(published_of_shape(a), nullptr) << words;
+    EXPECT_EQ(published_of_shape(a).model, nullptr) << words;
     EXPECT_THAT(shape_differences(a, named("stories260K")), ElementsAre(words));
   }
   EXPECT_THAT(shape_differences(load(arch_test::llama_config()), named("stories260K")), IsEmpty());
   EXPECT_THAT(
       shape_differences(published_architecture(named("pythia-160m-mlkv-12")), named("pythia-160m-mqa-12")),
       ElementsAre("keys and values 3 x (64 + 64) of layers 0, 3, 6, 9 (published 1 x (64 + 64) of every layer)"));
+}
+
+TEST(ArchPublished, OtherParametersAreAnotherModel) {
+  const std::tuple<const char*, Json, const char*> changes[] = {
+      {"gpt2", {{"n_positions", 2048}}, "parameters 125,226,240 (published 124,439,808)"},
+      {"stories260K", {{"attention_bias", true}}, "parameters 260,992 (published 260,032)"},
+      {"DeepSeek-V2-Lite", {{"n_shared_experts", 1}}, "parameters 15,481,564,672 (published 15,706,484,224)"},
+      {"DeepSeek-V2-Lite", {{"q_lora_rank", 1536}}, "parameters 15,748,993,024 (published 15,706,484,224)"},
+      {"DeepSeek-V2-Lite", {{"qk_nope_head_dim", 64}}, "parameters 15,635,705,344 (published 15,706,484,224)"},
+      {"DeepSeek-V2-Lite", {{"v_head_dim", 64}}, "parameters 15,635,705,344 (published 15,706,484,224)"},
+  };
+  for (const auto& [name, change, words] : changes) {
+    const Architecture a = load(with(published_config(named(name)), change));
+    EXPECT_EQ(published_of_shape(a).model, &named(name)) << words;
+    EXPECT_FALSE(published_of_shape(a).same_parameters) << words;
+    EXPECT_THAT(shape_differences(a, named(name)), ElementsAre(words));
+  }
+  const auto lite = [](const char* key, int64_t value) {
+    return load(with(published_config(named("DeepSeek-V2-Lite")), {{key, value}}));
+  };
+  EXPECT_EQ(published_of_shape(lite("num_experts_per_tok", 4)).model, nullptr);  // which no parameter tells
+  EXPECT_THAT(shape_differences(lite("n_routed_experts", 32), named("DeepSeek-V2-Lite")),
+              ElementsAre("mixture 32 experts, 6 a token, in 26 of 27 layers (published 64 experts, 6 a token, in 26 "
+                          "of 27 layers)"));
+}
+
+TEST(ArchPublished, FactsOfAMixtureCanBeRead) {
+  const auto fact = [](const char* model, std::string_view what) {
+    for (const auto& [name, value] : shape_facts(published_architecture(named(model)))) {
+      if (name == what) return value;
+    }
+    return std::string("no such fact");
+  };
+  EXPECT_EQ(fact("DeepSeek-V2-Lite", "feed-forward width"), "10,944, then 1,408 in 26 layers");
+  EXPECT_EQ(fact("DeepSeek-V3", "feed-forward width"), "18,432 in 3 layers, then 2,048 in 58 layers");
+  EXPECT_EQ(fact("DeepSeek-V3", "keys and values"), "latent 512 + rope key 64 of every layer");
+  EXPECT_EQ(fact("gpt2", "mixture"), "none");
 }
 
 TEST(ArchPublished, TokenizersAreKnown) {

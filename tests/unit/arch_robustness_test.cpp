@@ -186,7 +186,7 @@ TEST(ArchRobustness, B13UnknownModels) {
   EXPECT_THAT(error(Json::object()), HasSubstr("supported: gpt2, gpt_neox, "));
   EXPECT_THAT(error({{"architectures", {"MixtralForCausalLM"}}}), HasSubstr("\"MixtralForCausalLM\""));
   EXPECT_THAT(error({{"model_type", 7}, {"architectures", "LlamaForCausalLM"}}),
-              HasSubstr("supported: gpt2, gpt_neox, "));
+              HasSubstr("model_type must be a text, but is 7"));
 }
 
 TEST(ArchRobustness, B13ArchitecturesSpeakWhenModelTypeIsMissing) {

@@ -188,12 +188,20 @@ TEST(ArchValidate, FieldsThatContradictEachOther) {
          a.kv_stores[0].key_dim = 32;
        }},
       {"layers[0].mlp.bias is true, but experts", [](auto& a) { use_experts(a).bias = true; }},
+      {"layers[0].mlp.router is given, but there is one expert", [](auto& a) { a.layers[0].mlp.router.scale = 3; }},
+      {"position.alibi_bf16 is true, but", [](auto& a) { a.position.alibi_bf16 = true; }},
+      {"position.alibi_scale is given, but", [](auto& a) { a.position.alibi_scale = 0.5; }},
       {"layers[0].mlp.shared_width is 4, but there is one expert", [](auto& a) { a.layers[0].mlp.shared_width = 4; }},
       {"layers[0].mlp.router.groups is 3, which does not divide the 8",
        [](auto& a) { use_experts(a).router.groups = 3; }},
       {"layers[0].mlp.router.groups_active", [](auto& a) { use_experts(a).router.groups_active = 5; }},
       {"layers[0].mlp.router.group_best", [](auto& a) { use_experts(a).router.group_best = 3; }},
       {"layers[0].mlp.router.scale", [](auto& a) { use_experts(a).router.scale = 0; }},
+      {"mlp.experts of all layers together must be from 1 to 65536, but is 81920",
+       [](auto& a) {
+         a.layers.resize(20, a.layers.back());
+         for (Layer& layer : a.layers) layer.mlp.experts = limits::experts;
+       }},
       {"layers[0].mlp.experts_active must be from 1 to 2", [](auto& a) { use_experts(a).experts_active = 3; }},
       {"layers[4].shared_input_norm", [](auto& a) { a.layers[4].shared_input_norm = true; }},
       {"position.alibi_slopes are given", [](auto& a) { a.position.alibi_slopes = alibi_slopes(8); }},

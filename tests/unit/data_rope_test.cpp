@@ -21,6 +21,7 @@ Architecture with_rope(const Rope& rope) {
   a.position.scheme = PositionScheme::rope;
   a.position.rope = rope;
   a.layers.resize(1);
+  a.kv_stores = {{.layer = 0, .kv_heads = heads, .key_dim = dim, .value_dim = dim}};
   return a;
 }
 

@@ -300,12 +300,64 @@ TEST(Tokenizer, VocabAndMergesWithTheirConfig) {
         {R"({"bos_token": 7})", "bos_token must be a string or an object"},
         {R"({"bos_token": {"content": 7}})", "\"content\" must be a string"},
         {R"({"added_tokens_decoder": {"x": {"content": "<m>"}}})", "\"x\" is no token id"},
-        {R"({"added_tokens_decoder": {"9": {"content": "<m>"}}})", "the added token \"<m>\" has id 9"},
+        {R"({"added_tokens_decoder": {"3": {"content": "<m>"}, "03": {"content": "<n>"}}})", "\"03\" is no token id"},
+        {R"({"added_tokens_decoder": {"+3": {"content": "<m>"}}})", "\"+3\" is no token id"},
+        {R"({"added_tokens_decoder": {"2147483648": {"content": "<m>"}}})", "\"2147483648\" is no token id"},
+        {R"({"added_tokens_decoder": {"9": {"content": "<m>"}}})",
+         "tokenizer_config.json.added_tokens_decoder.9: the added token \"<m>\" has id 9"},
+        {R"({"added_tokens_decoder": {"259": {"content": "<m>"}, "260": {"content": "<m>"}}})",
+         "tokenizer_config.json.added_tokens_decoder.260: the added token \"<m>\""},
+        {R"({"added_tokens_decoder": {"259": {"content": "<m>", "lstrip": 1}}})",
+         "tokenizer_config.json.added_tokens_decoder.259: \"lstrip\""},
+        {R"({"pad_token": {"content": "<pad>", "lstrip": 1}})", "tokenizer_config.json.pad_token: \"lstrip\""},
+        {R"({"extra_special_tokens": "<pad>"})", "extra_special_tokens must be an array or an object, found a string"},
+        {R"({"extra_special_tokens": ["a", 7]})", "tokenizer_config.json.extra_special_tokens[1] must be a string"},
+        {R"({"extra_special_tokens": {"image_token": null}})", "extra_special_tokens.image_token must be a string"},
+        {R"({"model_specific_special_tokens": ["<pad>"]})", "model_specific_special_tokens must be an object"},
         {R"({"additional_special_tokens": "<pad>"})", "additional_special_tokens"},
         {"{", "tokenizer_config.json"}}) {
     const std::string error = error_of([&, text = config] { with_config(text); });
     EXPECT_THAT(error, testing::AllOf(HasSubstr("models/opt: tokenizer_config.json"), HasSubstr(message))) << config;
   }
+}
+
+TEST(Tokenizer, SpecialTokensOfAPairInAllForms) {
+  TokenizerFiles files;
+  files.vocab_json = R"({"a": 0, "b": 1, "c": 2, "Ġ": 3, "d": 4, "ab": 5})";
+  files.merges_txt = "a b\n";
+  const auto ids = [&](const std::string& config, const char* text) {
+    files.config_json = config;
+    return Tokenizer::from_files(files, "m").encode(text);
+  };
+  EXPECT_THAT(ids("{}", "cab"), ElementsAre(2, 5));
+  for (const char* form :
+       {R"("extra_special_tokens": ["b"])", R"("extra_special_tokens": {"image_token": "b"})",
+        R"("model_specific_special_tokens": {"image_token": "b"})", R"("additional_special_tokens": ["b"])",
+        R"("image_token": "b")", R"("image_token": {"__type": "AddedToken", "content": "b"})",
+        R"("extra_special_tokens": [], "additional_special_tokens": ["b"])",
+        R"("extra_special_tokens": {"image_token": "d"}, "additional_special_tokens": ["b"])",
+        R"("extra_special_tokens": {}, "model_specific_special_tokens": {"image_token": "b"})"}) {
+    EXPECT_THAT(ids(std::string("{") + form + "}", "cab"), ElementsAre(2, 0, 1)) << form;
+  }
+  // What transformers forgets.
+  for (const char* form : {R"("extra_special_tokens": ["d"], "additional_special_tokens": ["b"])",
+                           R"("extra_special_tokens": {"x": "d"}, "model_specific_special_tokens": {"x": "b"})",
+                           R"("x_token": "d", "model_specific_special_tokens": {"y": "b"})",
+                           R"("extra_special_tokens": null, "model_specific_special_tokens": null)"}) {
+    EXPECT_THAT(ids(std::string("{") + form + "}", "cab"), ElementsAre(2, 5)) << form;
+  }
+  EXPECT_THAT(ids(R"({"extra_special_tokens": {"bos_token": "b"}, "add_bos_token": true})", "c"), ElementsAre(1, 2));
+  // Of a token that is named twice the last form counts, but added_tokens_decoder comes before all.
+  const std::string strips = R"({"__type": "AddedToken", "content": "b", "lstrip": true})";
+  EXPECT_THAT(ids(R"({"bos_token": )" + strips + "}", "a b"), ElementsAre(0, 1));
+  EXPECT_THAT(ids(R"({"eos_token": "b", "bos_token": )" + strips + "}", "a b"), ElementsAre(0, 3, 1));
+  EXPECT_THAT(ids(R"({"bos_token": "b", "extra_special_tokens": [)" + strips + "]}", "a b"), ElementsAre(0, 1));
+  EXPECT_THAT(ids(R"({"bos_token": "b", "added_tokens_decoder": {"1": )" + strips + "}}", "a b"), ElementsAre(0, 1));
+  // Only what has a name, or stands as a text, is special without saying so.
+  files.config_json = R"({"extra_special_tokens": [)" + strips + R"(, "c"], "image_token": "d"})";
+  const Tokenizer tokenizer = Tokenizer::from_files(files, "m");
+  EXPECT_FALSE(tokenizer.is_special(1));
+  EXPECT_TRUE(tokenizer.is_special(2) && tokenizer.is_special(4));
 }
 
 TEST(Tokenizer, Stories260K) {

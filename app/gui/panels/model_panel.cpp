@@ -25,9 +25,6 @@ std::string over_layers(const Architecture& architecture, const Count& count) {
 std::vector<Fact> facts_of(const Model& model) {
   const Architecture& a = *model.architecture();
   const auto count = [](int64_t value) { return format_count(static_cast<uint64_t>(value)); };
-  const Layer& first = a.layers.front();
-  const KvStore& store = a.store_of(0);
-  const std::string latent = fmt::format("{}, {}", store.value_dim, store.key_dim - store.value_dim);
   std::vector<Fact> facts = {
       {"family", a.family, "What the config calls the model."},
       {"variant", variant_name(a), "How query heads and layers share keys and values."},
@@ -36,14 +33,18 @@ std::vector<Fact> facts_of(const Model& model) {
        "Attention maps in each layer."},
       {"KV heads", over_layers(a, [&](int64_t l) { return a.store_of(l).kv_heads; }),
        "Keys and values that are stored; query heads share them."},
-      first.mla
-          ? Fact{"latent, rope key", latent, "Numbers in the row that all heads share."}
-          : Fact{"key width", over_layers(a, [&](int64_t l) { return a.store_of(l).key_dim; }), "Numbers in one key."},
+      {"key width", over_layers(a, [&](int64_t l) { return a.store_of(l).key_dim; }), "Numbers in one key."},
       {"context", count(a.context), "Tokens that fit."},
       {"parameters", count(model.parameters()), "Numbers in all tensors."},
       {"KV per token", format_bytes(static_cast<uint64_t>(kv_bytes_per_token(a, sizeof(float)))),
        "Bytes of KV cache that one more token costs, in f32."},
   };
+  for (const KvStore& store : a.kv_stores) {
+    if (store.stored != Stored::latent) continue;
+    facts.push_back({"latent, rope key", fmt::format("{}, {}", store.value_dim, store.key_dim - store.value_dim),
+                     "Numbers in the row that all heads share."});
+    break;
+  }
   if (const std::string experts = experts_text(a); !experts.empty()) {
     facts.push_back({"experts", experts, "Parts of the MLPs of which a router chooses some for each token."});
   }

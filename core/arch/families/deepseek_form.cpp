@@ -1,5 +1,6 @@
 #include "core/arch/families/deepseek_form.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/arch/families/llama_form.h"
@@ -20,7 +21,10 @@ KvStore read_store(const ConfigReader& reader) {
 
 Mla read_mla(const ConfigReader& reader) {
   Mla mla;
-  if (!reader.says_null("q_lora_rank")) mla.query_rank = reader.integer_or("q_lora_rank", 1536, 1, limits::d_model);
+  if (!reader.says_null("q_lora_rank")) {  // null: queries have no latent
+    reader.require({"q_lora_rank"});
+    mla.query_rank = reader.integer("q_lora_rank", 1, limits::d_model);
+  }
   mla.content_dim = reader.integer("qk_nope_head_dim", 1, limits::head_dim / 2);
   mla.value_dim = reader.integer("v_head_dim", 1, limits::head_dim);
   return mla;
@@ -35,9 +39,14 @@ Mlp read_mixture(const ConfigReader& reader, const DeepseekForm& form, Mlp mlp) 
   mlp.experts_active = reader.integer("num_experts_per_tok", 1, mlp.experts);
   mlp.width = reader.integer("moe_intermediate_size", 1, limits::mlp_width);
   if (!reader.says_null("n_shared_experts")) {
-    mlp.shared_width = mlp.width * reader.integer_or("n_shared_experts", 1, 0, limits::mlp_width / mlp.width);
+    mlp.shared_width =
+        mlp.width * reader.integer_or("n_shared_experts", form.shared_experts, 0, limits::mlp_width / mlp.width);
   }
   mlp.router = form.read_router(reader, mlp.experts);
+  const int64_t open = mlp.router.groups_active * (mlp.experts / mlp.router.groups);
+  if (mlp.experts_active > open) {
+    reader.refuse("num_experts_per_tok", fmt::format("at most {}, the experts in topk_group of n_group groups", open));
+  }
   return mlp;
 }
 
@@ -61,6 +70,11 @@ void read_layers(const ConfigReader& reader, const DeepseekForm& form, Architect
   if (reader.integer_or("moe_layer_freq", 1, 1, limits::layers) != 1) reader.refuse("moe_layer_freq", "1 or absent");
   const Mlp mixture = read_mixture(reader, form, layer.mlp);
   const int64_t dense = reader.integer("first_k_dense_replace", 0, limits::layers);
+  const int64_t mixed = std::max<int64_t>(0, a.layer_count() - dense);
+  if (mixed > 0 && mixture.experts > limits::all_experts / mixed) {
+    reader.refuse("n_routed_experts",
+                  fmt::format("at most {} in each of {} layers", limits::all_experts / mixed, mixed));
+  }
   for (int64_t i = dense; i < a.layer_count(); ++i) a.layers[static_cast<size_t>(i)].mlp = mixture;
 }
 

@@ -10,6 +10,7 @@ struct DeepseekForm {
   std::string_view family;
   bool rope_interleave_key = false;  ///< V3 may rotate halves; V2 always rotates neighbours
   std::string_view scoring;          ///< the only scoring_func there is
+  int64_t shared_experts = 1;        ///< where the config is silent
   /// Reads topk_method and what goes with it.
   Router (*read_router)(const ConfigReader&, int64_t experts);
 };

@@ -24,7 +24,8 @@ Router read_router(const ConfigReader& reader, int64_t experts) {
 
 Architecture architecture(const Json& config, std::string_view source, std::vector<std::string>& notes) {
   const ConfigReader reader(config, source);
-  return read_deepseek_form(reader, {.family = "deepseek_v2", .scoring = "softmax", .read_router = read_router}, notes);
+  return read_deepseek_form(
+      reader, {.family = "deepseek_v2", .scoring = "softmax", .shared_experts = 2, .read_router = read_router}, notes);
 }
 
 }  // namespace

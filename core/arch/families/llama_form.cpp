@@ -141,16 +141,23 @@ int64_t read_window(const ConfigReader& reader, int64_t fallback) {
   return reader.integer_or("sliding_window", fallback, 1, limits::context);
 }
 
-void set_windows(const ConfigReader& reader, int64_t window, const std::function<bool(int64_t layer)>& slides,
-                 Architecture& a) {
+void check_layer_types(const ConfigReader& reader, const Architecture& a) {
   const std::vector<std::string> types = reader.texts("layer_types");
   if (!types.empty() && types.size() != a.layers.size()) {
     reader.refuse("layer_types", fmt::format("a list of {} texts, one for each layer", a.layers.size()));
   }
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (types[i] == "sliding_attention" || types[i] == "full_attention") continue;
+    fail("{}: layer_types[{}] must be \"sliding_attention\" or \"full_attention\", but is {}", reader.source(), i,
+         headscope::quoted(types[i]));
+  }
+}
+
+void set_windows(const ConfigReader& reader, int64_t window, const std::function<bool(int64_t layer)>& slides,
+                 Architecture& a) {
+  check_layer_types(reader, a);
+  const std::vector<std::string> types = reader.texts("layer_types");
   for (size_t i = 0; i < a.layers.size(); ++i) {
-    if (!types.empty() && types[i] != "sliding_attention" && types[i] != "full_attention") {
-      reader.refuse("layer_types", "\"sliding_attention\" or \"full_attention\" for each layer");
-    }
     const bool sliding = types.empty() ? slides(static_cast<int64_t>(i)) : types[i] == "sliding_attention";
     if (sliding) a.layers[i].window = a.kv_stores[i].window = window;
   }

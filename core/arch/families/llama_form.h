@@ -34,6 +34,9 @@ Architecture read_llama_form(const ConfigReader&, std::string_view family, const
 /// sliding_window: `fallback` when the key is left out, 0 when it says null.
 int64_t read_window(const ConfigReader&, int64_t fallback);
 
+/// layer_types of transformers 5, where given, names one of its two types for each layer.
+void check_layer_types(const ConfigReader&, const Architecture&);
+
 /// `window` tokens in the layers for which layer_types of transformers 5 says "sliding_attention", or without that key
 /// in those for which `slides` holds. 0: none.
 void set_windows(const ConfigReader&, int64_t window, const std::function<bool(int64_t layer)>& slides, Architecture&);

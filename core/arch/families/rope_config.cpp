@@ -35,8 +35,9 @@ int64_t read_original_context(const ConfigReader& reader, const ConfigReader& ro
 /// Present and not 0, which stands for leaving the key out.
 bool says(const ConfigReader& rope, const ConfigKey& key) { return rope.has(key) && !rope.is_zero(key); }
 
-void read_yarn(const ConfigReader& rope, RopeScaling& out, int64_t context) {
-  out.factor = rope.positive_or("factor", static_cast<double>(context) / static_cast<double>(out.original_context));
+void read_yarn(const ConfigReader& rope, RopeScaling& out) {
+  rope.require({"factor"});
+  out.factor = rope.positive("factor");
   out.beta_fast = rope.positive_or("beta_fast", 32);
   out.beta_slow = rope.positive_or("beta_slow", 1);
   if (!rope.boolean_or("truncate", true)) rope.refuse("truncate", "true or absent");
@@ -46,6 +47,13 @@ void read_yarn(const ConfigReader& rope, RopeScaling& out, int64_t context) {
         mscale(out.factor, rope.positive("mscale")) / mscale(out.factor, rope.positive("mscale_all_dim"));
   }
   out.attention_factor = rope.positive_or("attention_factor", out.attention_factor);
+}
+
+/// The context becomes that many times as long.
+void check_dynamic(const ConfigReader& rope, const RopeScaling& scaling, int64_t context) {
+  const double most = std::floor(static_cast<double>(limits::context) / static_cast<double>(context));
+  if (scaling.factor >= 1 && scaling.factor <= most) return;
+  rope.refuse("factor", fmt::format("from 1 to {:.0f} for a context of {} tokens", most, context));
 }
 
 RopeScaling read_scaling(const ConfigReader& reader, const ConfigReader& rope, int64_t context) {
@@ -62,12 +70,13 @@ RopeScaling read_scaling(const ConfigReader& reader, const ConfigReader& rope, i
   if (out.kind == Kind::none) return out;
   if (out.kind == Kind::yarn) {
     out.original_context = read_original_context(reader, rope, context);
-    read_yarn(rope, out, context);
+    read_yarn(rope, out);
     return out;
   }
   if (out.kind == Kind::llama3) rope.require({"factor", "low_freq_factor", "high_freq_factor"});
   out.factor = rope.positive("factor");
   out.original_context = context;
+  if (out.kind == Kind::dynamic) check_dynamic(rope, out, context);
   if (out.kind != Kind::llama3) return out;
 
   out.low_freq_factor = rope.positive("low_freq_factor");
@@ -122,14 +131,16 @@ Rope read_rope(const ConfigReader& reader, const RopeSpelling& spelling, int64_t
     fail("{}: rope rotates {} of the {} dimensions of a head, which must be an even number", reader.source(), rope.dims,
          head_dim);
   }
+  if (rope.dims == 2 && rope.scaling.kind == RopeScaling::Kind::dynamic) {
+    fail("{}: rope rotates 2 dimensions of a head; dynamic scaling needs more", reader.source());
+  }
   return rope;
 }
 
 void lengthen_context(Architecture& a, std::vector<std::string>& notes) {
   const RopeScaling& scaling = a.position.rope.scaling;
   if (a.position.scheme != PositionScheme::rope || scaling.kind != RopeScaling::Kind::dynamic) return;
-  const double wanted = std::floor(static_cast<double>(a.context) * scaling.factor);
-  a.context = std::max(a.context, static_cast<int64_t>(std::min(wanted, static_cast<double>(limits::context))));
+  a.context = static_cast<int64_t>(static_cast<double>(a.context) * scaling.factor);
   notes.push_back(fmt::format(
       "dynamic rope scaling: a pass that ends beyond {} tokens turns its queries and keys by angles for its "
       "end, and keys of earlier passes keep theirs, as in transformers; there, tokens that come one by one "

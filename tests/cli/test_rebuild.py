@@ -1,0 +1,50 @@
+"""Every attention map can be rebuilt from a run file alone, by what docs/formats.md says of q, k, lse and their attributes."""
+
+import h5py
+import numpy as np
+import pytest
+
+# Caps, windows, ALiBi, yarn's factor in the scale, latents, readers of another layer's cache.
+MODELS = ("llama-gqa", "gpt2-inverse-layer", "gemma2", "qwen3-windows", "falcon-alibi", "deepseek3", "deepseek2-groups")
+
+
+def rebuilt(file, layer):
+    """The map [q_heads, n, n] of a layer."""
+    how = {name: values[()] for name, values in file["k"].attrs.items()}
+    q = file[f"q/layer_{layer:03}"][()].astype(np.float64)
+    k = file[f"k/layer_{how['kv_owner'][layer]:03}"][()].astype(np.float64)
+    lse = file[f"lse/layer_{layer:03}"][()].astype(np.float64)
+    assert not how["rotate_on_read"][layer]
+    heads, n, _ = q.shape
+    scores = how["scale"][layer] * np.einsum("hid,hjd->hij", q, np.repeat(k, heads // k.shape[0], axis=0))
+    if how["soft_cap"][layer]:
+        scores = how["soft_cap"][layer] * np.tanh(scores / how["soft_cap"][layer])
+    if "alibi_slopes" in how:
+        scores = scores + how["alibi_slopes"][:, None, None] * np.arange(n)
+    back = np.arange(n)[:, None] - np.arange(n)[None, :]
+    visible = (back >= 0) & ((back < how["window"][layer]) | (how["window"][layer] == 0))
+    return np.where(visible, np.exp(scores - lse[..., None]), 0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_maps_follow_from_the_file(headscope, random_models, tmp_path, name):
+    out = tmp_path / "run.h5"
+    exact = ["--exact-alibi"] if "alibi" in name else []
+    headscope.json("run", random_models(name), "--ids", ",".join(str(i * 13 % 140 + 2) for i in range(37)), "--save",
+                   "attention,q,k,lse", "--out", out, *exact)
+    with h5py.File(out) as file:
+        for layer in range(len(file["attention"])):
+            saved = file[f"attention/layer_{layer:03}"][()]
+            assert np.abs(rebuilt(file, layer) - saved).max() < 1e-5, layer
+
+
+def test_latents_say_their_form(headscope, random_models, tmp_path):
+    out = tmp_path / "run.h5"
+    headscope.json("run", random_models("deepseek3"), "--ids", "1,2,3,4", "--save", "q,k,v", "--out", out)
+    with h5py.File(out) as file:
+        for group in "kv":
+            assert [one for one in file[group].attrs["form"]] == ["absorbed"] * 3
+            assert [one for one in file[group].attrs["stored"]] == ["latent"] * 3
+        k, v = file["k/layer_001"][()], file["v/layer_001"][()]
+        assert file["q/layer_001"].shape == (4, 4, 28) and k.shape == (1, 4, 28)
+        assert np.array_equal(k[..., :20], v)
