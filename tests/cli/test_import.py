@@ -234,7 +234,8 @@ def in_two_shards(folder):
 
 REFUSED = {
     "missing": (lambda f: f, ["No such file", "pytorch_model.bin"]),
-    "no-pickle": (lambda f: tiny_checkpoint.write(f), ["no PyTorch checkpoint", "pytorch_model.bin"]),
+    "no-pickle": (lambda f: f.mkdir() or f, ["no PyTorch checkpoint", "pytorch_model.bin"]),
+    "safetensors-folder": (lambda f: tiny_checkpoint.write(f), ["needs no import", "safetensors already"]),
     "cut-in-half": (change(lambda b: b[:len(b) // 2]), ["pytorch_model.bin", "damaged or cut short"]),
     "last-byte-gone": (change(lambda b: b[:-1]), ["damaged or cut short"]),
     "cut-old-format": (lambda f: cut(pickled(f, _use_new_zipfile_serialization=False)), ["pytorch_model.bin", "damaged"]),
