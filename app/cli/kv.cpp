@@ -38,6 +38,7 @@ void report(const Options& options, Context& context) {
   const auto batches = parse_list(options.batch, "--batch");
   const auto contexts = parse_list(options.context, "--context");
   const int64_t width = element_bytes(context.global.dtype);
+  const std::string dtype = context.global.dtype == "auto" ? "f32" : context.global.dtype;
   Json json = Json::array();
   std::vector<std::vector<std::string>> rows = {{"model", "batch", "context", "bytes", "", "bytes per token"}};
   std::string equations;
@@ -53,6 +54,7 @@ void report(const Options& options, Context& context) {
         json.push_back({{"model", model.name},
                         {"batch", batch},
                         {"context", tokens},
+                        {"dtype", dtype},
                         {"bytes", bytes},
                         {"bytes_per_token", per_token}});
         rows.push_back({model.name, format_count(batch), format_count(tokens), format_count(bytes),

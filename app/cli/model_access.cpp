@@ -40,7 +40,7 @@ int32_t parse_id(const std::string& text) {
   int64_t id = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error != std::errc() || end != text.data() + text.size() || id < 0 || id > INT32_MAX) {
-    throw UsageError(fmt::format("--ids: {} is not a token id (a number from 0 on)", quoted(text)));
+    throw UsageError(fmt::format("--ids: {} is not a token id (numbers from 0 on, divided by commas)", quoted(text)));
   }
   return static_cast<int32_t>(id);
 }

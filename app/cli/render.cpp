@@ -180,6 +180,13 @@ void check_selection(const Options& options, const Architecture& architecture) {
   }
 }
 
+/// The same for tokens, when it is known how many there are.
+void check_selected_tokens(const Selection& selection, int64_t tokens) {
+  for (const std::optional<int64_t>& token : {selection.query, selection.key}) {
+    if (token && *token >= tokens) fail("there is no token {}: the run has tokens 0 to {}", *token, tokens - 1);
+  }
+}
+
 std::vector<int32_t> ids_to_render(const Model& model, const PromptOptions& prompt, const std::stop_token& stop,
                                    std::vector<std::string>& notes) {
   if (prompt.given()) return prompt_ids(model, prompt, stop);
@@ -223,6 +230,7 @@ void render(const Options& options, Context& context) {
   generate_tokens(run, options.prompt, {}, context);
 
   const RunSnapshot snapshot = run.snapshot();
+  check_selected_tokens(selection_of(options), snapshot.tokens());
   const ThreadPool workers(worker_count(context));
   const TextMeasurer measurer;
   const Scene scene{snapshot, options, state,  selection_of(options), {width, height, options.scale, measurer},

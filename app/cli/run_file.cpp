@@ -129,6 +129,7 @@ void write_queries(const Job& job) {
 void write_keys(const Job& job) {
   for (const KvRows& rows : job.snapshot.stores) {
     const KvStore& store = job.architecture.store_of(rows.layer);
+    if (store.stored == Stored::values_only) continue;
     write_by_head(job, layer_path("k", rows.layer), rows.k, store.kv_heads, store.key_dim);
   }
 }
@@ -136,6 +137,7 @@ void write_keys(const Job& job) {
 void write_values(const Job& job) {
   for (const KvRows& rows : job.snapshot.stores) {
     const KvStore& store = job.architecture.store_of(rows.layer);
+    if (store.stored == Stored::keys_only) continue;
     write_by_head(job, layer_path("v", rows.layer), rows.v, store.kv_heads, store.value_dim);
   }
 }

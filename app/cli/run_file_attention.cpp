@@ -1,8 +1,10 @@
 #include "app/cli/run_file_attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/arch/names.h"
+#include "core/arch/rope.h"
 
 namespace headscope::cli {
 namespace {
@@ -41,6 +43,30 @@ void describe_scores(Hdf5Writer& file, const char* group, const Architecture& a)
   file.attribute(group, "alibi_slopes", slopes);
 }
 
+/// What readers turn stored keys by (attribute rotate_on_read), [layers, pairs]; NaN where a layer turns fewer.
+void write_rope(Hdf5Writer& file, const Architecture& a) {
+  std::vector<std::vector<double>> layers;
+  size_t pairs = 0;
+  std::vector<std::string> styles;
+  for (int64_t layer = 0; layer < a.layer_count(); ++layer) {
+    layers.push_back(rope_inverse_frequencies(a.rope_of(layer)));
+    pairs = std::max(pairs, layers.back().size());
+    styles.emplace_back(a.rope_of(layer).style == RotationStyle::interleaved ? "interleaved" : "rotate_half");
+  }
+  std::vector<float> values;
+  for (const std::vector<double>& frequencies : layers) {
+    values.insert(values.end(), frequencies.begin(), frequencies.end());
+    values.resize(values.size() + pairs - frequencies.size(), NAN);
+  }
+  const uint64_t shape[] = {layers.size(), pairs};
+  file.group("/rope");
+  file.dataset("/rope/inverse_frequencies", std::span<const float>(values), shape);
+  file.attribute("/rope", "style", styles);
+  file.attribute("/rope", "factor", of_layers<double>(a, [&](const Layer& layer, const KvStore&) {
+                   return (layer.rope ? *layer.rope : a.position.rope).scaling.attention_factor;
+                 }));
+}
+
 }  // namespace
 
 void describe_attention(Hdf5Writer& file, const Architecture& architecture) {
@@ -49,6 +75,9 @@ void describe_attention(Hdf5Writer& file, const Architecture& architecture) {
     describe_stores(file, group, architecture);
   }
   describe_scores(file, "/k", architecture);
+  const bool turned = std::any_of(architecture.layers.begin(), architecture.layers.end(),
+                                  [](const Layer& layer) { return layer.rotate_on_read; });
+  if (turned) write_rope(file, architecture);
 }
 
 }  // namespace headscope::cli

@@ -6,6 +6,7 @@
 #include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
 #include "app/cli/verify_checks.h"
+#include "core/arch/names.h"
 #include "core/base/text.h"
 #include "core/run/run.h"
 #include "kernels/thread_pool.h"
@@ -128,6 +129,9 @@ void check_model(const Options& options, const Context& context, const ParallelF
   findings.checks.push_back(check_tokenizer(*model));
   check_caches(model, ids, progress, findings);
   check_maps(snapshot, workers, findings);
+  if (const std::string_view alibi = alibi_name(model->architecture()->position); !alibi.empty()) {
+    findings.proved.push_back(fmt::format("all that with ALiBi {}", alibi == "exact" ? "exact" : "rounded to bf16"));
+  }
   findings.checks.push_back(check_kv_bytes(snapshot));
   findings.proved.push_back("the cache holds the bytes of the formula");
   check_published(options.model, *model, snapshot, findings);

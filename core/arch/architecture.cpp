@@ -35,6 +35,7 @@ void check_store(const Architecture& a, const KvStore& store, size_t index) {
       if (store.keys_rotated) fail("{}keys_rotated is true, but only values are stored", field);
       [[fallthrough]];
     case Stored::keys_only:
+      if (store.keys_rotated) fail("{}keys_rotated is true, but values are made from the keys before rope", field);
       if (store.key_dim != store.value_dim) {
         fail("{}key_dim ({}) must equal value_dim ({}) when one is made from the other", field, store.key_dim,
              store.value_dim);

@@ -28,7 +28,7 @@ enum class Weight {
   query_bias,
   key,  ///< [kv_heads * key_dim, d_model], owning layers only
   key_bias,
-  value,  ///< [kv_heads * value_dim, d_model], owning layers only
+  value,  ///< [kv_heads * value_dim, d_model], owning layers only; slim attention: of stored keys, in place of x
   value_bias,
   query_latent,  ///< MLA: [query_rank, d_model]
   query_latent_bias,

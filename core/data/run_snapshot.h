@@ -46,8 +46,9 @@ struct LayerRows {
 /// The cache of one owning layer: keys and values as stored, and their bytes as the storage has them.
 struct KvRows {
   int64_t layer = 0;
-  RowsView k;                   ///< [n, kv_heads * key_dim]
-  RowsView v;                   ///< [n, kv_heads * value_dim]; for latents the same rows as k, of which they are the start
+  RowsView k;  ///< [n, kv_heads * key_dim]; the same rows as v where only values are stored
+  RowsView v;  ///< [n, kv_heads * value_dim]; the same rows as k for latents, whose start they are, and where only keys
+               ///< are stored
   int64_t used_bytes = 0;       ///< written rows x row bytes
   int64_t allocated_bytes = 0;  ///< whole current storage
 };

@@ -67,7 +67,7 @@ void store_rows(CallResults& results, LayerRecord& record, int64_t heads, int64_
 }  // namespace
 
 std::string_view attend(const Architecture& architecture, int64_t layer, int64_t first_position, int64_t tokens,
-                        const float* q, const float* k, const RowsView& v, LayerRecord& record, float* out,
+                        const float* q, const float* k, Rows<const float> v, LayerRecord& record, float* out,
                         const ParallelFor& workers) {
   AttentionProblem problem = layer_problem(architecture, layer);
   problem.q_len = tokens;
@@ -75,7 +75,7 @@ std::string_view attend(const Architecture& architecture, int64_t layer, int64_t
   problem.causal_offset = first_position;
   problem.q = {q, 0, problem.key_dim, problem.q_heads * problem.key_dim};
   problem.k = {k, 0, problem.key_dim, problem.kv_heads * problem.key_dim};
-  problem.v = {v.row(0), 0, problem.value_dim, v.width()};
+  problem.v = v;
   const PositionBias bias = position_bias(architecture, 0, problem.q_heads, problem.kv_len);
   bias.add_to(problem);
 

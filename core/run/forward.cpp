@@ -32,15 +32,17 @@ void Run::State::write_cache(int64_t layer, const at::Tensor& x) {
   const LayerWeights& weights = model->weights().layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture->store_of(layer);
   KvCache::Store& kv = cache.store_of(layer);
-  const at::Tensor made = settings.mla ? mla_rows(*settings.mla, shape, weights, x)
-                                       : apply_qk_norm(settings.qk_norm, weights.key_norm, apply_linear(weights.key, x),
-                                                       architecture->norm_epsilon);
-  float* keys = store(kv.k, made);
-  if (shape.keys_rotated) {
-    ropes[static_cast<size_t>(layer)].rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position(), workers);
+  if (shape.stored != Stored::values_only) {
+    const at::Tensor made = settings.mla ? mla_rows(*settings.mla, shape, weights, x)
+                                         : apply_qk_norm(settings.qk_norm, weights.key_norm,
+                                                         apply_linear(weights.key, x), architecture->norm_epsilon);
+    float* keys = store(kv.k, made);
+    if (shape.keys_rotated) {
+      ropes[static_cast<size_t>(layer)].rotate(keys, x.size(0), shape.kv_heads, shape.key_dim, position(), workers);
+    }
+    kv.k.publish(x.size(0));
   }
-  kv.k.publish(x.size(0));
-  if (settings.mla) return;
+  if (shape.stored == Stored::latent || shape.stored == Stored::keys_only) return;
   store(kv.v, apply_linear(weights.value, x));
   kv.v.publish(x.size(0));
 }
@@ -60,6 +62,15 @@ float* Run::State::write_queries(int64_t layer, const at::Tensor& x) {
   return q;
 }
 
+/// Slim attention: values [n, kv_heads * value_dim] of all keys in the cache, made by their owner's weights; undefined
+/// in other layers.
+at::Tensor Run::State::rebuilt_values(int64_t layer, const RowsView& keys) const {
+  if (architecture->store_of(layer).stored != Stored::keys_only) return {};
+  const int64_t owner = architecture->layers[static_cast<size_t>(layer)].kv_owner;
+  const at::Tensor rows = at::from_blob(const_cast<float*>(keys.row(0)), {keys.rows, keys.width()});  // only read
+  return apply_linear(model->weights().layers[static_cast<size_t>(owner)].value, rows);
+}
+
 at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
   const Layer& settings = architecture->layers[static_cast<size_t>(layer)];
   const LayerWeights& weights = model->weights().layers[static_cast<size_t>(layer)];
@@ -71,7 +82,10 @@ at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
   at::Tensor output = at::empty({tokens, settings.q_heads, shape.value_dim}, at::kFloat);
   const KvRows kv = cache.store_of(layer).rows();
   const ReadKeys keys(*architecture, layer, kv.k.row(0), position() + tokens, 0, workers);
-  kernels.emplace(attend(*architecture, layer, position(), tokens, q, keys.data(), kv.v, record,
+  const at::Tensor rebuilt = rebuilt_values(layer, kv.k);
+  const Rows<const float> values = {rebuilt.defined() ? rebuilt.const_data_ptr<float>() : kv.v.row(0), 0,
+                                    shape.value_dim, rebuilt.defined() ? rebuilt.size(1) : kv.v.width()};
+  kernels.emplace(attend(*architecture, layer, position(), tokens, q, keys.data(), values, record,
                          output.data_ptr<float>(), workers));
   record.q.publish(tokens);
   intervene(layer, output);

@@ -17,7 +17,10 @@ KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger>
 }
 
 KvRows KvCache::Store::rows() const {
-  return {layer, k.view(), stored == Stored::latent ? k.view() : v.view(), used_bytes(), allocated_bytes()};
+  const RowsView keys = stored == Stored::values_only ? v.view() : k.view();
+  const bool no_values = stored == Stored::latent || stored == Stored::keys_only;
+  const RowsView values = no_values ? k.view() : v.view();
+  return {layer, keys, values, used_bytes(), allocated_bytes()};
 }
 
 void KvCache::truncate(int64_t rows) {

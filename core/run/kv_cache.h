@@ -17,8 +17,8 @@ class KvCache {
 
   struct Store {
     int64_t layer = 0;
-    GrowingRows k;  ///< [n, kv_heads * key_dim]
-    GrowingRows v;  ///< [n, kv_heads * value_dim]; empty for latents, whose values are the first part of their keys
+    GrowingRows k;  ///< [n, kv_heads * key_dim]; empty where only values are stored
+    GrowingRows v;  ///< [n, kv_heads * value_dim]; empty where values are a part of keys (latents) or made from them
     Stored stored = Stored::keys_and_values;
     KvRows rows() const;
     int64_t used_bytes() const { return k.used_bytes() + v.used_bytes(); }

@@ -71,6 +71,7 @@ struct Run::State {
   at::Tensor attention(int64_t layer, const at::Tensor& x);
   void write_cache(int64_t layer, const at::Tensor& x);
   float* write_queries(int64_t layer, const at::Tensor& x);
+  at::Tensor rebuilt_values(int64_t layer, const RowsView& keys) const;
   void intervene(int64_t layer, at::Tensor& heads_output) const;
   void take_logits(const at::Tensor& x);
 

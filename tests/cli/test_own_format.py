@@ -64,7 +64,7 @@ def test_layers_that_share_a_cache(headscope, random_models, tmp_path):
     (lambda c: c["layers"][0].pop("scale"), ["layers[0].scale"]),
     (lambda c: c.update(kv_stores=[]), ["kv_stores", "a list of 1 to"]),
     (lambda c: c["position"].update(scheme="spiral"), ["position.scheme", "spiral"]),
-    (lambda c: c["kv_stores"][0].update(stored="keys_only"), ["kv_stores[0].stored", "keys_only"]),
+    (lambda c: c["kv_stores"][0].update(stored="keys_alone"), ["kv_stores[0].stored", "keys_alone"]),
     (lambda c: c["kv_stores"][0].update(stored="latent"), ["kv_stores[0].kv_heads must be 1 for a latent"]),
     (lambda c: c["layers"][0].update(mla={"content_dim": 8}), ["layers[0].mla.value_dim"]),
     (lambda c: c["layers"][0]["mlp"].update(experts=4, router={"grups": 2}), ["layers[0].mlp.router.grups"]),

@@ -176,6 +176,7 @@ def test_many_heads_without_a_tokenizer(headscope, tmp_path, random_models):
     (["--scale", "0"], 2, ["scale"]), (["--scale", "nan"], 2, ["scale"]), (["--scale", "9"], 2, ["scale"]),
     (["--view", "map", "--layer", "5"], 2, ["layer 5", "0 to 4"]), (["--view", "map", "--head", "8"], 2, ["head 8", "0 to 7"]),
     (["--layer", "5"], 2, ["layer 5"]), (["--head", "8"], 2, ["head 8"]),
+    (["--view", "map", "--query", "99"], 2, ["token 99"]), (["--view", "map", "--key", "99"], 2, ["token 99"]),
 ])
 def test_what_cannot_be_drawn(headscope, stories, tmp_path, options, code, words):
     headscope.refusal("render", stories, "--prompt", "Zoo", "--out", tmp_path / "a.png", *options, code=code, words=words)

@@ -176,6 +176,20 @@ std::vector<FieldCase> changed_cases() {
       {"kv_heads", on_store([](KvStore& s) { s.kv_heads = 1; }), ""},
       {"key_dim", on_store([](KvStore& s) { s.key_dim = 8; }), ""},
       {"value_dim", on_store([](KvStore& s) { s.value_dim = 10; }), ""},
+      {"values_only",
+       [](Architecture& a) {
+         a.kv_stores[1].stored = Stored::values_only;
+         a.kv_stores[1].keys_rotated = false;
+         a.layers[1].rotate_on_read = true;
+       },
+       ""},
+      {"keys_only",
+       [](Architecture& a) {
+         a.kv_stores[1].stored = Stored::keys_only;
+         a.kv_stores[1].keys_rotated = false;
+         a.layers[1].rotate_on_read = true;
+       },
+       ""},
       {"latent", use_mla, ""},
       {"query_rank", on_layer([](Layer& l) { l.mla->query_rank = 0; }), "", Base::mla},
       {"content_dim", on_layer([](Layer& l) { l.mla->content_dim = 6; }), "", Base::mla},
@@ -214,14 +228,6 @@ std::vector<FieldCase> refused_cases() {
          a.kv_stores[2].keys_rotated = false;
        },
        "dynamic rope scaling of keys that are rotated when they are read"},
-      {"values_only",
-       [](Architecture& a) {
-         a.kv_stores[1].stored = Stored::values_only;
-         a.kv_stores[1].keys_rotated = false;
-         a.layers[1].rotate_on_read = true;
-       },
-       "SharedKV"},
-      {"keys_only", on_store([](KvStore& s) { s.stored = Stored::keys_only; }), "slim attention"},
   };
 }
 

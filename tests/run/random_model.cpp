@@ -91,7 +91,8 @@ LayerWeights layer_weights(const Architecture& a, int64_t index, const RandomTen
   weights.key_norm = make.normal(name("key_norm"), {key_norm}, 0.1f, 1);
   weights.query = make.linear(name("query"), layer.q_heads * store.key_dim, a.d_model, layer.qkv_bias);
   weights.key = make.linear(name("key"), store.kv_heads * store.key_dim, a.d_model, layer.qkv_bias);
-  weights.value = make.linear(name("value"), store.kv_heads * store.value_dim, a.d_model, layer.qkv_bias);
+  const int64_t value_input = store.stored == Stored::keys_only ? store.kv_heads * store.key_dim : a.d_model;
+  weights.value = make.linear(name("value"), store.kv_heads * store.value_dim, value_input, layer.qkv_bias);
   weights.output = make.linear(name("output"), a.d_model, layer.q_heads * store.value_dim, layer.output_bias);
   weights.mlp.gate = make.linear(name("gate"), layer.mlp.width, a.d_model, layer.mlp.bias);
   weights.mlp.up = make.linear(name("up"), layer.mlp.width, a.d_model, layer.mlp.bias);

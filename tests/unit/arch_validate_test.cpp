@@ -158,9 +158,12 @@ TEST(ArchValidate, FieldsThatContradictEachOther) {
          a.position.scheme = PositionScheme::learned;
          for (KvStore& store : a.kv_stores) store.keys_rotated = false;
        }},
+      {"kv_stores[0].keys_rotated is true, but values are made from the keys before rope",
+       [](auto& a) { a.kv_stores[0].stored = Stored::keys_only; }},
       {"kv_stores[0].key_dim (16) must equal value_dim (8)",
        [](auto& a) {
          a.kv_stores[0].stored = Stored::keys_only;
+         a.kv_stores[0].keys_rotated = false;
          a.kv_stores[0].value_dim = 8;
        }},
       {"kv_stores[0].kv_heads must be 1 for a latent", [](auto& a) { a.kv_stores[0].stored = Stored::latent; }},

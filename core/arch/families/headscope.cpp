@@ -40,10 +40,10 @@ RopeScaling::Kind read_kind(const ConfigReader& reader) {
   return reader.choice_or("kind", none, named({none, linear, llama3, yarn, dynamic}, rope_scaling_name));
 }
 
-/// Slim attention comes with its kernels.
 Stored read_stored(const ConfigReader& reader) {
   using enum Stored;
-  return reader.choice_or("stored", keys_and_values, named({keys_and_values, values_only, latent}, stored_name));
+  return reader.choice_or("stored", keys_and_values,
+                          named({keys_and_values, values_only, keys_only, latent}, stored_name));
 }
 
 bool recognises(const Json& config) { return config_names(config, "headscope", {}); }
@@ -202,10 +202,10 @@ Architecture architecture(const Json& config, std::string_view source, std::vect
 const Family headscope_family{
     .name = "headscope",
     .description = "HeadScope's own: any architecture that it can represent, layer by layer",
-    .variants = "any owner of each layer's cache, any heads, widths and windows; values only, latents",
+    .variants = "any owner of each layer's cache, any heads, widths and windows; values only, keys only, latents",
     .positions = "learned, rope (of the model or of a layer), ALiBi, none",
     .tokenizer = "any that is supported",
-    .refused = "slim attention",
+    .refused = "",
     .recognises = recognises,
     .architecture = architecture,
     .schema = headscope_schema,

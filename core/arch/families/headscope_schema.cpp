@@ -65,7 +65,8 @@ void add_attention(Wishes& wishes, const Architecture& a, int64_t i) {
   wishes.linear(Weight::query, Weight::query_bias, queries, a.d_model, layer.qkv_bias);
   if (has_keys) wishes.linear(Weight::key, Weight::key_bias, keys, a.d_model, layer.qkv_bias);
   if (owns) {
-    wishes.linear(Weight::value, Weight::value_bias, store.kv_heads * store.value_dim, a.d_model, layer.qkv_bias);
+    const int64_t from = store.stored == Stored::keys_only ? keys : a.d_model;
+    wishes.linear(Weight::value, Weight::value_bias, store.kv_heads * store.value_dim, from, layer.qkv_bias);
   }
   if (layer.qk_norm != QkNorm::none) {
     wishes.add(Weight::query_norm, {all ? queries : store.key_dim});
