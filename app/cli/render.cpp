@@ -230,10 +230,11 @@ void render(const Options& options, Context& context) {
   generate_tokens(run, options.prompt, {}, context);
 
   const RunSnapshot snapshot = run.snapshot();
-  check_selected_tokens(selection_of(options), snapshot.tokens());
+  const Selection selection = selection_of(options);
+  check_selected_tokens(selection, snapshot.tokens());
   const ThreadPool workers(worker_count(context));
   const TextMeasurer measurer;
-  const Scene scene{snapshot, options, state,  selection_of(options), {width, height, options.scale, measurer},
+  const Scene scene{snapshot, options, state,  selection,        {width, height, options.scale, measurer},
                     workers,  notes,   *model, run.last_logits()};
   const Figure figure = drawer.draw(scene);
   write_figure(figure, options.out, theme, options.scale);

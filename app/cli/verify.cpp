@@ -106,8 +106,8 @@ void check_caches(std::shared_ptr<const Model> model, std::span<const int32_t> i
 /// A window's cache keeps all its tokens, as those that left it are still looked at in maps; the formula ends there.
 Check check_kv_bytes(const RunSnapshot& run) {
   const int64_t used = run.kv_used_bytes();
-  const int64_t formula = kv_bytes_per_token(*run.architecture, 4) * run.tokens();
-  const int64_t windowed = kv_bytes(*run.architecture, 1, run.tokens(), 4);
+  const int64_t formula = kv_bytes_per_token(*run.architecture, cache_element_bytes) * run.tokens();
+  const int64_t windowed = kv_bytes(*run.architecture, 1, run.tokens(), cache_element_bytes);
   std::string detail = fmt::format("{} bytes in the cache, {} by formula for {} tokens", format_count(used),
                                    format_count(formula), run.tokens());
   if (windowed < formula) detail += fmt::format("; {} would do for what its windows see", format_count(windowed));
@@ -189,7 +189,8 @@ void verify(Options options, Context& context) {
 
 void add_verify(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("verify", "Check the kernels of this machine and, if given, a model");
+  CLI::App* command = app.add_subcommand(
+      "verify", "Check the kernels of this machine and, if given, a model (in f32 unless --dtype is bf16)");
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file");
   add_load_options(*command, options->load);
   command->footer("Example: headscope verify models/gpt2");

@@ -64,7 +64,8 @@ std::string_view describe(ContentKind kind) {
     case ContentKind::gzip:
       return "a gzip archive; unpack it first";
     case ContentKind::json:
-      return "JSON text: of a model's config.json, give the folder; of a download, it may be a server's error message, so "
+      return "JSON text: of a model's config.json, give the folder; of a download, it may be a server's error message, "
+             "so "
              "download it again";
     case ContentKind::unknown:
     case ContentKind::empty:

@@ -83,8 +83,8 @@ at::Tensor Run::State::attention(int64_t layer, const at::Tensor& x) {
   const KvRows kv = cache.store_of(layer).rows();
   const ReadKeys keys(*architecture, layer, kv.k.row(0), position() + tokens, 0, workers);
   const at::Tensor rebuilt = rebuilt_values(layer, kv.k);
-  const Rows<const float> values = {rebuilt.defined() ? rebuilt.const_data_ptr<float>() : kv.v.row(0), 0,
-                                    shape.value_dim, rebuilt.defined() ? rebuilt.size(1) : kv.v.width()};
+  Rows<const float> values = {kv.v.row(0), 0, shape.value_dim, kv.v.width()};
+  if (rebuilt.defined()) values = {rebuilt.const_data_ptr<float>(), 0, shape.value_dim, rebuilt.size(1)};
   kernels.emplace(attend(*architecture, layer, position(), tokens, q, keys.data(), values, record,
                          output.data_ptr<float>(), workers));
   record.q.publish(tokens);

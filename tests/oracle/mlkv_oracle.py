@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import plain_rope  # noqa: E402
 from attention_numbers import worst_difference  # noqa: E402
 from program import Headscope  # noqa: E402
 
@@ -70,12 +71,7 @@ def make(folder, layers, heads, keys, seed):
 
 
 def rotate(x):
-    """x [n, heads, d]: the first dimensions of token t turn by t base^(-2j / rotated), halves paired."""
-    n, half = x.shape[0], ROTATED // 2
-    angle = torch.arange(n).double()[:, None] * BASE ** (-2 * torch.arange(half).double() / ROTATED)
-    cosine, sine = angle.cos()[:, None], angle.sin()[:, None]
-    a, b, rest = x[..., :half], x[..., half:ROTATED], x[..., ROTATED:]
-    return torch.cat([a * cosine - b * sine, b * cosine + a * sine, rest], -1)
+    return plain_rope.rotate(x, BASE, ROTATED)
 
 
 def forward(w, ids, layers, heads, rotated):

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import plain_rope  # noqa: E402
 from attention_numbers import worst_difference  # noqa: E402
 from program import Headscope  # noqa: E402
 from random_models import normalised_entropy  # noqa: E402
@@ -130,12 +131,7 @@ def config_of(scheme):
 
 
 def rotate(x):
-    """x [n, heads, d]: all dimensions of token t turn by t base^(-2j / d), halves paired."""
-    n, half = x.shape[0], x.shape[-1] // 2
-    angle = torch.arange(n).double()[:, None] * BASE ** (-2 * torch.arange(half).double() / (2 * half))
-    cosine, sine = angle.cos()[:, None], angle.sin()[:, None]
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cosine - b * sine, b * cosine + a * sine], -1)
+    return plain_rope.rotate(x, BASE)
 
 
 def norm(x, weight):

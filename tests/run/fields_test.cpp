@@ -71,6 +71,14 @@ struct FieldCase {
 Change on_layer(const std::function<void(Layer&)>& change) {
   return [change](Architecture& a) { change(a.layers[1]); };
 }
+/// Keys made from values, or values from keys.
+Change half_a_cache(Stored stored) {
+  return [stored](Architecture& a) {
+    a.kv_stores[1].stored = stored;
+    a.kv_stores[1].keys_rotated = false;
+    a.layers[1].rotate_on_read = true;
+  };
+}
 Change on_router(const std::function<void(Router&)>& change) {
   return [change](Architecture& a) { change(a.layers[1].mlp.router); };
 }
@@ -176,20 +184,8 @@ std::vector<FieldCase> changed_cases() {
       {"kv_heads", on_store([](KvStore& s) { s.kv_heads = 1; }), ""},
       {"key_dim", on_store([](KvStore& s) { s.key_dim = 8; }), ""},
       {"value_dim", on_store([](KvStore& s) { s.value_dim = 10; }), ""},
-      {"values_only",
-       [](Architecture& a) {
-         a.kv_stores[1].stored = Stored::values_only;
-         a.kv_stores[1].keys_rotated = false;
-         a.layers[1].rotate_on_read = true;
-       },
-       ""},
-      {"keys_only",
-       [](Architecture& a) {
-         a.kv_stores[1].stored = Stored::keys_only;
-         a.kv_stores[1].keys_rotated = false;
-         a.layers[1].rotate_on_read = true;
-       },
-       ""},
+      {"values_only", half_a_cache(Stored::values_only), ""},
+      {"keys_only", half_a_cache(Stored::keys_only), ""},
       {"latent", use_mla, ""},
       {"query_rank", on_layer([](Layer& l) { l.mla->query_rank = 0; }), "", Base::mla},
       {"content_dim", on_layer([](Layer& l) { l.mla->content_dim = 6; }), "", Base::mla},

@@ -77,7 +77,7 @@ void add_qkv(std::vector<TensorWish>& wishes, const Architecture& a, int64_t i) 
   add_conv1d(wishes, attention + "q_attn", e, {q}, i);
   add_conv1d(wishes, attention + "kv_attn", e, {k, v}, i);
   for (size_t w = first; w < wishes.size(); ++w) {
-    wishes[w].held_by = attention + (w % 2 == first % 2 ? "c_attn.weight" : "c_attn.bias");
+    wishes[w].held_by = attention + (wishes[w].transposed ? "c_attn.weight" : "c_attn.bias");
   }
   add_conv1d(wishes, attention + "c_attn", e, {q, k, v}, i);
   wishes[wishes.size() - 2].optional = wishes[wishes.size() - 1].optional = true;

@@ -141,8 +141,8 @@ int64_t read_window(const ConfigReader& reader, int64_t fallback) {
   return reader.integer_or("sliding_window", fallback, 1, limits::context);
 }
 
-void check_layer_types(const ConfigReader& reader, const Architecture& a) {
-  const std::vector<std::string> types = reader.texts("layer_types");
+std::vector<std::string> read_layer_types(const ConfigReader& reader, const Architecture& a) {
+  std::vector<std::string> types = reader.texts("layer_types");
   if (!types.empty() && types.size() != a.layers.size()) {
     reader.refuse("layer_types", fmt::format("a list of {} texts, one for each layer", a.layers.size()));
   }
@@ -151,12 +151,12 @@ void check_layer_types(const ConfigReader& reader, const Architecture& a) {
     fail("{}: layer_types[{}] must be \"sliding_attention\" or \"full_attention\", but is {}", reader.source(), i,
          headscope::quoted(types[i]));
   }
+  return types;
 }
 
 void set_windows(const ConfigReader& reader, int64_t window, const std::function<bool(int64_t layer)>& slides,
                  Architecture& a) {
-  check_layer_types(reader, a);
-  const std::vector<std::string> types = reader.texts("layer_types");
+  const std::vector<std::string> types = read_layer_types(reader, a);
   for (size_t i = 0; i < a.layers.size(); ++i) {
     const bool sliding = types.empty() ? slides(static_cast<int64_t>(i)) : types[i] == "sliding_attention";
     if (sliding) a.layers[i].window = a.kv_stores[i].window = window;

@@ -34,8 +34,8 @@ Architecture read_llama_form(const ConfigReader&, std::string_view family, const
 /// sliding_window: `fallback` when the key is left out, 0 when it says null.
 int64_t read_window(const ConfigReader&, int64_t fallback);
 
-/// layer_types of transformers 5, where given, names one of its two types for each layer.
-void check_layer_types(const ConfigReader&, const Architecture&);
+/// layer_types of transformers 5: one of its two types for each layer, or nothing.
+std::vector<std::string> read_layer_types(const ConfigReader&, const Architecture&);
 
 /// `window` tokens in the layers for which layer_types of transformers 5 says "sliding_attention", or without that key
 /// in those for which `slides` holds. 0: none.
