@@ -37,18 +37,20 @@ struct KeyFromValue {
 /// score(i, j) = cap(scale * <q_i, k_j>) + alibi_slope_h * j + key_log_weight_hj, where
 /// cap(x) = soft_cap * tanh(x / soft_cap) when soft_cap > 0. The attention row i is the softmax of its scores
 /// over the visible keys. With position p = i + causal_offset, key j is visible when
-/// (not causal or j <= p) and (window == 0 or j > p - window): a window of W shows W keys, itself counted.
+/// (not causal or j <= p) and (window == 0 or j > p - window) and j >= first_key: a window of W shows W keys, itself
+/// counted. Keys are counted from 0 whatever first_key is, in statistics, tiles and log weights too.
 struct AttentionProblem {
   int64_t batch = 1;
   int64_t q_heads = 0;
   int64_t kv_heads = 0;
   int64_t q_len = 0;
   int64_t kv_len = 0;
+  int64_t first_key = 0;  ///< keys before it are in no memory and no row sees them: rows of k and v start with it
   int64_t key_dim = 0;
   int64_t value_dim = 0;
   Rows<const float> q;  ///< [batch, q_heads, q_len, key_dim]
-  Rows<const float> k;  ///< [batch, kv_heads, kv_len, key_dim]
-  Rows<const float> v;  ///< [batch, kv_heads, kv_len, value_dim]
+  Rows<const float> k;  ///< [batch, kv_heads, kv_len - first_key, key_dim]
+  Rows<const float> v;  ///< [batch, kv_heads, kv_len - first_key, value_dim]
   float scale = 1;
   bool causal = true;
   int64_t causal_offset = 0;              ///< position of query row 0 among the keys

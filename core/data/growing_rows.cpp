@@ -41,6 +41,12 @@ void RowBuffer::retire() {
   ledger_->subtract(before, bytes_);
 }
 
+std::shared_ptr<RowBuffer> RowBuffer::copy(int64_t rows) const {
+  auto out = std::make_shared<RowBuffer>(ledger_, purpose_.load(), capacity_, width_);
+  if (rows > 0) std::memcpy(out->data(), data_, static_cast<size_t>(rows * width_) * sizeof(float));
+  return out;
+}
+
 GrowingRows::GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width,
                          int64_t first_capacity, int64_t most_rows)
     : ledger_(std::move(ledger)),
@@ -62,6 +68,12 @@ float* GrowingRows::prepare(int64_t rows) {
     buffer_ = std::move(larger);
   }
   return buffer_->data() + rows_ * width_;
+}
+
+GrowingRows GrowingRows::copy() const {
+  GrowingRows out = *this;
+  if (buffer_) out.buffer_ = buffer_->copy(rows_);
+  return out;
 }
 
 void GrowingRows::publish(int64_t rows) {

@@ -26,6 +26,8 @@ class RowBuffer {
   int64_t bytes() const { return bytes_; }
   /// From now on these bytes are kept for viewers only.
   void retire();
+  /// A buffer of the same size whose first `rows` rows are equal.
+  std::shared_ptr<RowBuffer> copy(int64_t rows) const;
 
  private:
   std::shared_ptr<MemoryLedger> ledger_;
@@ -66,6 +68,8 @@ class GrowingRows {
   int64_t used_bytes() const { return rows_ * row_bytes(); }
   int64_t allocated_bytes() const { return buffer_ ? buffer_->bytes() : 0; }
   RowsView view() const { return {buffer_, rows_}; }
+  /// The same rows in storage of their own.
+  GrowingRows copy() const;
 
  private:
   std::shared_ptr<MemoryLedger> ledger_;

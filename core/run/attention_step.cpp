@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-
-#include "core/data/layer_problem.h"
+#include <cstring>
 
 namespace headscope {
 namespace {
@@ -66,37 +65,32 @@ void store_rows(CallResults& results, LayerRecord& record, int64_t heads, int64_
 
 }  // namespace
 
-std::string_view attend(const Architecture& architecture, int64_t layer, int64_t first_position, int64_t tokens,
-                        const float* q, const float* k, Rows<const float> v, LayerRecord& record, float* out,
-                        const ParallelFor& workers) {
-  AttentionProblem problem = layer_problem(architecture, layer);
-  problem.q_len = tokens;
-  problem.kv_len = first_position + tokens;
-  problem.causal_offset = first_position;
-  problem.q = {q, 0, problem.key_dim, problem.q_heads * problem.key_dim};
-  problem.k = {k, 0, problem.key_dim, problem.kv_heads * problem.key_dim};
-  problem.v = v;
-  const PositionBias bias = position_bias(architecture, 0, problem.q_heads, problem.kv_len);
-  bias.add_to(problem);
+void LayerRecord::add_queries(const float* rows, int64_t tokens) {
+  std::memcpy(q.prepare(tokens), rows, static_cast<size_t>(tokens * q.row_bytes()));
+  q.publish(tokens);
+}
 
-  while (first_position + tokens > record.thumbnails->bin * record.thumbnails->cells) {
-    record.thumbnails = std::make_shared<ThumbnailGrid>(coarser(*record.thumbnails, problem.q_heads));
-  }
-  // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
-  record.thumbnails = std::make_shared<ThumbnailGrid>(*record.thumbnails);
-
-  CallResults results(problem.q_heads, tokens);
+std::string_view attend(const AttentionProblem& problem, LayerRecord* record, float* out, const ParallelFor& workers) {
+  const AttentionKernel& kernel = select_attention_kernel(problem);
+  const Workspace workspace(kernel.forward_workspace(problem, workers.workers()));
   AttentionOutput output;
   output.out = {out, 0, problem.value_dim, problem.q_heads * problem.value_dim};
+  if (record == nullptr) {
+    kernel.forward(problem, output, workspace.span(), workers);
+    return kernel.name;
+  }
+  while (problem.kv_len > record->thumbnails->bin * record->thumbnails->cells) {
+    record->thumbnails = std::make_shared<ThumbnailGrid>(coarser(*record->thumbnails, problem.q_heads));
+  }
+  // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
+  record->thumbnails = std::make_shared<ThumbnailGrid>(*record->thumbnails);
+  CallResults results(problem.q_heads, problem.q_len);
   output.row_max = results.row_max.data();
   output.log_sum = results.log_sum.data();
   output.statistics = results.pointers();
-  output.thumbnails = {record.thumbnails->max.data(), record.thumbnails->cells, record.thumbnails->bin};
-
-  const AttentionKernel& kernel = select_attention_kernel(problem);
-  const Workspace workspace(kernel.forward_workspace(problem, workers.workers()));
+  output.thumbnails = {record->thumbnails->max.data(), record->thumbnails->cells, record->thumbnails->bin};
   kernel.forward(problem, output, workspace.span(), workers);
-  store_rows(results, record, problem.q_heads, tokens);
+  store_rows(results, *record, problem.q_heads, problem.q_len);
   return kernel.name;
 }
 

@@ -1,13 +1,47 @@
 #include "core/run/kv_cache.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace headscope {
 
-KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger> ledger, int64_t first_capacity) {
-  for (const KvStore& store : architecture.kv_stores) {
+CacheRows::CacheRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_rows,
+                     const CacheOptions& options)
+    : sliding_(window > 0),
+      history_(options.history || !sliding_),
+      all_(ledger, sliding_ ? MemoryPurpose::viewer : MemoryPurpose::kv, width, options.first_capacity, most_rows) {
+  if (sliding_) live_ = SlidingRows(ledger, width, window, options.most_at_once, options.first_capacity);
+}
+
+void CacheRows::append(const float* rows, int64_t count) {
+  const auto add = [&](auto& to, int64_t bytes) {
+    std::memcpy(to.prepare(count), rows, static_cast<size_t>(bytes));
+    to.publish(count);
+  };
+  if (history_) add(all_, count * all_.row_bytes());
+  if (sliding_) add(live_, count * all_.row_bytes());
+}
+
+void CacheRows::truncate(int64_t rows) {
+  all_.truncate(rows);
+  live_.truncate(rows);
+}
+
+CacheRows CacheRows::copy() const {
+  CacheRows out = *this;
+  out.all_ = all_.copy();
+  out.live_ = live_.copy();
+  return out;
+}
+
+KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger> ledger, const CacheOptions& options) {
+  for (const KvStore& shape : architecture.kv_stores) {
     const auto rows = [&](int64_t dim) {
-      return GrowingRows(ledger, MemoryPurpose::kv, store.kv_heads * dim, first_capacity, architecture.context);
+      return CacheRows(ledger, shape.kv_heads * dim, shape.window, architecture.context, options);
     };
-    stores_.push_back({store.layer, rows(store.key_dim), rows(store.value_dim), store.stored});
+    Store& store = stores_.emplace_back(Store{shape.layer, shape.stored, {}, {}});
+    if (&store.keys() == &store.k) store.k = rows(shape.key_dim);
+    if (&store.values() == &store.v) store.v = rows(shape.value_dim);
   }
   for (const Layer& layer : architecture.layers) {
     size_t place = 0;
@@ -16,18 +50,17 @@ KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger>
   }
 }
 
-KvRows KvCache::Store::rows() const {
-  const RowsView keys = stored == Stored::values_only ? v.view() : k.view();
-  const bool no_values = stored == Stored::latent || stored == Stored::keys_only;
-  const RowsView values = no_values ? k.view() : v.view();
-  return {layer, keys, values, used_bytes(), allocated_bytes()};
-}
-
 void KvCache::truncate(int64_t rows) {
   for (Store& store : stores_) {
     store.k.truncate(rows);
     store.v.truncate(rows);
   }
+}
+
+int64_t KvCache::used_bytes() const {
+  int64_t bytes = 0;
+  for (const Store& store : stores_) bytes += store.used_bytes();
+  return bytes;
 }
 
 int64_t KvCache::allocated_bytes() const {
@@ -38,8 +71,27 @@ int64_t KvCache::allocated_bytes() const {
 
 std::vector<KvRows> KvCache::rows() const {
   std::vector<KvRows> rows;
-  for (const Store& store : stores_) rows.push_back(store.rows());
+  for (const Store& store : stores_) {
+    rows.push_back(
+        {store.layer, store.keys().history(), store.values().history(), store.used_bytes(), store.allocated_bytes()});
+  }
   return rows;
+}
+
+KvCache KvCache::copy() const {
+  KvCache out = *this;
+  for (Store& store : out.stores_) {
+    store.k = store.k.copy();
+    store.v = store.v.copy();
+  }
+  return out;
+}
+
+int64_t tokens_at_once(const Architecture& architecture, int64_t wanted) {
+  constexpr int64_t fewest = 256;  // below, the layers work at half their speed
+  int64_t window = 0;
+  for (const KvStore& store : architecture.kv_stores) window = std::max(window, store.window);
+  return window > 0 ? std::min(wanted, std::max(window, fewest)) : wanted;
 }
 
 }  // namespace headscope

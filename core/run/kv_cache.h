@@ -5,36 +5,82 @@
 
 #include "core/data/growing_rows.h"
 #include "core/data/run_snapshot.h"
+#include "core/data/sliding_rows.h"
 
 namespace headscope {
 
-/// The keys and values of one run, one store for each owning layer (design.md 5). Bytes are read from the storage,
+struct CacheOptions {
+  int64_t first_capacity = 16;  ///< rows made at the first write
+  int64_t most_at_once = 4096;  ///< tokens that are written at once, at most
+  bool history = true;          ///< what leaves a sliding window is kept for viewers, and counted as theirs
+};
+
+/// The keys, or the values, that one layer wrote: [n, width], or the last of them where a window is all that is read.
+class CacheRows {
+ public:
+  CacheRows() = default;
+  /// `window` 0: all rows are kept, at most `most_rows`.
+  CacheRows(std::shared_ptr<MemoryLedger>, int64_t width, int64_t window, int64_t most_rows, const CacheOptions&);
+
+  /// Copies rows [count, width] behind what is there.
+  void append(const float* rows, int64_t count);
+  /// Takes back the newest rows, down to `rows` of the sequence.
+  void truncate(int64_t rows);
+  /// The first row that the model can still read, and where it lies.
+  int64_t first() const { return sliding_ ? live_.first() : 0; }
+  const float* data() const { return sliding_ ? live_.row(first()) : all_.view().row(0); }
+  /// Every row, for viewers; without history nothing where there is a window.
+  RowsView history() const { return all_.view(); }
+  int64_t row_bytes() const { return all_.row_bytes(); }
+  int64_t used_bytes() const { return sliding_ ? live_.used_bytes() : all_.used_bytes(); }
+  int64_t allocated_bytes() const { return sliding_ ? live_.allocated_bytes() : all_.allocated_bytes(); }
+  CacheRows copy() const;
+
+ private:
+  bool sliding_ = false, history_ = true;
+  GrowingRows all_;  ///< with a window: for viewers
+  SlidingRows live_;
+};
+
+/// The keys and values of one sequence, one store for each owning layer (design.md 5). Bytes are read from the storage,
 /// never from a formula.
 class KvCache {
  public:
-  /// `first_capacity` rows are made at the first write.
-  KvCache(const Architecture&, std::shared_ptr<MemoryLedger>, int64_t first_capacity);
+  KvCache(const Architecture&, std::shared_ptr<MemoryLedger>, const CacheOptions&);
 
   struct Store {
     int64_t layer = 0;
-    GrowingRows k;  ///< [n, kv_heads * key_dim]; empty where only values are stored
-    GrowingRows v;  ///< [n, kv_heads * value_dim]; empty where values are a part of keys (latents) or made from them
     Stored stored = Stored::keys_and_values;
-    KvRows rows() const;
+    CacheRows k;  ///< rows of kv_heads * key_dim; empty where only values are stored
+    CacheRows v;  ///< rows of kv_heads * value_dim; empty where values are a part of keys (latents) or made from them
+
+    /// What a layer's keys, and its values, are read from.
+    const CacheRows& keys() const { return stored == Stored::values_only ? v : k; }
+    const CacheRows& values() const { return stored == Stored::latent || stored == Stored::keys_only ? k : v; }
+    int64_t row_bytes() const { return k.row_bytes() + v.row_bytes(); }  ///< of one token
     int64_t used_bytes() const { return k.used_bytes() + v.used_bytes(); }
     int64_t allocated_bytes() const { return k.allocated_bytes() + v.allocated_bytes(); }
   };
 
   /// The store that `layer` owns or reads.
   Store& store_of(int64_t layer) { return stores_[index_.at(static_cast<size_t>(layer))]; }
+  const Store& store_of(int64_t layer) const { return stores_[index_.at(static_cast<size_t>(layer))]; }
   /// Takes back the newest rows of every store, down to `rows`.
   void truncate(int64_t rows);
+  int64_t used_bytes() const;
   int64_t allocated_bytes() const;
+  /// What viewers see of it; needs history.
   std::vector<KvRows> rows() const;
+  /// The same cache in storage of its own, with the same capacities.
+  KvCache copy() const;
 
  private:
   std::vector<Store> stores_;
   std::vector<size_t> index_;  ///< by layer: its owner's place in stores_
 };
+
+/// Most tokens that go through the layers at once, of `wanted`. The cache of a window holds it less one and what is
+/// written at once, so the largest window bounds that, and with it the cache to two windows.
+int64_t tokens_at_once(const Architecture&, int64_t wanted);
 
 }  // namespace headscope

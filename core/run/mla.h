@@ -7,15 +7,23 @@
 
 namespace headscope {
 
-/// Multi-head latent attention in its absorbed form (kv-variants.md 3.7): W_UK goes into the query and W_UV behind the
-/// mixed latents, so that attention is that of many query heads over one KV head, whose rows are what the cache holds.
-/// Rope is the caller's, on the dimensions from KvStore::rope_offset on. All f32.
+/// The parts of multi-head latent attention in both its forms (MlaForm, kv-variants.md 3.7).
+/// Rope is the caller's, on the dimensions of queries and rows from KvStore::rope_offset on. All f32.
 
-/// Queries [tokens, q_heads * key_dim] of x [tokens, d_model].
-at::Tensor mla_queries(const Layer&, const KvStore&, const LayerWeights&, const at::Tensor& x);
+/// Queries of every head before they are absorbed, [tokens, q_heads, content + rope key], of x [tokens, d_model].
+at::Tensor mla_query_heads(const Layer&, const KvStore&, const LayerWeights&, const at::Tensor& x);
+
+/// Queries [tokens, q_heads * key_dim] that score rows of the cache.
+at::Tensor mla_absorbed(const Layer&, const KvStore&, const LayerWeights&, const at::Tensor& query_heads);
 
 /// Rows [tokens, key_dim] of the cache: the latent after its norm, and the rope key.
 at::Tensor mla_rows(const Mla&, const KvStore&, const LayerWeights&, const at::Tensor& x);
+
+/// Keys [tokens, q_heads, content + rope key] and values [tokens, q_heads, Mla::value_dim] of rows of the cache.
+struct MlaExpanded {
+  at::Tensor keys, values;
+};
+MlaExpanded mla_expanded(const Layer&, const KvStore&, const LayerWeights&, const at::Tensor& rows);
 
 /// Values [tokens, q_heads * Mla::value_dim] of mixed latents [tokens, q_heads, latent].
 at::Tensor mla_values(const Layer&, const LayerWeights&, const at::Tensor& mixed);

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <cstring>
 
 #include <ATen/ATen.h>
 
 #include "core/model/torch_errors.h"
+#include "core/run/layers.h"
 #include "core/run/run_state.h"
 
 namespace headscope {
@@ -25,13 +27,29 @@ void Run::State::check_ids(std::span<const int32_t> new_ids) const {
   }
 }
 
-/// Dynamic scaling goes by the end of the whole pass, so that its chunks make no difference.
-void Run::State::fit_ropes(int64_t tokens) {
-  if (architecture->position.scheme != PositionScheme::rope) return;
-  for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) {
-    if (architecture->rope_of(layer).scaling.kind != RopeScaling::Kind::dynamic) continue;
-    ropes[static_cast<size_t>(layer)] = RopeTable(*architecture, layer, tokens);
+void Run::State::take_logits(const at::Tensor& x) {
+  const int64_t first = position(), tokens = x.size(0);
+  const int64_t begin = std::max(options.logits.begin, first), end = std::min(options.logits.end, first + tokens);
+  constexpr int64_t block = 256;  // bounds the memory of logits on their way
+  for (int64_t row = begin; row < end; row += block) {
+    const int64_t count = std::min(block, end - row);
+    const at::Tensor logits =
+        compute_logits(*architecture, model->weights(), x.narrow(0, row - first, count)).contiguous();
+    std::memcpy(kept_logits.prepare(count), logits.const_data_ptr<float>(), logits.nbytes());
+    kept_logits.publish(count);
   }
+  const at::Tensor last = compute_logits(*architecture, model->weights(), x.narrow(0, tokens - 1, 1)).contiguous();
+  last_logits.assign(last.data_ptr<float>(), last.data_ptr<float>() + architecture->vocab_size);
+}
+
+void Run::State::forward(std::span<const int32_t> chunk, const Progress& progress, double done, double total) {
+  const auto tokens = static_cast<int64_t>(chunk.size());
+  const auto layer_count = static_cast<double>(architecture->layer_count());
+  const NextTokens next{&cache, &records, position(), tokens};
+  take_logits(layers.forward(chunk, {&next, 1}, [&](int64_t layer) {
+    const double part = static_cast<double>(layer) / layer_count;
+    progress.step("running", (done + static_cast<double>(tokens) * part) / total);
+  }));
 }
 
 /// Forwards one chunk; when that fails or is cancelled, takes back every row it wrote.
@@ -72,6 +90,7 @@ Run::Run(std::shared_ptr<const Model> model, RunOptions options) {
 }
 
 Run::~Run() = default;
+Run::Run(Run&&) noexcept = default;
 
 void use_threads(int threads) {
   if (threads > 0) at::set_num_threads(threads);
@@ -84,10 +103,10 @@ void Run::extend(std::span<const int32_t> new_ids, const Progress& progress) {
   State& state = *state_;
   if (new_ids.empty()) return;
   state.check_ids(new_ids);
-  state.fit_ropes(state.position() + static_cast<int64_t>(new_ids.size()));
+  state.layers.fit_ropes(state.position() + static_cast<int64_t>(new_ids.size()));
   const auto total = static_cast<double>(new_ids.size());
   for (size_t begin = 0; begin < new_ids.size();) {
-    const auto count = std::min(static_cast<size_t>(state.options.chunk), new_ids.size() - begin);
+    const auto count = std::min(static_cast<size_t>(state.at_once()), new_ids.size() - begin);
     with_torch_errors(
         [&] { state.append(new_ids.subspan(begin, count), progress, static_cast<double>(begin), total); });
     begin += count;
@@ -116,7 +135,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.version = HEADSCOPE_VERSION;
   snapshot.device = "cpu";
   snapshot.dtype = state.model->dtype() == DType::bf16 ? "bf16" : "f32";
-  snapshot.kernel = listed(state.kernels);
+  snapshot.kernel = listed(state.layers.kernels());
   snapshot.revision = static_cast<uint64_t>(state.position());
   snapshot.ids = state.ids;
   snapshot.pieces = state.pieces;

@@ -23,6 +23,17 @@ struct Intervention {
   std::string text() const;  ///< "zero 2:5"
 };
 
+/// How multi-head latent attention is computed. Both give the same maps and outputs (kv-variants.md 3.7).
+enum class MlaForm {
+  /// W_UK goes into the query and W_UV behind the mixed latents: attention is that of many query heads over one KV
+  /// head,
+  /// whose rows are what the cache holds.
+  absorbed,
+  /// Keys and values of every head are made from the latents of all tokens: more memory and, for a long cache, more
+  /// work.
+  naive
+};
+
 /// Positions whose logits are kept. The last position of each call is always available as Run::last_logits.
 struct LogitsWanted {
   int64_t begin = 0;
@@ -34,8 +45,9 @@ struct RunOptions {
   std::vector<Intervention> interventions;
   LogitsWanted logits;
   int64_t expected_tokens = 0;  ///< prompt + generated, if known: sizes buffers and thumbnails; cut to the context
-  int64_t chunk = 4096;         ///< most tokens that go through the layers at once
+  int64_t chunk = 4096;         ///< most tokens that go through the layers at once; windows may ask for fewer
   int64_t thumbnail_cells = 64;
+  MlaForm mla_form = MlaForm::absorbed;  ///< queries are kept as absorbed scores take them in any case
 };
 
 /// A prompt and what was generated after it, going through a model. Grows by `extend`; readers take snapshots.
@@ -45,6 +57,7 @@ class Run {
   /// Throws Error for interventions that name heads the model does not have.
   Run(std::shared_ptr<const Model>, RunOptions);
   ~Run();
+  Run(Run&&) noexcept;
 
   /// Throws Error unless `ids` fit behind what is there: context and vocabulary.
   void check(std::span<const int32_t> ids) const;

@@ -139,6 +139,10 @@ class ForwardTask {
     return {factor, factor > 0 ? rise : 0};
   }
   int64_t block_first() const { return scratch_.block.first; }
+  /// The value of a column of the block.
+  const float* value_row(int64_t column) const {
+    return p_.v.row(task_.batch, task_.kv_head, block_first() + column - p_.first_key);
+  }
 
   template <bool kStatistics>
   static BlockSums weigh(float row_max, KeyRange span, int64_t anchor, float* scores) {
@@ -224,7 +228,7 @@ class ForwardTask {
     if (all.empty()) return;
     scratch_.bad_count = 0;
     for (int64_t c = all.begin; c < all.end; ++c) {
-      const float* value = p_.v.row(task_.batch, task_.kv_head, block_first() + c);
+      const float* value = value_row(c);
       if (pack_value_row(value, p_.value_dim, c, scratch_.values)) continue;
       clear_value_row(p_.value_dim, c, scratch_.values);
       scratch_.bad_keys[scratch_.bad_count++] = static_cast<int32_t>(c);
@@ -249,7 +253,7 @@ class ForwardTask {
   void add_bad_values() {
     for (int64_t i = 0; i < scratch_.bad_count; ++i) {
       const int64_t c = scratch_.bad_keys[i];
-      const float* value = p_.v.row(task_.batch, task_.kv_head, block_first() + c);
+      const float* value = value_row(c);
       for (int64_t slot = 0; slot < block().count; ++slot) {
         const QueryRow& row = block().rows[slot];
         const KeyRange seen = block().columns(slot);

@@ -52,20 +52,22 @@ HWY_INLINE void transpose_quad(const float* keys, int64_t stride, float* to) {
 }
 
 /// Columns `wanted` of a block of keys -> [panels][key_dim][tile_width]. Whole panels are filled: with real keys
-/// up to `available`, with 0 beyond.
-HWY_INLINE void pack_keys(const float* keys, int64_t stride, int64_t key_dim, KeyRange wanted, int64_t available,
+/// where they are `present`, with 0 elsewhere. `keys` is the first that is present.
+HWY_INLINE void pack_keys(const float* keys, int64_t stride, int64_t key_dim, KeyRange wanted, KeyRange present,
                           float* packed) {
   for (int64_t c = round_down(wanted.begin, tile_width); c < round_up(wanted.end, tile_width); c += lanes) {
     float* to = packed + round_down(c, tile_width) * key_dim + c % tile_width;
-    const float* from = keys + c * stride;
-    const bool full = c + lanes <= available;
+    const bool full = c >= present.begin && c + lanes <= present.end;
     int64_t d = 0;
     if (full) {
+      const float* from = keys + (c - present.begin) * stride;
       for (; d + 4 <= key_dim; d += 4) transpose_quad(from + d, stride, to + d * tile_width);
     }
     for (; d < key_dim; ++d) {
       for (int64_t lane = 0; lane < lanes; ++lane) {
-        to[d * tile_width + lane] = c + lane < available ? from[lane * stride + d] : 0.0F;
+        const int64_t key = c + lane;
+        const bool there = key >= present.begin && key < present.end;
+        to[d * tile_width + lane] = there ? keys[(key - present.begin) * stride + d] : 0.0F;
       }
     }
   }

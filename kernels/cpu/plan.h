@@ -34,10 +34,10 @@ struct KeyRange {
   }
 };
 
-/// Causal bound and window leave one range of keys to each row; key_log_weight may hide more within it.
+/// Causal bound, window and first key leave one range of keys to each row; key_log_weight may hide more within it.
 inline KeyRange visible_keys(const AttentionProblem& p, int64_t row) {
   const int64_t position = row + p.causal_offset;
-  KeyRange keys{0, p.kv_len};
+  KeyRange keys{p.first_key, p.kv_len};
   if (p.causal) keys.end = std::min(keys.end, position + 1);
   if (p.window > 0) keys.begin = std::max(keys.begin, position - p.window + 1);
   return keys.empty() ? KeyRange{} : keys;

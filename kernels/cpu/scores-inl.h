@@ -57,11 +57,12 @@ HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
   return block.count - slot < panel_rows ? block.count - slot : panel_rows;
 }
 
-/// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles.
+/// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles. `keys`: the KV head's.
 HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
   if (block.all.empty()) return;
-  const int64_t available = p.kv_len - block.first < block_keys ? p.kv_len - block.first : block_keys;
-  pack_keys(keys + block.first * p.k.row_stride, p.k.row_stride, p.key_dim, block.all, available, block.keys);
+  const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(block.first);
+  const float* first = keys + (block.first + present.begin - p.first_key) * p.k.row_stride;
+  pack_keys(first, p.k.row_stride, p.key_dim, block.all, present, block.keys);
   for (int64_t c = round_down(block.all.begin, tile_width); c < block.all.end; c += tile_width) {
     for (int64_t slot = 0; slot < block.count; slot += panel_rows) {
       const KeyRange seen = block.span(slot);

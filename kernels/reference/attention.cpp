@@ -20,6 +20,7 @@ size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int64_t kv_head_of(const AttentionProblem& p, int64_t q_head) { return q_head / (p.q_heads / p.kv_heads); }
 int64_t position_of(const AttentionProblem& p, int64_t row) { return row + p.causal_offset; }
+int64_t keys_present(const AttentionProblem& p) { return p.kv_len - p.first_key; }
 int64_t flat(const AttentionProblem& p, const Query& query) {
   return (query.batch * p.q_heads + query.head) * p.q_len + query.row;
 }
@@ -28,6 +29,7 @@ int64_t flat(const AttentionProblem& p, const Query& query) {
 
 bool is_visible(const AttentionProblem& p, const Query& query, int64_t key) {
   const int64_t position = position_of(p, query.row);
+  if (key < p.first_key) return false;
   if (p.causal && key > position) return false;
   if (p.window != 0 && key <= position - p.window) return false;
   return !p.key_log_weight || p.key_log_weight[query.head * p.kv_len + key] != -infinity;
@@ -35,7 +37,7 @@ bool is_visible(const AttentionProblem& p, const Query& query, int64_t key) {
 
 double score(const AttentionProblem& p, const Rows<const float>& keys, const Query& query, int64_t key) {
   const float* q = p.q.row(query.batch, query.head, query.row);
-  const float* k = keys.row(query.batch, kv_head_of(p, query.head), key);
+  const float* k = keys.row(query.batch, kv_head_of(p, query.head), key - p.first_key);
   double s = 0;
   for (int64_t d = 0; d < p.key_dim; ++d) s += double{q[d]} * double{k[d]};
   s *= p.scale;
@@ -64,18 +66,20 @@ void rotate_row(const KeyFromValue& rotation, const float* value, int64_t positi
 
 size_t rotated_keys_bytes(const AttentionProblem& p) {
   if (!p.key_from_value.enabled) return 0;
-  return aligned(static_cast<size_t>(p.batch * p.kv_heads * p.kv_len * p.key_dim) * sizeof(float));
+  return aligned(static_cast<size_t>(p.batch * p.kv_heads * keys_present(p) * p.key_dim) * sizeof(float));
 }
 
-/// The stored keys, or those made from V into `storage` [batch, kv_heads, kv_len, key_dim].
+/// The stored keys, or those made from V into `storage` [batch, kv_heads, kv_len - first_key, key_dim].
 Rows<const float> keys_of(const AttentionProblem& p, std::byte* storage, const ParallelFor& parallel) {
   if (!p.key_from_value.enabled) return p.k;
   auto* keys = reinterpret_cast<float*>(storage);
-  const Rows<float> rotated{keys, p.kv_heads * p.kv_len * p.key_dim, p.kv_len * p.key_dim, p.key_dim};
+  const int64_t head_size = keys_present(p) * p.key_dim;
+  const Rows<float> rotated{keys, p.kv_heads * head_size, head_size, p.key_dim};
   parallel.run(p.batch * p.kv_heads, [&](int64_t task, int) {
     const int64_t batch = task / p.kv_heads, head = task % p.kv_heads;
-    for (int64_t j = 0; j < p.kv_len; ++j) {
-      rotate_row(p.key_from_value, p.v.row(batch, head, j), j, p.key_dim, rotated.row(batch, head, j));
+    for (int64_t row = 0; row < keys_present(p); ++row) {
+      rotate_row(p.key_from_value, p.v.row(batch, head, row), p.first_key + row, p.key_dim,
+                 rotated.row(batch, head, row));
     }
   });
   return {rotated.data, rotated.batch_stride, rotated.head_stride, rotated.row_stride};
@@ -120,7 +124,7 @@ void write_out(const AttentionProblem& p, const Rows<float>& out, const Query& q
     double sum = 0;
     for (int64_t j = 0; j < p.kv_len; ++j) {
       if (!is_visible(p, query, j)) continue;  // a value behind the mask may be NaN
-      sum += weights[j] * double{p.v.row(query.batch, kv_head_of(p, query.head), j)[d]};
+      sum += weights[j] * double{p.v.row(query.batch, kv_head_of(p, query.head), j - p.first_key)[d]};
     }
     o[d] = static_cast<float>(sum);
   }

@@ -1,0 +1,56 @@
+#include "core/data/sliding_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace headscope {
+
+SlidingRows::SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_at_once,
+                         int64_t first_capacity)
+    : ledger_(std::move(ledger)),
+      width_(width),
+      window_(window),
+      most_rows_(window - 1 + most_at_once),
+      first_capacity_(std::min(first_capacity, most_rows_)) {}
+
+float* SlidingRows::prepare(int64_t rows) {
+  const int64_t held = end_ - begin_;
+  if (held + rows <= capacity()) return buffer_->data() + held * width_;
+  const int64_t needed = std::min(held, window_ - 1) + rows;
+  if (needed > most_rows_) throw std::logic_error("SlidingRows: more rows at once than it was made for");
+  int64_t room = capacity();
+  // From two windows on, moving costs less than a row for each that is written.
+  if (needed > room || room < 2 * window_) {
+    const int64_t grown = buffer_ ? room + room / 2 : first_capacity_;
+    room = std::clamp(grown, needed, most_rows_);
+  }
+  const int64_t keep = std::min({held, window_, room - rows});
+  if (room > capacity()) {
+    auto larger = std::make_shared<RowBuffer>(ledger_, MemoryPurpose::kv, room, width_);
+    move_to(*larger, keep);
+    buffer_ = std::move(larger);
+  } else {
+    move_to(*buffer_, keep);
+  }
+  return buffer_->data() + keep * width_;
+}
+
+void SlidingRows::move_to(RowBuffer& target, int64_t keep) {
+  const int64_t first = end_ - keep;
+  if (keep > 0) std::memmove(target.data(), row(first), static_cast<size_t>(keep * width_) * sizeof(float));
+  begin_ = first;
+}
+
+void SlidingRows::truncate(int64_t rows) { end_ = std::clamp(rows, begin_, end_); }
+
+SlidingRows SlidingRows::copy() const {
+  SlidingRows out = *this;
+  if (buffer_) out.buffer_ = buffer_->copy(end_ - begin_);
+  return out;
+}
+
+int64_t SlidingRows::used_bytes() const {
+  return std::min(end_ - begin_, window_) * width_ * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace headscope

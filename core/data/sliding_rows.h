@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/data/growing_rows.h"
+
+namespace headscope {
+
+/// The last rows of a sequence that goes on, [rows held, width], f32, row after row without gaps: the cache of a
+/// sliding window. Of what is written, the last `window` rows can be read; the room is `window` - 1 rows and those that
+/// come at once, at most `most_at_once`. Where it ends, the rows that are still needed are moved to its start, once in
+/// `most_at_once` rows when they come one by one.
+///
+/// One thread owns it. Rows are overwritten, so nobody else may hold them.
+class SlidingRows {
+ public:
+  SlidingRows() = default;
+  /// The buffer starts with room for `first_capacity` rows and grows by half up to two windows, and beyond, at most to
+  /// `window` - 1 + `most_at_once` rows, only for rows that come at once.
+  SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_at_once,
+              int64_t first_capacity);
+
+  /// Makes room for `rows` more rows, at most `most_at_once`, behind the last `window` - 1 ones and returns where to
+  /// write them; they count after `publish(rows)`.
+  float* prepare(int64_t rows);
+  void publish(int64_t rows) { end_ += rows; }
+  /// Takes back the newest rows, down to `rows` of the sequence.
+  void truncate(int64_t rows);
+
+  int64_t rows() const { return end_; }     ///< of the sequence so far
+  int64_t first() const { return begin_; }  ///< the first that is held
+  const float* row(int64_t index) const { return buffer_->data() + (index - begin_) * width_; }
+  int64_t capacity() const { return buffer_ ? buffer_->capacity() : 0; }
+  /// Bytes of the rows in the window, and of the whole storage.
+  int64_t used_bytes() const;
+  int64_t allocated_bytes() const { return buffer_ ? buffer_->bytes() : 0; }
+  /// The same rows in storage of their own.
+  SlidingRows copy() const;
+
+ private:
+  void move_to(RowBuffer& target, int64_t keep);
+
+  std::shared_ptr<MemoryLedger> ledger_;
+  int64_t width_ = 0, window_ = 0, most_rows_ = 0, first_capacity_ = 0;
+  int64_t begin_ = 0, end_ = 0;  ///< rows of the sequence that are held
+  std::shared_ptr<RowBuffer> buffer_;
+};
+
+}  // namespace headscope

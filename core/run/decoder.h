@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/model/model.h"
+
+namespace headscope {
+
+/// Several sequences of one model that go on together, one token each a step, with nothing kept for viewers: what a
+/// server does, for measurements. Linear layers take all sequences at once; attention reads each one's own cache.
+/// One thread owns it (it calls LibTorch).
+class Decoder {
+ public:
+  /// Caches start with room for `first_capacity` tokens each. Throws Error for fewer than one sequence.
+  Decoder(std::shared_ptr<const Model>, int64_t sequences, int64_t first_capacity);
+  ~Decoder();
+
+  /// Forwards a prompt through the first sequence and gives the others copies of its cache. Once, and first.
+  /// Throws Error beyond the context or the vocabulary.
+  void prefill(std::span<const int32_t> ids);
+  /// Forwards one token of each sequence and returns the likeliest next ones.
+  std::vector<int32_t> step(std::span<const int32_t> ids);
+
+  int64_t sequences() const;
+  int64_t tokens() const;  ///< of each sequence
+  /// Of all caches, read from their storage.
+  int64_t kv_used_bytes() const;
+  int64_t kv_allocated_bytes() const;
+  int64_t kv_peak_bytes() const;  ///< the largest allocation so far, copies of growing buffers included
+  /// Bytes of the caches that the next step has to read: each layer reads the rows of its owner that its window shows.
+  int64_t kv_read_bytes() const;
+  std::string kernel() const;  ///< names of the attention kernels that ran
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace headscope

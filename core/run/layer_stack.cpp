@@ -1,0 +1,177 @@
+#include "core/run/layer_stack.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <ATen/ATen.h>
+
+#include "core/data/layer_problem.h"
+#include "core/run/experts.h"
+#include "core/run/layers.h"
+#include "core/run/mla.h"
+
+namespace headscope {
+namespace {
+
+at::Tensor id_tensor(std::span<const int32_t> ids) {
+  at::Tensor tensor = at::empty({static_cast<int64_t>(ids.size())}, at::kLong);
+  std::copy(ids.begin(), ids.end(), tensor.data_ptr<int64_t>());
+  return tensor;
+}
+
+}  // namespace
+
+LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaForm form)
+    : model_(std::move(model)),
+      architecture_(model_->architecture()),
+      interventions_(std::move(interventions)),
+      form_(form) {
+  for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) ropes_.emplace_back(*architecture_, layer);
+}
+
+void LayerStack::fit_ropes(int64_t tokens) {
+  if (architecture_->position.scheme != PositionScheme::rope) return;
+  for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) {
+    if (architecture_->rope_of(layer).scaling.kind != RopeScaling::Kind::dynamic) continue;
+    ropes_[static_cast<size_t>(layer)] = RopeTable(*architecture_, layer, tokens);
+  }
+}
+
+LayerStack::Projections LayerStack::Projections::of(int64_t first, int64_t count) const {
+  const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
+  return {part(queries), part(query_heads), part(keys), part(values)};
+}
+
+LayerStack::Projections LayerStack::project(int64_t layer, const at::Tensor& x) const {
+  const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
+  const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
+  const KvStore& shape = architecture_->store_of(layer);
+  const auto normed = [&](const at::Tensor& norm, const Linear& linear) {
+    return apply_qk_norm(settings.qk_norm, norm, apply_linear(linear, x), architecture_->norm_epsilon);
+  };
+  Projections made;
+  if (settings.mla) {
+    made.query_heads = mla_query_heads(settings, shape, weights, x);
+    made.queries = mla_absorbed(settings, shape, weights, made.query_heads).contiguous();
+  } else {
+    made.queries = normed(weights.query_norm, weights.query).contiguous();
+  }
+  if (!architecture_->owns_cache(layer)) return made;
+  if (shape.stored == Stored::latent) {
+    made.keys = mla_rows(*settings.mla, shape, weights, x).contiguous();
+    return made;
+  }
+  if (shape.stored != Stored::values_only) made.keys = normed(weights.key_norm, weights.key).contiguous();
+  if (shape.stored != Stored::keys_only) made.values = apply_linear(weights.value, x).contiguous();
+  return made;
+}
+
+void LayerStack::write_cache(int64_t layer, const Projections& made, const NextTokens& next) {
+  const KvStore& shape = architecture_->store_of(layer);
+  KvCache::Store& store = next.cache->store_of(layer);
+  if (made.keys.defined()) {
+    auto* keys = made.keys.data_ptr<float>();
+    if (shape.keys_rotated) {
+      ropes_[static_cast<size_t>(layer)].rotate(keys, next.count, shape.kv_heads, shape.key_dim, next.position,
+                                                workers_);
+    }
+    store.k.append(keys, next.count);
+  }
+  if (made.values.defined()) store.v.append(made.values.const_data_ptr<float>(), next.count);
+}
+
+/// Attention of one sequence; writes O [count, q_heads, value dimension].
+void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTokens& next, float* out) {
+  const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
+  const KvStore& shape = architecture_->store_of(layer);
+  auto* q = made.queries.data_ptr<float>();
+  if (settings.rotate_query) {
+    ropes_[static_cast<size_t>(layer)].rotate(q, next.count, settings.q_heads, shape.key_dim, next.position, workers_);
+  }
+  at::Tensor naive_queries;
+  if (naive(settings)) {
+    const int64_t content = settings.mla->content_dim, rope_key = shape.key_dim - shape.value_dim;
+    const at::Tensor turned = made.queries.view({next.count, settings.q_heads, shape.key_dim});
+    naive_queries = at::cat({made.query_heads.narrow(2, 0, content), turned.narrow(2, shape.value_dim, rope_key)}, 2);
+  }
+  AttentionProblem problem = layer_problem(*architecture_, layer);
+  problem.q_len = next.count;
+  problem.kv_len = next.position + next.count;
+  problem.causal_offset = next.position;
+  const ReadCache read(*architecture_, model_->weights(), layer, next.cache->store_of(layer), problem.kv_len, form_,
+                       workers_);
+  read.add_to(problem);
+  problem.q = {naive_queries.defined() ? naive_queries.const_data_ptr<float>() : q, 0, problem.key_dim,
+               problem.q_heads * problem.key_dim};
+  const PositionBias bias = position_bias(*architecture_, 0, problem.q_heads, problem.kv_len);
+  bias.add_to(problem);
+  LayerRecord* record = next.records != nullptr ? &(*next.records)[static_cast<size_t>(layer)] : nullptr;
+  kernels_.emplace(attend(problem, record, out, workers_));
+  if (record != nullptr) record->add_queries(q, next.count);
+}
+
+at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens> sequences) {
+  const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
+  const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
+  const Projections made = project(layer, x);
+  const int64_t value_dim = naive(settings) ? settings.mla->value_dim : architecture_->store_of(layer).value_dim;
+  at::Tensor output = at::empty({x.size(0), settings.q_heads, value_dim}, at::kFloat);
+  int64_t row = 0;
+  for (const NextTokens& next : sequences) {
+    const Projections mine = made.of(row, next.count);
+    if (architecture_->owns_cache(layer)) write_cache(layer, mine, next);
+    attend_one(layer, mine, next, output.data_ptr<float>() + row * settings.q_heads * value_dim);
+    row += next.count;
+  }
+  intervene(layer, output);
+  const bool latent = settings.mla && !naive(settings);
+  return apply_linear(weights.output, latent ? mla_values(settings, weights, output) : output.flatten(1));
+}
+
+void LayerStack::intervene(int64_t layer, at::Tensor& heads_output) const {
+  for (const Intervention& change : interventions_) {
+    if (change.layer == layer) heads_output.select(1, change.head).zero_();
+  }
+}
+
+at::Tensor LayerStack::embed_all(std::span<const int32_t> ids, std::span<const NextTokens> sequences) const {
+  std::vector<at::Tensor> parts;
+  size_t row = 0;
+  for (const NextTokens& next : sequences) {
+    const auto mine = ids.subspan(row, static_cast<size_t>(next.count));
+    parts.push_back(embed(*architecture_, model_->weights(), id_tensor(mine), next.position));
+    row += mine.size();
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+at::Tensor LayerStack::forward(std::span<const int32_t> ids, std::span<const NextTokens> sequences,
+                               const std::function<void(int64_t layer)>& on_layer) {
+  at::Tensor x = embed_all(ids, sequences);
+  for (int64_t index = 0; index < architecture_->layer_count(); ++index) {
+    on_layer(index);
+    const Layer& layer = architecture_->layers[static_cast<size_t>(index)];
+    const LayerWeights& w = model_->weights().layers[static_cast<size_t>(index)];
+    const auto before = [&](const NormWeights& norm) {
+      return layer.norm_before ? apply_norm(*architecture_, norm, x) : x;
+    };
+    const auto mlp = [&](const at::Tensor& y) {
+      return layer.mlp.experts > 1 ? apply_experts(layer.mlp, w, y) : apply_mlp(layer.mlp, w.mlp, y);
+    };
+    const auto after = [&](const NormWeights& norm, const at::Tensor& y) {
+      return layer.norm_after ? apply_norm(*architecture_, norm, y) : y;
+    };
+    const at::Tensor normed = before(w.attention_norm);
+    const at::Tensor attended = after(w.attention_post_norm, attention(index, normed, sequences));
+    if (layer.residual == Residual::parallel) {
+      const at::Tensor input = layer.shared_input_norm ? normed : before(w.mlp_norm);
+      x = x + attended + after(w.mlp_post_norm, mlp(input));
+    } else {
+      x = x + attended;
+      x = x + after(w.mlp_post_norm, mlp(before(w.mlp_norm)));
+    }
+  }
+  return x;
+}
+
+}  // namespace headscope

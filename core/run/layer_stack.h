@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/run/attention_step.h"
+#include "core/run/kv_cache.h"
+#include "core/run/read_cache.h"
+#include "core/run/run.h"
+#include "core/run/torch_workers.h"
+
+namespace headscope {
+
+/// The next tokens of one sequence on their way through the layers.
+struct NextTokens {
+  KvCache* cache = nullptr;
+  std::vector<LayerRecord>* records = nullptr;  ///< one for each layer; null: nothing is kept for viewers
+  int64_t position = 0;                         ///< of the first; the tokens that the cache holds
+  int64_t count = 0;
+};
+
+/// The layers of a model with what a run sets: interventions, the form of MLA, the angles of a pass. One thread uses
+/// it.
+class LayerStack {
+ public:
+  LayerStack(std::shared_ptr<const Model>, std::vector<Intervention>, MlaForm);
+
+  /// Dynamic scaling goes by the end of the whole pass, so that its chunks make no difference.
+  void fit_ropes(int64_t tokens);
+  /// Forwards `ids`, the tokens of all sequences one after the other, and adds to their caches and records. Returns the
+  /// hidden states [ids, d_model] behind the last layer. `on_layer` is called before each layer. When anything throws,
+  /// the rows that were added so far stay; the caller takes them back.
+  at::Tensor forward(std::span<const int32_t> ids, std::span<const NextTokens>,
+                     const std::function<void(int64_t layer)>& on_layer);
+  /// Names of the attention kernels that have run.
+  const std::set<std::string, std::less<>>& kernels() const { return kernels_; }
+
+ private:
+  /// What a layer makes of its input: one row for each token. Undefined where it makes none.
+  struct Projections {
+    at::Tensor queries;      ///< [tokens, q_heads * key_dim], before rope
+    at::Tensor query_heads;  ///< naive MLA: as mla_query_heads has them
+    at::Tensor keys, values;
+    Projections of(int64_t first, int64_t count) const;
+  };
+
+  at::Tensor embed_all(std::span<const int32_t> ids, std::span<const NextTokens>) const;
+  at::Tensor attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens>);
+  Projections project(int64_t layer, const at::Tensor& x) const;
+  void write_cache(int64_t layer, const Projections&, const NextTokens&);
+  void attend_one(int64_t layer, const Projections&, const NextTokens&, float* out);
+  void intervene(int64_t layer, at::Tensor& heads_output) const;
+  bool naive(const Layer& layer) const { return layer.mla && form_ == MlaForm::naive; }
+
+  std::shared_ptr<const Model> model_;
+  std::shared_ptr<const Architecture> architecture_;
+  std::vector<Intervention> interventions_;
+  MlaForm form_;
+  std::vector<RopeTable> ropes_;  ///< [layers]
+  TorchWorkers workers_;
+  std::set<std::string, std::less<>> kernels_;
+};
+
+}  // namespace headscope

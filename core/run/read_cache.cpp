@@ -1,0 +1,62 @@
+#include "core/run/read_cache.h"
+
+#include <ATen/ATen.h>
+
+#include "core/data/layer_problem.h"
+#include "core/run/layers.h"
+#include "core/run/mla.h"
+
+namespace headscope {
+namespace {
+
+/// Rows [tokens, heads, dim] that lie one after the other.
+Rows<const float> rows_of(const float* data, int64_t heads, int64_t dim) { return {data, 0, dim, heads * dim}; }
+
+}  // namespace
+
+ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer,
+                     const KvCache::Store& store, int64_t tokens, MlaForm form, const ParallelFor& workers)
+    : parts_(layer_problem(architecture, layer)) {
+  const Layer& settings = architecture.layers[static_cast<size_t>(layer)];
+  const KvStore& shape = architecture.store_of(layer);
+  const int64_t first = store.keys().first(), held = tokens - first;
+  const float* stored = store.keys().data();
+  parts_.first_key = first;
+  rotated_.emplace(architecture, layer, stored, held, first, workers);
+  parts_.k = rows_of(rotated_->data(), shape.kv_heads, shape.key_dim);
+  parts_.v = rows_of(store.values().data(), shape.kv_heads, shape.value_dim);
+  // A latent's value is the start of its key.
+  if (shape.stored == Stored::latent) parts_.v = rows_of(stored, 1, shape.key_dim);
+  const auto rows = [&] {
+    return at::from_blob(const_cast<float*>(stored), {held, shape.kv_heads * shape.key_dim});  // only read
+  };
+  if (shape.stored == Stored::keys_only) {
+    made_values_ = apply_linear(weights.layers[static_cast<size_t>(settings.kv_owner)].value, rows());
+    parts_.v = rows_of(made_values_.const_data_ptr<float>(), shape.kv_heads, shape.value_dim);
+  } else if (settings.mla && form == MlaForm::naive) {
+    expand_latents(settings, shape, weights.layers[static_cast<size_t>(layer)], rows());
+  }
+}
+
+void ReadCache::expand_latents(const Layer& layer, const KvStore& shape, const LayerWeights& weights,
+                               const at::Tensor& rows) {
+  const MlaExpanded made = mla_expanded(layer, shape, weights, rows);
+  made_keys_ = made.keys.contiguous();
+  made_values_ = made.values.contiguous();
+  parts_.kv_heads = layer.q_heads;
+  parts_.key_dim = made_keys_.size(2);
+  parts_.value_dim = made_values_.size(2);
+  parts_.k = rows_of(made_keys_.const_data_ptr<float>(), parts_.kv_heads, parts_.key_dim);
+  parts_.v = rows_of(made_values_.const_data_ptr<float>(), parts_.kv_heads, parts_.value_dim);
+}
+
+void ReadCache::add_to(AttentionProblem& problem) const {
+  problem.kv_heads = parts_.kv_heads;
+  problem.key_dim = parts_.key_dim;
+  problem.value_dim = parts_.value_dim;
+  problem.k = parts_.k;
+  problem.v = parts_.v;
+  problem.first_key = parts_.first_key;
+}
+
+}  // namespace headscope

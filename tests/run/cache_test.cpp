@@ -1,0 +1,216 @@
+// Caches of sliding windows, MLA in both its forms, and batches, each against a run that knows nothing of them.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/data/tiles.h"
+#include "core/run/decoder.h"
+#include "core/run/run.h"
+#include "kernels/thread_pool.h"
+#include "tests/run/random_model.h"
+
+namespace headscope {
+namespace {
+
+using OneRun = headscope::Run;  // in a test, Run is a member of its class
+
+constexpr int64_t window = 7;
+
+/// Layers 0 and 1 have a window, layer 1 reads what layer 0 keeps; `cached`: the cache has it, too.
+Architecture windowed(bool cached) {
+  Architecture a = small_architecture();
+  a.context = 2000;
+  a.layers[1].kv_owner = 0;
+  a.kv_stores.erase(a.kv_stores.begin() + 1);
+  a.layers[0].window = window;
+  a.layers[1].window = window - 2;
+  if (cached) a.kv_stores[0].window = window;
+  return a;
+}
+
+std::vector<float> all_logits(const OneRun& run) {
+  const RowsView rows = run.logits();
+  return {rows.row(0), rows.row(0) + rows.rows * rows.width()};
+}
+
+RunOptions chunks_of(int64_t tokens) {
+  RunOptions options;
+  options.chunk = tokens;
+  return options;
+}
+
+RunOptions naive_form() {
+  RunOptions options;
+  options.mla_form = MlaForm::naive;
+  return options;
+}
+
+/// A run that is fed `steps` tokens at a time, in turn.
+OneRun fed(const std::shared_ptr<const Model>& model, std::span<const int32_t> ids, std::vector<int64_t> steps,
+           RunOptions options = {}) {
+  options.logits = LogitsWanted::all();
+  OneRun run(model, options);
+  size_t turn = 0;
+  for (size_t begin = 0; begin < ids.size();) {
+    const auto count = std::min(static_cast<size_t>(steps[turn++ % steps.size()]), ids.size() - begin);
+    run.extend(ids.subspan(begin, count));
+    begin += count;
+  }
+  return run;
+}
+
+TEST(WindowCache, GivesTheSameBitsAsOneThatKeepsAllTokens) {
+  const auto ids = random_ids(windowed(true), 900);
+  const auto ring = random_model(windowed(true)), whole = random_model(windowed(false));
+  for (const std::vector<int64_t>& steps : {std::vector<int64_t>{900}, {300}, {1, 5, 60}}) {
+    const OneRun a = fed(ring, ids, steps), b = fed(whole, ids, steps, chunks_of(256));
+    EXPECT_EQ(all_logits(a), all_logits(b));
+    const RunSnapshot left = a.snapshot(), right = b.snapshot();
+    for (int64_t layer = 0; layer < 3; ++layer) {
+      const TileQuery query{layer, 3, 100, 900, 0, 900, 1};
+      EXPECT_EQ(compute_tile(left, query, ThreadPool(2)).cells, compute_tile(right, query, ThreadPool(2)).cells);
+    }
+  }
+}
+
+TEST(WindowCache, HoldsTheWindowAndWhatComesAtOnce) {
+  const Architecture a = windowed(true);
+  const auto ids = random_ids(a, 900);
+  const int64_t row = a.kv_stores[0].elements_per_token() * 4;
+  const RunSnapshot one_by_one = fed(random_model(a), std::span(ids).first(90), {1}).snapshot();
+  EXPECT_EQ(one_by_one.stores[0].used_bytes, window * row);
+  EXPECT_LE(one_by_one.stores[0].allocated_bytes, 16 * row) << "the first room is enough for two windows";
+  const RunSnapshot at_once = fed(random_model(a), ids, {900}).snapshot();
+  EXPECT_EQ(at_once.stores[0].used_bytes, window * row);
+  EXPECT_EQ(at_once.stores[0].allocated_bytes, (window - 1 + 256) * row) << "windows below 256 take 256 at once";
+  EXPECT_EQ(at_once.kv_used_bytes(), kv_bytes(a, 1, 900, 4));
+  EXPECT_EQ(at_once.stores[0].k.rows, 900) << "viewers keep all keys";
+  const RunSnapshot small_chunks = fed(random_model(a), ids, {900}, chunks_of(32)).snapshot();
+  EXPECT_EQ(small_chunks.stores[0].allocated_bytes, (window - 1 + 32) * row);
+}
+
+TEST(WindowCache, ACancelledChunkLeavesWhatTheNextOneNeeds) {
+  const Architecture a = windowed(true);
+  const auto model = random_model(a);
+  const auto ids = random_ids(a, 700);
+  OneRun run(model, {});
+  run.extend(std::span(ids).first(300));
+  for (const double where : {0.1, 0.3, 0.7}) {
+    std::stop_source stop;
+    const Progress progress{stop.get_token(), [&](std::string_view, double fraction) {
+                              if (fraction > where) stop.request_stop();
+                            }};
+    EXPECT_THROW(run.extend(std::span(ids).subspan(static_cast<size_t>(run.tokens())), progress), Cancelled);
+  }
+  run.extend(std::span(ids).subspan(static_cast<size_t>(run.tokens())));
+  OneRun fresh(model, {});
+  fresh.extend(ids);
+  for (size_t i = 0; i < run.last_logits().size(); ++i) {
+    ASSERT_NEAR(run.last_logits()[i], fresh.last_logits()[i], 1e-4);
+  }
+}
+
+Architecture latents() {
+  Architecture a = small_architecture();
+  a.position.rope.dims = 4;
+  for (Layer& layer : a.layers) layer.mla = Mla{9, 5, 3, 1e-6};
+  for (KvStore& store : a.kv_stores) {
+    store.stored = Stored::latent;
+    store.kv_heads = 1;
+    store.value_dim = 11;
+    store.key_dim = 15;
+  }
+  a.layers[2].kv_owner = 1;  // reads the latents of layer 1 through matrices of its own
+  a.kv_stores.pop_back();
+  return a;
+}
+
+TEST(MlaForms, NaiveEqualsAbsorbed) {
+  const Architecture a = latents();
+  const auto model = random_model(a);
+  const auto ids = random_ids(a, 60);
+  for (const std::vector<int64_t>& steps : {std::vector<int64_t>{60}, {1}, {20, 1, 1}}) {
+    const OneRun absorbed = fed(model, ids, steps), naive = fed(model, ids, steps, naive_form());
+    const auto expected = all_logits(absorbed), found = all_logits(naive);
+    const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
+    for (size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(found[i], expected[i], 2e-5 * (*high - *low));
+    const RunSnapshot one = absorbed.snapshot(), other = naive.snapshot();
+    EXPECT_EQ(one.kv_used_bytes(), other.kv_used_bytes());
+    EXPECT_EQ(one.kv_used_bytes(), 2 * 60 * 15 * 4) << "the cache holds latents and rope keys in both forms";
+    for (int64_t layer = 0; layer < 3; ++layer) {
+      // Log-sum-exps of the naive scores, weights of the absorbed ones: rows add up only where the two are equal.
+      const Tile left = compute_tile(one, {layer, 2, 0, 60, 0, 60}, ThreadPool(2));
+      const Tile right = compute_tile(other, {layer, 2, 0, 60, 0, 60}, ThreadPool(2));
+      for (size_t i = 0; i < left.cells.size(); ++i) ASSERT_NEAR(left.cells[i], right.cells[i], 2e-5);
+    }
+  }
+}
+
+/// Every kind of cache that a batch may have.
+std::vector<Architecture> kinds() {
+  Architecture shared = small_architecture();
+  for (Layer& layer : shared.layers) layer.rotate_on_read = true;
+  for (KvStore& store : shared.kv_stores) {
+    store.stored = Stored::values_only;
+    store.keys_rotated = false;
+  }
+  Architecture learned = small_gpt2_architecture();
+  learned.layers[2].kv_owner = 1;
+  learned.kv_stores.pop_back();
+  return {small_architecture(), windowed(true), shared, learned, latents()};
+}
+
+TEST(Decoder, SequencesOfABatchAreAsAlone) {
+  for (const Architecture& a : kinds()) {
+    const auto model = random_model(a);
+    const auto prompt = random_ids(a, 30, 1);
+    constexpr int64_t sequences = 3, steps = 20;
+    Decoder decoder(model, sequences, 16);
+    decoder.prefill(prompt);
+    std::vector<OneRun> alone;
+    std::vector<int32_t> next{1, 2, 3};
+    for (int64_t i = 0; i < sequences; ++i) alone.emplace_back(model, RunOptions{}).extend(prompt);
+    for (int64_t step = 0; step < steps; ++step) {
+      const auto likeliest = decoder.step(next);
+      for (size_t i = 0; i < alone.size(); ++i) {
+        alone[i].extend({&next[i], 1});
+        const auto logits = alone[i].last_logits();
+        const float best = *std::max_element(logits.begin(), logits.end());
+        ASSERT_NEAR(logits[static_cast<size_t>(likeliest[i])], best, 1e-4) << "sequence " << i << ", step " << step;
+      }
+      next = likeliest;
+    }
+    EXPECT_EQ(decoder.tokens(), 50);
+    EXPECT_EQ(decoder.kv_used_bytes(), kv_bytes(a, sequences, 50, 4));
+    EXPECT_GE(decoder.kv_allocated_bytes(), decoder.kv_used_bytes());
+    EXPECT_EQ(decoder.kv_used_bytes(), sequences * alone[0].snapshot().kv_used_bytes());
+  }
+}
+
+TEST(Decoder, EveryLayerReadsTheCacheThatItsOwnerHolds) {
+  const Architecture plain = small_gpt2_architecture();
+  Decoder decoder(random_model(plain), 2, 16);
+  decoder.prefill(random_ids(plain, 40));
+  EXPECT_EQ(decoder.kv_read_bytes(), decoder.kv_used_bytes());
+  Architecture shared = plain;
+  shared.layers[2].kv_owner = 1;
+  shared.kv_stores.pop_back();
+  Decoder sharing(random_model(shared), 2, 16);
+  sharing.prefill(random_ids(shared, 40));
+  EXPECT_EQ(sharing.kv_read_bytes(), decoder.kv_read_bytes()) << "sharing across layers saves no reading";
+  EXPECT_EQ(sharing.kv_used_bytes() * 3, decoder.kv_used_bytes() * 2);
+}
+
+TEST(Decoder, RefusesWhatItCannotDo) {
+  const Architecture a = small_architecture();
+  const auto model = random_model(a);
+  EXPECT_THROW(Decoder(model, 0, 16), Error);
+  Decoder decoder(model, 1, 16);
+  EXPECT_THROW(decoder.prefill(std::vector<int32_t>(81, 1)), Error);
+  EXPECT_THROW(decoder.prefill(std::vector<int32_t>{61}), Error);
+  decoder.prefill(std::vector<int32_t>(80, 1));
+  EXPECT_THROW(decoder.step(std::vector<int32_t>{1}), Error);
+}
+
+}  // namespace
+}  // namespace headscope
