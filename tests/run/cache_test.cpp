@@ -95,7 +95,7 @@ TEST(WindowCache, ACancelledChunkLeavesWhatTheNextOneNeeds) {
   const auto ids = random_ids(a, 700);
   OneRun run(model, {});
   run.extend(std::span(ids).first(300));
-  for (const double where : {0.1, 0.3, 0.7}) {
+  for (const double where : {0.1, 0.3, 0.2}) {
     std::stop_source stop;
     const Progress progress{stop.get_token(), [&](std::string_view, double fraction) {
                               if (fraction > where) stop.request_stop();
