@@ -45,7 +45,7 @@ Decoder::Decoder(std::shared_ptr<const Model> model, int64_t sequences, int64_t 
 
 Decoder::~Decoder() = default;
 
-void Decoder::prefill(std::span<const int32_t> ids) {
+void Decoder::prefill(std::span<const int32_t> ids, const Progress& progress) {
   const c10::InferenceMode no_gradients;
   State& state = *state_;
   if (state.tokens > 0) throw std::logic_error("Decoder: a prompt comes first, and once");
@@ -57,7 +57,7 @@ void Decoder::prefill(std::span<const int32_t> ids) {
       const auto part = ids.subspan(begin, std::min(chunk, ids.size() - begin));
       const NextTokens next{&state.caches.front(), nullptr, static_cast<int64_t>(begin),
                             static_cast<int64_t>(part.size())};
-      const at::Tensor x = state.layers.forward(part, {&next, 1}, [](int64_t) {});
+      const at::Tensor x = state.layers.forward(part, {&next, 1}, [&](int64_t) { progress.check(); });
       if (begin + part.size() == ids.size()) {
         compute_logits(state.architecture(), state.model->weights(), x.narrow(0, x.size(0) - 1, 1));
       }

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/base/progress.h"
 #include "core/model/model.h"
 
 namespace headscope {
@@ -19,8 +20,8 @@ class Decoder {
   ~Decoder();
 
   /// Forwards a prompt through the first sequence and gives the others copies of its cache. Once, and first.
-  /// Throws Error beyond the context or the vocabulary.
-  void prefill(std::span<const int32_t> ids);
+  /// Throws Error beyond the context or the vocabulary, Cancelled between layers, and is of no use then.
+  void prefill(std::span<const int32_t> ids, const Progress& = {});
   /// Forwards one token of each sequence and returns the likeliest next ones.
   std::vector<int32_t> step(std::span<const int32_t> ids);
 

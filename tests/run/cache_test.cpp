@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "core/data/tiles.h"
+#include "core/model/random_weights.h"
 #include "core/run/decoder.h"
+#include "core/run/kv_measurement.h"
 #include "core/run/run.h"
 #include "kernels/thread_pool.h"
 #include "tests/run/random_model.h"
@@ -199,6 +201,37 @@ TEST(Decoder, EveryLayerReadsTheCacheThatItsOwnerHolds) {
   sharing.prefill(random_ids(shared, 40));
   EXPECT_EQ(sharing.kv_read_bytes(), decoder.kv_read_bytes()) << "sharing across layers saves no reading";
   EXPECT_EQ(sharing.kv_used_bytes() * 3, decoder.kv_used_bytes() * 2);
+}
+
+TEST(KvMeasurement, ReadsTheStorage) {
+  for (const Architecture& a : kinds()) {
+    const auto model = random_weights("random", a, DType::f32);
+    const KvMeasurement found = measure_kv(model, {3, 60, 5});
+    EXPECT_EQ(found.used_bytes, kv_bytes(a, 3, 60, 4));
+    EXPECT_EQ(found.formula_bytes, found.used_bytes);
+    EXPECT_GE(found.allocated_bytes, found.used_bytes);
+    EXPECT_GE(found.peak_bytes, found.allocated_bytes);
+    EXPECT_EQ(found.prompt_tokens, 55);
+    EXPECT_GT(found.step_seconds, 0);
+    EXPECT_GT(found.prefill_seconds, 0);
+  }
+  const auto model = random_weights("random", small_architecture(), DType::f32);
+  EXPECT_THROW(measure_kv(model, {1, 5, 5}), Error);
+  EXPECT_THROW(measure_kv(model, {1, 81, 5}), Error) << "beyond the context";
+}
+
+TEST(RandomWeights, AreOfTheSeedAndRunInBothTypes) {
+  const Architecture a = latents();
+  const auto logits = [&](DType dtype, uint64_t seed) {
+    OneRun run(random_weights("random", a, dtype, seed), {});
+    run.extend(random_ids(a, 12));
+    return std::vector<float>(run.last_logits().begin(), run.last_logits().end());
+  };
+  const auto first = logits(DType::f32, 1), rounded = logits(DType::bf16, 1);
+  EXPECT_EQ(first, logits(DType::f32, 1));
+  EXPECT_NE(first, logits(DType::f32, 2));
+  EXPECT_NE(first, rounded);
+  for (size_t i = 0; i < first.size(); ++i) ASSERT_NEAR(first[i], rounded[i], 0.3) << "the same weights, rounded";
 }
 
 TEST(Decoder, RefusesWhatItCannotDo) {

@@ -1,0 +1,83 @@
+#include "core/run/kv_measurement.h"
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <functional>
+#include <vector>
+
+#include "core/run/decoder.h"
+
+namespace headscope {
+namespace {
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t total = 0, resident = 0;
+  file >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Tokens that differ from each other, all in the vocabulary.
+std::vector<int32_t> some_tokens(const Architecture& a, int64_t count) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>((i * 7919 + 13) % a.vocab_size));
+  return ids;
+}
+
+}  // namespace
+
+KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad& load, const Progress& progress) {
+  const Architecture& a = *model->architecture();
+  if (load.steps < 2 || load.context <= load.steps) {
+    fail("a measurement needs 2 steps and a longer context, but has {} steps and a context of {}", load.steps,
+         load.context);
+  }
+  KvMeasurement out;
+  out.formula_bytes = kv_bytes(a, load.batch, load.context, sizeof(float));
+  out.prompt_tokens = load.context - load.steps;
+  malloc_trim(0);
+  const int64_t before = resident_bytes();
+  Decoder decoder(model, load.batch, load.context);
+  progress.check();
+  out.prefill_seconds = seconds_of([&] { decoder.prefill(some_tokens(a, out.prompt_tokens), progress); });
+  std::vector<double> steps;
+  std::vector<int32_t> ids = some_tokens(a, load.batch);
+  for (int64_t step = 0; step < load.steps; ++step) {
+    progress.check();
+    steps.push_back(seconds_of([&] { ids = decoder.step(ids); }));
+  }
+  steps.erase(steps.begin());  // makes buffers and touches pages
+  out.step_seconds = median(std::move(steps));
+  malloc_trim(0);
+  out.growth_bytes = resident_bytes() - before;
+  out.used_bytes = decoder.kv_used_bytes();
+  out.allocated_bytes = decoder.kv_allocated_bytes();
+  out.peak_bytes = decoder.kv_peak_bytes();
+  out.read_bytes = decoder.kv_read_bytes();
+  out.kernel = decoder.kernel();
+  return out;
+}
+
+void return_freed_memory() {
+  constexpr int threshold = 64 << 10;  // larger buffers are mapped by themselves, and unmapped when they are freed
+  mallopt(M_MMAP_THRESHOLD, threshold);
+  mallopt(M_MMAP_MAX, 1 << 20);
+}
+
+}  // namespace headscope

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/base/progress.h"
+#include "core/model/model.h"
+
+namespace headscope {
+
+/// What to measure: `batch` sequences that hold `context` tokens each in the end.
+struct KvLoad {
+  int64_t batch = 1;
+  int64_t context = 1024;
+  int64_t steps = 16;  ///< the last tokens, which are decoded; the others are a prompt
+};
+
+/// Caches that were allocated and decoded from, once.
+struct KvMeasurement {
+  int64_t formula_bytes = 0;    ///< kv_bytes of architecture.h
+  int64_t used_bytes = 0;       ///< of written rows, read from the storage
+  int64_t allocated_bytes = 0;  ///< of the storage
+  int64_t peak_bytes = 0;       ///< the largest allocation on the way
+  int64_t growth_bytes = 0;     ///< of the process's resident memory, from before the caches to the last step
+  int64_t read_bytes = 0;       ///< of the caches that the last step read
+  int64_t prompt_tokens = 0;    ///< that were really forwarded: those of one sequence; the others' caches are copies
+  double prefill_seconds = 0;
+  double step_seconds = 0;  ///< the median of the steps, the first left out
+  std::string kernel;       ///< names of the attention kernels
+};
+
+/// Allocates the caches, forwards a prompt, decodes, measures. Tokens are arbitrary: neither sizes nor speeds depend on
+/// them. Throws Error for loads that do not fit the model, Cancelled between steps.
+KvMeasurement measure_kv(const std::shared_ptr<const Model>&, const KvLoad&, const Progress& = {});
+
+/// Makes the C library give freed buffers of caches back to the system at once, so that the growth of the process is
+/// that of what is held. Once, before the first measurement.
+void return_freed_memory();
+
+/// Below so many tokens in the cache, weights and launches hide what the cache costs.
+inline constexpr int64_t fewest_telling_tokens = 256;
+
+}  // namespace headscope
