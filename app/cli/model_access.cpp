@@ -140,8 +140,8 @@ void generate_tokens(Run& run, const PromptOptions& prompt, const SamplingOption
 
 std::string computed_by(const RunSnapshot& run) {
   const std::string_view alibi = alibi_name(run.architecture->position);
-  return fmt::format("{}, {}, kernel {}{}{}", run.device, run.dtype, run.kernel, alibi.empty() ? "" : ", ALiBi ",
-                     alibi);
+  return fmt::format("{}, {}, kernel {}{}{}{}{}", run.device, run.dtype, run.kernel, alibi.empty() ? "" : ", ALiBi ",
+                     alibi, run.mla.empty() ? "" : ", MLA ", run.mla);
 }
 
 int64_t parse_count(std::string_view text, std::string_view what) {

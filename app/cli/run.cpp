@@ -24,6 +24,7 @@ struct Options {
   int64_t top = 5;
   std::string logits;
   int64_t chunk = RunOptions().chunk;
+  std::string mla = "absorbed";
   SamplingOptions sampling;
 };
 
@@ -43,6 +44,7 @@ RunOptions run_options(const Options& options, const LogitsWanted& logits, size_
   RunOptions wanted;
   wanted.logits = logits;
   wanted.chunk = options.chunk;
+  wanted.mla_form = options.mla == "naive" ? MlaForm::naive : MlaForm::absorbed;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
   return wanted;
@@ -90,6 +92,7 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
   json["kernel"] = snapshot.kernel;
   const std::string_view alibi = alibi_name(snapshot.architecture->position);
   if (!alibi.empty()) json["alibi"] = alibi;
+  if (!snapshot.mla.empty()) json["mla"] = snapshot.mla;
   json["threads"] = snapshot.threads;
   json["sampling"] = {{"temperature", options.sampling.temperature},
                       {"top_k", options.sampling.top_k},
@@ -177,7 +180,14 @@ void add_run(CLI::App& app, Action& action) {
                       "Which logits to save: last, all (without this option) or positions a:b");
   command
       ->add_option("--chunk", options->chunk,
-                   "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time")
+                   "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time; "
+                   "with sliding windows at most the largest, or 256")
+      ->capture_default_str();
+  command
+      ->add_option("--mla", options->mla,
+                   "Multi-head latent attention from the latents as they are (absorbed), or from keys and values of "
+                   "every head made from them (naive)")
+      ->check(CLI::IsMember({"absorbed", "naive"}))
       ->capture_default_str();
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");
   command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest only; 0: all");

@@ -173,6 +173,7 @@ void describe_run(const Job& job) {
   text("kernel", run.kernel);
   const std::string_view alibi = alibi_name(job.architecture.position);
   if (!alibi.empty()) text("alibi", std::string(alibi));
+  if (!run.mla.empty()) text("mla", run.mla);
   text("version", run.version);
   text("interventions", listed(run.interventions, run.interventions.size()));
   job.file.attribute("/", "threads", static_cast<int64_t>(run.threads));

@@ -75,8 +75,20 @@ void Run::State::append(std::span<const int32_t> chunk, const Progress& progress
   allocated_history.resize(ids.size(), cache.allocated_bytes());
 }
 
+namespace {
+
+bool has_latents(const Architecture& architecture) {
+  return std::any_of(architecture.layers.begin(), architecture.layers.end(),
+                     [](const Layer& layer) { return layer.mla.has_value(); });
+}
+
+}  // namespace
+
 Run::Run(std::shared_ptr<const Model> model, RunOptions options) {
   const Architecture& architecture = *model->architecture();
+  if (options.mla_form == MlaForm::naive && !has_latents(architecture)) {
+    fail("naive MLA changes nothing for {}: no layer has latents", quoted(model->name()));
+  }
   for (const Intervention& change : options.interventions) {
     const bool layer_exists = change.layer >= 0 && change.layer < architecture.layer_count();
     if (!layer_exists || change.head < 0 ||
@@ -136,6 +148,9 @@ RunSnapshot Run::snapshot() const {
   snapshot.device = "cpu";
   snapshot.dtype = state.model->dtype() == DType::bf16 ? "bf16" : "f32";
   snapshot.kernel = listed(state.layers.kernels());
+  if (has_latents(*state.architecture)) {
+    snapshot.mla = state.options.mla_form == MlaForm::naive ? "naive" : "absorbed";
+  }
   snapshot.revision = static_cast<uint64_t>(state.position());
   snapshot.ids = state.ids;
   snapshot.pieces = state.pieces;

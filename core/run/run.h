@@ -54,7 +54,7 @@ struct RunOptions {
 /// One thread owns a run (it calls LibTorch); its snapshots may go to others.
 class Run {
  public:
-  /// Throws Error for interventions that name heads the model does not have.
+  /// Throws Error for interventions that name heads the model does not have, and for a form of MLA where there is none.
   Run(std::shared_ptr<const Model>, RunOptions);
   ~Run();
   Run(Run&&) noexcept;

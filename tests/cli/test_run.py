@@ -315,3 +315,26 @@ def test_nothing_is_written_into_the_model(headscope, stories):
     before = sorted(os.listdir(stories))
     headscope.text("run", stories, "--prompt", "Zoo")
     assert sorted(os.listdir(stories)) == before
+
+
+def test_mla_runs_in_both_forms(headscope, random_models, stories, tmp_path):
+    """Log-sum-exps and outputs come from expanded keys and values, maps from latents: both must tell the same."""
+    folder = random_models("deepseek3")
+    runs = {}
+    for form in ("absorbed", "naive"):
+        out = tmp_path / f"{form}.h5"
+        words = ("run", folder, "--ids", ",".join(str(i * 13 % 140 + 2) for i in range(37)), "--generate", 9, "--ignore-eos",
+                 "--mla", form)
+        said = headscope.json(*words, "--save", "logits,attention,lse", "--out", out)
+        assert said["mla"] == form and f"MLA {form}" in headscope.text(*words)
+        with h5py.File(out) as file:
+            assert file.attrs["mla"] == form
+            runs[form] = (said, file["logits"][()], [file[f"{part}/layer_{layer:03}"][()] for layer in range(3)
+                                                     for part in ("attention", "lse")])
+    (absorbed, expected, maps), (naive, found, other) = runs["absorbed"], runs["naive"]
+    assert naive["ids"] == absorbed["ids"] and naive["kv_bytes_used"] == absorbed["kv_bytes_used"] == [28 * 4 * 46] * 3
+    assert not numpy.array_equal(found, expected)  # other sums, so other bits
+    assert numpy.abs(found - expected).max() <= 1e-4 * numpy.ptp(expected)
+    assert max(numpy.abs(one - two).max() for one, two in zip(maps, other)) <= 2e-5
+    headscope.refusal("run", stories, "--prompt", "Zoo", "--mla", "naive", words=["stories260K", "no layer has latents"])
+    assert "mla" not in headscope.json("run", stories, "--prompt", "Zoo")
