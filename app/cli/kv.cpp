@@ -1,10 +1,15 @@
 #include <memory>
 
 #include "app/cli/command.h"
+#include "app/cli/kv_models.h"
+#include "app/cli/kv_report.h"
 #include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
-#include "core/base/text.h"
-#include "core/model/description.h"
+#include "core/arch/footprint.h"
+#include "core/arch/what_if.h"
+#include "core/base/atomic_file.h"
+#include "core/views/kv_compare.h"
+#include "core/views/write.h"
 
 namespace headscope::cli {
 namespace {
@@ -13,6 +18,13 @@ struct Options {
   std::vector<std::string> models;
   std::string batch = "1";
   std::string context = "1k";
+  std::string what_if;
+  bool list = false;
+  std::string out;
+  std::string plot;
+  std::string size = "1280x800";
+  double scale = 1;
+  std::string theme = "dark";
 };
 
 /// "8", or "128k" for 128 x 1,024.
@@ -34,35 +46,94 @@ std::vector<int64_t> parse_list(const std::string& text, std::string_view what) 
 /// --dtype says how wide one number of the cache is; f32 when nothing is said.
 int64_t element_bytes(const std::string& dtype) { return dtype == "bf16" || dtype == "f16" ? 2 : 4; }
 
-void report(const Options& options, Context& context) {
-  const auto batches = parse_list(options.batch, "--batch");
-  const auto contexts = parse_list(options.context, "--context");
-  const int64_t width = element_bytes(context.global.dtype);
-  const std::string dtype = context.global.dtype == "auto" ? "f32" : context.global.dtype;
-  Json json = Json::array();
-  std::vector<std::vector<std::string>> rows = {{"model", "batch", "context", "bytes", "", "bytes per token"}};
-  std::string equations;
-  for (const std::string& path : options.models) {
-    const auto checkpoint = open_checkpoint(path);
-    const ModelDescription model = describe(*checkpoint);
-    const int64_t per_token = kv_bytes_per_token(model.architecture, width);
-    equations += fmt::format("{} ({}): {}\n", model.name, variant_name(model.architecture),
-                             kv_equation(model.architecture, width));
-    for (const int64_t batch : batches) {
-      for (const int64_t tokens : contexts) {
-        const int64_t bytes = kv_bytes(model.architecture, batch, tokens, width);
-        json.push_back({{"model", model.name},
-                        {"batch", batch},
-                        {"context", tokens},
-                        {"dtype", dtype},
-                        {"bytes", bytes},
-                        {"bytes_per_token", per_token}});
-        rows.push_back({model.name, format_count(batch), format_count(tokens), format_count(bytes),
-                        format_bytes(static_cast<uint64_t>(bytes)), format_count(per_token)});
-      }
+/// "all", or a list of schemes; before any model is looked for, so that a mistyped one is told first.
+struct WhatIf {
+  bool all = false;
+  std::vector<Scheme> schemes;
+};
+
+WhatIf parse_what_if(const std::string& text) {
+  WhatIf out;
+  if (text.empty()) return out;
+  for (const std::string& part : split_list(text, "--what-if")) {
+    if (part == "all") {
+      out.all = true;
+    } else {
+      out.schemes.push_back(parse_scheme(part));
     }
   }
-  context.output = context.global.json ? json_text(json) : equations + '\n' + text_table(rows);
+  return out;
+}
+
+/// The model itself and, below it, what it would be.
+void add_subjects(KvModel model, const WhatIf& what_ifs, KvCompareData& data) {
+  const auto real = std::make_shared<const Architecture>(std::move(model.architecture));
+  data.subjects.push_back({model.name, "", false, real, model.parameters});
+  std::vector<Scheme> schemes = what_ifs.all ? usual_schemes(*real) : std::vector<Scheme>();
+  schemes.insert(schemes.end(), what_ifs.schemes.begin(), what_ifs.schemes.end());
+  for (const Scheme& scheme : schemes) {
+    auto other = std::make_shared<const Architecture>(what_if(*real, scheme));
+    const bool same = same_cache(*real, *other);
+    const int64_t parameters = same ? model.parameters : parameters_of(*other);
+    data.subjects.push_back({model.name, scheme.name, !same, std::move(other), parameters});
+  }
+}
+
+KvPlot plot_of(const Options& options, const KvCompareData& data) {
+  if (options.plot.empty()) return default_kv_plot(data);
+  if (options.plot == "batch" && data.batches.size() < 2)
+    throw UsageError("--plot batch needs several batches, as in --batch 1,8,64");
+  if (options.plot == "context" && data.contexts.size() < 2)
+    throw UsageError("--plot context needs several contexts, as in --context 1k,8k,128k");
+  return options.plot == "batch" ? KvPlot::batch : options.plot == "context" ? KvPlot::context : KvPlot::token;
+}
+
+void write_plot(const Options& options, const KvCompareData& data) {
+  const auto [width, height] = parse_size(options.size);
+  const TextMeasurer measurer;
+  const Figure figure = kv_compare(data, plot_of(options, data), {width, height, options.scale, measurer});
+  write_figure(figure, options.out, options.theme == "light" ? Theme::light : Theme::dark, options.scale);
+}
+
+/// What can be refused before models are looked for.
+void check_picture(const Options& options, const KvCompareData& data) {
+  if (options.out.empty()) {
+    if (!options.plot.empty()) throw UsageError("--plot needs --out F.svg, F.png or F.csv");
+    return;
+  }
+  const auto [width, height] = parse_size(options.size);
+  check_picture_size(width, height, options.scale);
+  check_figure_path(options.out);
+  (void)plot_of(options, data);
+  const AtomicFile can_be_written(options.out);
+}
+
+void report(const Options& options, Context& context) {
+  if (options.list) {
+    context.output = context.global.json ? json_text(published_json()) : published_text();
+    return;
+  }
+  if (options.models.empty())
+    throw UsageError("kv needs a MODEL: a folder, a .h5 file, a config.json or a name of headscope kv --list");
+  KvCompareData data;
+  data.batches = parse_list(options.batch, "--batch");
+  data.contexts = parse_list(options.context, "--context");
+  data.element_bytes = element_bytes(context.global.dtype);
+  data.dtype = context.global.dtype == "auto" ? "f32" : context.global.dtype;
+  const WhatIf what_ifs = parse_what_if(options.what_if);
+  check_picture(options, data);
+  std::vector<std::string> sources;
+  for (const std::string& given : options.models) {
+    KvModel model = find_kv_model(given);
+    print_notes(context, model.notes);
+    const std::string source = model.source;
+    add_subjects(std::move(model), what_ifs, data);
+    sources.resize(data.subjects.size(), source);
+  }
+  context.output = context.global.json ? json_text(kv_json(data, sources)) : kv_text(data);
+  if (options.out.empty()) return;
+  write_plot(options, data);
+  if (!context.global.json) context.output += fmt::format("wrote {}\n", options.out);
 }
 
 }  // namespace
@@ -70,11 +141,26 @@ void report(const Options& options, Context& context) {
 void add_kv(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("kv", "KV-cache memory by formula");
-  command->add_option("MODEL", options->models, "Hugging Face folders or .h5 files")->required();
+  command->add_option("MODEL", options->models,
+                      "Folders, .h5 files, config.json files, or names of published models (--list)");
   command->add_option("--batch", options->batch, "Batch sizes: 1,8,64")->capture_default_str();
   command->add_option("--context", options->context, "Tokens in each sequence: 1k,8k,128k (1k = 1,024)")
       ->capture_default_str();
-  command->footer("Example: headscope kv models/gpt2 --batch 1,8 --context 1k,8k --dtype bf16");
+  command->add_option("--what-if", options->what_if,
+                      "Also the same model shared otherwise: all, or mha, gqa-8, mqa, mlkv-4x3, cla-2, sharedkv, slim, "
+                      "mla, or joined as sharedkv-gqa-2; a list");
+  command->add_flag("--list", options->list, "List the published models instead");
+  command->add_option("--out", options->out, "Draw a comparison to a .svg, .png or .csv file");
+  command->add_option("--plot", options->plot, "What --out draws: batch, context or token (bytes per token)")
+      ->check(CLI::IsMember({"batch", "context", "token"}));
+  command->add_option("--size", options->size, "WIDTHxHEIGHT in px of --out")->capture_default_str();
+  command->add_option("--scale", options->scale, "Device pixels per px, 1 to 4")->capture_default_str();
+  command->add_option("--theme", options->theme, "dark or light")
+      ->check(CLI::IsMember({"dark", "light"}))
+      ->capture_default_str();
+  command->footer(
+      "Example: headscope kv gpt2 models/mine --what-if mqa,mlkv-4x3 --batch 1,8,64 --context 2k --dtype f16 --out "
+      "kv.svg");
   command->callback([options, &action] { action = [options](Context& context) { report(*options, context); }; });
 }
 

@@ -164,4 +164,12 @@ std::vector<std::string> split_list(std::string_view text, std::string_view what
   }
 }
 
+std::pair<double, double> parse_size(const std::string& text) {
+  const size_t cross = text.find('x');
+  if (cross == std::string::npos)
+    throw UsageError(fmt::format("--size {} must be WIDTHxHEIGHT, as in 1280x800", quoted(text)));
+  return {static_cast<double>(parse_count(text.substr(0, cross), "--size width")),
+          static_cast<double>(parse_count(text.substr(cross + 1), "--size height"))};
+}
+
 }  // namespace headscope::cli

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/cli/command.h"
@@ -65,5 +66,8 @@ int64_t parse_count(std::string_view text, std::string_view what);
 
 /// "1,2,3" as parts, none empty; throws UsageError naming `what`.
 std::vector<std::string> split_list(std::string_view text, std::string_view what);
+
+/// The two numbers of "1280x800" (--size); throws UsageError for another form.
+std::pair<double, double> parse_size(const std::string& text);
 
 }  // namespace headscope::cli

@@ -144,14 +144,6 @@ const Drawer& find_drawer(const std::string& view) {
   throw UsageError(fmt::format("--view {} is unknown; choose from {}", quoted(view), listed(names)));
 }
 
-std::pair<double, double> parse_size(const std::string& text) {
-  const size_t cross = text.find('x');
-  if (cross == std::string::npos)
-    throw UsageError(fmt::format("--size {} must be WIDTHxHEIGHT, as in 1280x800", quoted(text)));
-  return {static_cast<double>(parse_count(text.substr(0, cross), "--size width")),
-          static_cast<double>(parse_count(text.substr(cross + 1), "--size height"))};
-}
-
 /// A file, or the JSON itself.
 Json read_state(const std::string& path) {
   if (path.empty()) return Json::object();

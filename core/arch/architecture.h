@@ -208,4 +208,8 @@ int64_t kv_bytes(const Architecture&, int64_t batch, int64_t tokens, int64_t byt
 /// are spelled as a sum; stores of one kind have no factor 2 and the sentence says why; windows follow after "; ".
 std::string kv_equation(const Architecture&, int64_t bytes_per_element);
 
+/// kv_bytes with its numbers: "52,428,800 B = 8 sequences x 1,280 B a token x 5,120 tokens"; where windows are full:
+/// "... x (26,624 B a token x 512 tokens of a window + 4,096 B a token x 1,024 tokens)".
+std::string kv_total_equation(const Architecture&, int64_t batch, int64_t tokens, int64_t bytes_per_element);
+
 }  // namespace headscope

@@ -29,7 +29,7 @@ std::string grouped(int64_t number) {
 }
 
 std::string counted(int64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+  return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
 }
 
 /// "2 x 5 layers x 4 KV heads x 8 x 4 B": `owners` layers that store alike. `noun` is "layer" or "owning layer".
@@ -130,6 +130,23 @@ std::string kv_equation(const Architecture& a, int64_t bytes_per_element) {
   }
   return fmt::format("{} B per token = {}{}{}", grouped(kv_bytes_per_token(a, bytes_per_element)),
                      fmt::join(parts, " + "), fmt::join(reasons, ""), windows_text(a));
+}
+
+std::string kv_total_equation(const Architecture& a, int64_t batch, int64_t tokens, int64_t bytes_per_element) {
+  const int64_t bytes = kv_bytes(a, batch, tokens, bytes_per_element);
+  std::map<int64_t, int64_t> per_token;  // of the caches that keep so many tokens
+  for (const KvStore& store : a.kv_stores) {
+    const int64_t kept = store.window > 0 ? std::min(tokens, store.window) : tokens;
+    per_token[kept] += store.elements_per_token() * bytes_per_element;
+  }
+  std::vector<std::string> parts;
+  for (const auto& [kept, size] : per_token) {
+    parts.push_back(
+        fmt::format("{} B a token x {}{}", grouped(size), counted(kept, "token"), kept < tokens ? " of a window" : ""));
+  }
+  std::string sum = fmt::format("{}", fmt::join(parts, " + "));
+  if (parts.size() > 1) sum = fmt::format("({})", sum);
+  return fmt::format("{} B = {} x {}", grouped(bytes), counted(batch, "sequence"), sum);
 }
 
 }  // namespace headscope

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/arch/family.h"
+#include "core/arch/footprint.h"
 #include "core/base/error.h"
 #include "core/base/text.h"
 
@@ -46,13 +47,6 @@ std::string cache_text(const Architecture& a) {
   const bool all = owners.size() == a.layers.size();
   return fmt::format("{} of {}", listed(kinds, kinds.size()),
                      all ? "every layer" : "layers " + listed(owners, owners.size()));
-}
-
-int64_t wanted_parameters(const Architecture& a) {
-  const auto all = families();
-  const auto family = std::find_if(all.begin(), all.end(), [&](const Family& one) { return one.name == a.family; });
-  if (family == all.end()) fail("there is no family {}", quoted(a.family));
-  return parameter_count(family->schema(a));
 }
 
 }  // namespace
@@ -109,7 +103,7 @@ ShapeMatch published_of_shape(const Architecture& architecture) {
   const ShapeFacts facts = shape_facts(architecture);
   for (const PublishedModel& model : published_models()) {
     if (shape_facts(published_architecture(model)) != facts) continue;
-    return {&model, wanted_parameters(architecture) == model.parameters};
+    return {&model, parameters_of(architecture) == model.parameters};
   }
   return {};
 }
@@ -129,7 +123,7 @@ std::vector<std::string> shape_differences(const Architecture& found, const Publ
     out.push_back(fmt::format("{} {} (published {})", ours[i].first, ours[i].second, theirs[i].second));
   }
   if (!out.empty()) return out;
-  if (const int64_t parameters = wanted_parameters(found); parameters != model.parameters) {
+  if (const int64_t parameters = parameters_of(found); parameters != model.parameters) {
     out.push_back(fmt::format("parameters {} (published {})", count(parameters), count(model.parameters)));
   }
   return out;

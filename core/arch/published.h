@@ -33,8 +33,9 @@ struct PublishedIds {
   std::vector<int32_t> ids;
 };
 
-/// Sources of the numbers: kv-variants.md 1.1, 3 and 4, and for Pythia's other sizes its README. Each is also what
-/// the shape gives, which tests/unit/arch_published_test.cpp checks; no two entries have one shape.
+/// Sources of the numbers: kv-variants.md 1.1, 3 and 4; for other sizes the config.json and the parameters that
+/// `source` publishes; of GPT-3 its paper (arXiv 2005.14165, table 2.1, with dense attention in every layer). Each is
+/// also what the shape gives, which tests/unit/arch_published_test.cpp checks; no two entries have one shape.
 std::span<const PublishedModel> published_models();
 std::span<const PublishedIds> published_ids();
 
@@ -57,6 +58,9 @@ struct ShapeMatch {
 ShapeMatch published_of_shape(const Architecture&);
 /// The entry of this name; nullptr when there is none.
 const PublishedModel* published_of_name(std::string_view name);
+
+/// Names that `name` may have meant, nearest first: few letters differ, or it is a part of them.
+std::vector<std::string_view> published_names_like(std::string_view name, size_t most = 5);
 
 /// How a model differs from a published one: "layers 6 (published 12)", or, where only that does, "parameters 260,992
 /// (published 260,032)"; empty when it does not.

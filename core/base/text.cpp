@@ -12,16 +12,29 @@ std::string format_count(uint64_t value) {
   return digits;
 }
 
-std::string format_bytes(uint64_t bytes) {
-  if (bytes < 10 * 1024) return format_count(bytes) + " B";
-  constexpr std::array units{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double value = static_cast<double>(bytes) / 1024;
+namespace {
+
+/// Three digits in the first of `units`, each `step` times the one before, in which less than `step` are left.
+std::string scaled(uint64_t bytes, double step, const std::array<std::string_view, 6>& units) {
+  double value = static_cast<double>(bytes) / step;
   size_t unit = 0;
-  for (; value >= 1023.5 && unit + 1 < units.size(); ++unit) value /= 1024;
+  for (; value >= step - 0.5 && unit + 1 < units.size(); ++unit) value /= step;
   // The bounds are where rounding would add a fourth digit.
   const int decimals = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
   if (value >= 999.5) return fmt::format("{} {}", format_count(static_cast<uint64_t>(value + 0.5)), units[unit]);
   return fmt::format("{:.{}f} {}", value, decimals, units[unit]);
+}
+
+}  // namespace
+
+std::string format_bytes(uint64_t bytes) {
+  if (bytes < 10 * 1024) return format_count(bytes) + " B";
+  return scaled(bytes, 1024, {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"});
+}
+
+std::string format_decimal_bytes(uint64_t bytes) {
+  if (bytes < 10'000) return format_count(bytes) + " B";
+  return scaled(bytes, 1000, {"kB", "MB", "GB", "TB", "PB", "EB"});
 }
 
 namespace {

@@ -14,6 +14,9 @@ std::string format_count(uint64_t value);
 /// "4.50 GiB"; GiB is 2^30).
 std::string format_bytes(uint64_t bytes);
 
+/// The same in decimal units ("4.83 GB"; kB is 1,000, GB 10^9); exact below 10 kB.
+std::string format_decimal_bytes(uint64_t bytes);
+
 /// What `decode_utf8` returns for bytes that are not UTF-8.
 inline constexpr char32_t invalid_code_point = 0xFFFFFFFF;
 

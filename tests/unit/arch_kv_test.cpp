@@ -161,5 +161,15 @@ TEST(ArchKvEquation, WindowsAreMentioned) {
   EXPECT_THAT(kv_equation(a, 2), HasSubstr("; all of them stop at 4,096 tokens"));
 }
 
+TEST(ArchKvEquation, TotalsPutInBatchAndTokens) {
+  EXPECT_EQ(kv_total_equation(load(arch_test::llama_config()), 8, 5120, 4),
+            "52,428,800 B = 8 sequences x 1,280 B a token x 5,120 tokens");
+  Architecture a = uniform(26, 4, 1, 256);
+  set_window(a, 512, [](int64_t i) { return (i + 1) % 6 != 0; });
+  EXPECT_EQ(kv_total_equation(a, 1, 8192, 2),
+            "45,088,768 B = 1 sequence x (22,528 B a token x 512 tokens of a window + 4,096 B a token x 8,192 tokens)");
+  EXPECT_EQ(kv_total_equation(a, 1, 100, 2), "2,662,400 B = 1 sequence x 26,624 B a token x 100 tokens");
+}
+
 }  // namespace
 }  // namespace headscope

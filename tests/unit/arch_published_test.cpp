@@ -74,6 +74,44 @@ TEST(ArchPublished, NumbersAreThoseOfTheirSources) {
       {"Mistral-7B-v0.1", 7'241'732'096, 131'072, "GQA-8, window 4096"},
       {"Falcon3-1B", 1'669'408'768, 73'728, "GQA-4"},
       {"stories260K", 260'032, 640, "GQA-4"},
+      {"GPT-3", 174'604'259'328, 4'718'592, "MHA"},  // 174,600 million in the paper's appendix D
+      {"falcon-40b", 41'303'293'952, 122'880, "GQA-8"},
+      {"falcon-180B", 178'557'088'768, 163'840, "GQA-8"},  // 179,522,565,120 with the output head as its own
+      {"starcoderbase-3b", 3'043'311'104, 18'432, "MQA"},
+      {"starcoderbase-7b", 7'327'263'232, 21'504, "MQA"},
+      {"santacoder-1.1b", 1'124'886'528, 12'288, "MQA"},
+      {"Llama-2-7b", 6'738'415'616, 524'288, "MHA"},
+      {"Llama-2-13b", 13'015'864'320, 819'200, "MHA"},
+      {"Llama-2-70b", 68'976'648'192, 327'680, "GQA-8"},
+      {"Llama-3-8B", 8'030'261'248, 131'072, "GQA-8"},
+      {"Llama-3-70B", 70'553'706'496, 327'680, "GQA-8"},
+      {"Llama-3.1-405B", 405'853'388'800, 516'096, "GQA-8"},
+      {"Llama-3.2-3B", 3'212'749'824, 114'688, "GQA-8"},
+      {"SmolLM2-360M", 361'821'120, 40'960, "GQA-5"},
+      {"SmolLM2-1.7B", 1'711'376'384, 196'608, "MHA"},
+      {"Mistral-7B-v0.3", 7'248'023'552, 131'072, "GQA-8"},
+      {"Mistral-Nemo", 12'247'782'400, 163'840, "GQA-8"},
+      {"Qwen2-1.5B", 1'543'714'304, 28'672, "GQA-2"},
+      {"Qwen2.5-3B", 3'085'938'688, 36'864, "GQA-2"},
+      {"Qwen2-7B", 7'615'616'512, 57'344, "GQA-4"},
+      {"Qwen2.5-14B", 14'770'033'664, 196'608, "GQA-8"},
+      {"Qwen2.5-32B", 32'763'876'352, 262'144, "GQA-8"},
+      {"Qwen2-72B", 72'706'203'648, 327'680, "GQA-8"},
+      {"Qwen3-1.7B", 1'720'574'976, 114'688, "GQA-8"},
+      {"Qwen3-4B", 4'022'468'096, 147'456, "GQA-8"},
+      {"Qwen3-8B", 8'190'735'360, 147'456, "GQA-8"},
+      {"Qwen3-14B", 14'768'307'200, 163'840, "GQA-8"},
+      {"Qwen3-32B", 32'762'123'264, 262'144, "GQA-8"},
+      {"gemma-7b", 8'537'680'896, 458'752, "MHA"},
+      {"gemma-2-9b", 9'241'705'984, 344'064, "GQA-8, window 4096 in 21 of 42 layers"},
+      {"gemma-2-27b", 27'227'128'320, 376'832, "GQA-16, window 4096 in 23 of 46 layers"},
+      // With the vision tower (416,866,032) and its projection (1,152 x (width + 1)) 4,300,079,472, 12,187,325,040 and
+      // 27,432,406,640 parameters were published.
+      {"gemma-3-4b", 4'300'079'472 - 416'866'032 - 1152 * 2561, 139'264, "GQA-4, window 1024 in 29 of 34 layers"},
+      {"gemma-3-12b", 12'187'325'040 - 416'866'032 - 1152 * 3841, 393'216, "GQA-8, window 1024 in 40 of 48 layers"},
+      {"gemma-3-27b", 27'432'406'640 - 416'866'032 - 1152 * 5377, 507'904, "GQA-16, window 1024 in 52 of 62 layers"},
+      {"deepseek-llm-7b", 6'910'365'696, 491'520, "MHA"},
+      {"deepseek-llm-67b", 67'425'001'472, 389'120, "GQA-8"},
       {"DeepSeek-V2-Lite", 15'706'484'224, 31'104, "MLA"},
       {"DeepSeek-V2", 235'741'434'880, 69'120, "MLA"},
       {"DeepSeek-V3", 671'026'419'200, 70'272, "MLA"},
@@ -85,11 +123,62 @@ TEST(ArchPublished, NumbersAreThoseOfTheirSources) {
   }
 }
 
+// kv-variants.md 4: MiB at 16 bit and 1,024, 4,096, 8,192 and 32,768 tokens
 TEST(ArchPublished, WindowsBoundTheCachesOfHybrids) {
-  // kv-variants.md 4, MiB at 8,192 tokens and 16 bit
-  const std::pair<const char*, double> sums[] = {{"gemma-2-2b", 624}, {"gemma-3-1b", 43}, {"gemma-3-270m", 31.5}};
+  const std::pair<const char*, std::vector<double>> sums[] = {{"gemma-2-2b", {104, 416, 624, 1872}},
+                                                              {"gemma-3-1b", {15, 27, 43, 139}},
+                                                              {"gemma-3-270m", {10.5, 19.5, 31.5, 103.5}}};
+  const int64_t tokens[] = {1024, 4096, 8192, 32768};
   for (const auto& [name, mebibytes] : sums) {
-    EXPECT_EQ(static_cast<double>(kv_bytes(published_architecture(named(name)), 1, 8192, 2)) / (1 << 20), mebibytes)
+    for (size_t i = 0; i < std::size(tokens); ++i) {
+      EXPECT_EQ(static_cast<double>(kv_bytes(published_architecture(named(name)), 1, tokens[i], 2)) / (1 << 20),
+                mebibytes[i])
+          << name;
+    }
+  }
+}
+
+// kv-variants.md 4: what 1,024 tokens take at 16 bit, MiB
+TEST(ArchPublished, ThousandTokensOfTheTable) {
+  const std::pair<const char*, double> rows[] = {{"gpt2", 36},
+                                                 {"gpt2-medium", 96},
+                                                 {"pythia-160m", 36},
+                                                 {"pythia-410m", 96},
+                                                 {"falcon-rw-1b", 192},
+                                                 {"falcon-7b", 8},
+                                                 {"falcon-40b", 120},
+                                                 {"falcon-180B", 160},
+                                                 {"tiny_starcoder_py", 5},
+                                                 {"starcoderbase-1b", 12},
+                                                 {"starcoder", 20},
+                                                 {"gemma-2b", 18},
+                                                 {"gemma-2-2b", 104},
+                                                 {"Llama-2-7b", 512},
+                                                 {"Llama-3-8B", 128},
+                                                 {"Mistral-7B-v0.1", 128},
+                                                 {"Llama-3.2-1B", 32},
+                                                 {"SmolLM2-135M", 22.5},
+                                                 {"Qwen2-0.5B", 12},
+                                                 {"Qwen3-0.6B", 112},
+                                                 {"TinyLlama", 22},
+                                                 {"Falcon3-1B", 72},
+                                                 {"DeepSeek-V2-Lite", 30.375},
+                                                 {"DeepSeek-V2", 67.5},
+                                                 {"DeepSeek-V3", 68.625}};
+  for (const auto& [name, mebibytes] : rows) {
+    EXPECT_EQ(static_cast<double>(kv_bytes(published_architecture(named(name)), 1, 1024, 2)) / (1 << 20), mebibytes)
+        << name;
+  }
+}
+
+// kv-variants.md 1.2: MiB of the published variants at batch 8, 2,047 positions and 4 bytes
+TEST(ArchPublished, MlkvMemoryTable) {
+  const std::pair<const char*, double> rows[] = {
+      {"pythia-160m", 1151.4375},        {"pythia-160m-gqa-48", 383.8125},   {"pythia-160m-mlkv-48", 383.8125},
+      {"pythia-160m-mqa-12", 95.953125}, {"pythia-160m-mlkv-12", 95.953125}, {"pythia-160m-mlkv-6", 47.9765625},
+      {"pythia-160m-mlkv-4", 31.984375}, {"pythia-160m-mlkv-2", 15.9921875}, {"pythia-160m-mlkv-1", 7.99609375}};
+  for (const auto& [name, mebibytes] : rows) {
+    EXPECT_EQ(static_cast<double>(kv_bytes(published_architecture(named(name)), 8, 2047, 4)) / (1 << 20), mebibytes)
         << name;
   }
 }

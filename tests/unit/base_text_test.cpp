@@ -20,6 +20,16 @@ TEST(Text, counts_have_thousands_separators) {
   EXPECT_EQ(format_count(UINT64_MAX), "18,446,744,073,709,551,615");
 }
 
+TEST(Text, decimal_bytes_count_in_thousands) {
+  EXPECT_EQ(format_decimal_bytes(9999), "9,999 B");
+  EXPECT_EQ(format_decimal_bytes(10'000), "10.0 kB");
+  EXPECT_EQ(format_decimal_bytes(uint64_t{9} << 29), "4.83 GB");
+  EXPECT_EQ(format_decimal_bytes(399'769'600'000), "400 GB");
+  EXPECT_EQ(format_decimal_bytes(999'400'000), "999 MB");
+  EXPECT_EQ(format_decimal_bytes(999'600'000), "1.00 GB");
+  EXPECT_EQ(format_decimal_bytes(7'027'200'000), "7.03 GB");
+}
+
 TEST(Text, bytes_are_exact_when_few_and_have_three_digits_when_many) {
   EXPECT_EQ(format_bytes(0), "0 B");
   EXPECT_EQ(format_bytes(1280), "1,280 B");

@@ -57,6 +57,23 @@ std::vector<Tick> byte_ticks(double hi, int most) {
   return ticks;
 }
 
+std::vector<Tick> log_byte_ticks(double lo, double hi, int most) {
+  std::vector<Tick> ticks;
+  if (!(lo > 0) || !(lo < hi) || !std::isfinite(hi) || most <= 0) return ticks;
+  const int first = static_cast<int>(std::ceil(std::log2(lo) - 1e-9));
+  const int last = static_cast<int>(std::floor(std::log2(hi) + 1e-9));
+  int step = 1;
+  while ((last / step) - (first + step - 1) / step + 1 > most) step += step < 5 ? 1 : 5;
+  for (int power = (first + step - 1) / step * step; power <= last; power += step) {
+    if (power < 0) continue;
+    constexpr std::array units{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    const auto unit = std::min<size_t>(static_cast<size_t>(power) / 10, units.size() - 1);
+    ticks.push_back(
+        {std::exp2(power), fmt::format("{} {}", std::exp2(power - 10 * static_cast<int>(unit)), units[unit])});
+  }
+  return ticks;
+}
+
 std::vector<Tick> log_ticks(double lo, double hi) {
   std::vector<Tick> ticks{{lo, short_number(lo)}};
   for (double power = std::ceil(std::log10(lo) + 1e-9); power < std::log10(hi) - 1e-9; ++power) {

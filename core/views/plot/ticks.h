@@ -22,6 +22,10 @@ std::vector<Tick> nice_ticks(double lo, double hi, int most, double smallest_ste
 /// Nice multiples of the binary unit that suits `hi` bytes, from 0: "0", "20 KiB", "40 KiB".
 std::vector<Tick> byte_ticks(double hi, int most);
 
+/// Powers of two bytes within [lo, hi], evenly spaced on a logarithmic axis, at most `most` of them: "64 KiB", "1 MiB",
+/// "16 MiB". A single one, or none, where the range is narrow. Empty unless 0 < lo < hi are finite and most > 0.
+std::vector<Tick> log_byte_ticks(double lo, double hi, int most);
+
 /// Both ends of a logarithmic range and the powers of ten between them.
 std::vector<Tick> log_ticks(double lo, double hi);
 
