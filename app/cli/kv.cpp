@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "app/cli/command.h"
+#include "app/cli/kv_measure.h"
 #include "app/cli/kv_models.h"
 #include "app/cli/kv_report.h"
 #include "app/cli/model_access.h"
@@ -20,6 +21,9 @@ struct Options {
   std::string context = "1k";
   std::string what_if;
   bool list = false;
+  bool measure = false;
+  int64_t repeats = MeasureOptions().repeats;
+  std::string memory_limit;
   std::string out;
   std::string plot;
   std::string size = "1280x800";
@@ -65,10 +69,11 @@ WhatIf parse_what_if(const std::string& text) {
   return out;
 }
 
-/// The model itself and, below it, what it would be.
-void add_subjects(KvModel model, const WhatIf& what_ifs, KvCompareData& data) {
+/// The model itself and, below it, what it would be; `checkpoints` gets the path of each subject's weights, or nothing.
+void add_subjects(KvModel model, const WhatIf& what_ifs, KvCompareData& data, std::vector<std::string>& checkpoints) {
   const auto real = std::make_shared<const Architecture>(std::move(model.architecture));
   data.subjects.push_back({model.name, "", false, real, model.parameters});
+  checkpoints.push_back(model.checkpoint.string());
   std::vector<Scheme> schemes = what_ifs.all ? usual_schemes(*real) : std::vector<Scheme>();
   schemes.insert(schemes.end(), what_ifs.schemes.begin(), what_ifs.schemes.end());
   for (const Scheme& scheme : schemes) {
@@ -76,11 +81,12 @@ void add_subjects(KvModel model, const WhatIf& what_ifs, KvCompareData& data) {
     const bool same = same_cache(*real, *other);
     const int64_t parameters = same ? model.parameters : parameters_of(*other);
     data.subjects.push_back({model.name, scheme.name, !same, std::move(other), parameters});
+    checkpoints.push_back(same ? model.checkpoint.string() : "");
   }
 }
 
 KvPlot plot_of(const Options& options, const KvCompareData& data) {
-  if (options.plot.empty()) return default_kv_plot(data);
+  if (options.plot.empty() || options.plot == "speed") return default_kv_plot(data);
   if (options.plot == "batch" && data.batches.size() < 2)
     throw UsageError("--plot batch needs several batches, as in --batch 1,8,64");
   if (options.plot == "context" && data.contexts.size() < 2)
@@ -88,10 +94,18 @@ KvPlot plot_of(const Options& options, const KvCompareData& data) {
   return options.plot == "batch" ? KvPlot::batch : options.plot == "context" ? KvPlot::context : KvPlot::token;
 }
 
-void write_plot(const Options& options, const KvCompareData& data) {
+/// Measured speeds where there are any, unless another plot is asked for.
+bool plots_speed(const Options& options, const KvCompareData& data) {
+  if (options.plot == "speed") return true;
+  return options.measure && options.plot.empty() && (data.batches.size() > 1 || data.contexts.size() > 1);
+}
+
+void write_plot(const Options& options, const KvCompareData& data, const std::optional<Measured>& measured) {
   const auto [width, height] = parse_size(options.size);
   const TextMeasurer measurer;
-  const Figure figure = kv_compare(data, plot_of(options, data), {width, height, options.scale, measurer});
+  const Layout layout{width, height, options.scale, measurer};
+  const Figure figure = measured && plots_speed(options, data) ? kv_speed(measured->speed, layout)
+                                                               : kv_compare(data, plot_of(options, data), layout);
   write_figure(figure, options.out, options.theme == "light" ? Theme::light : Theme::dark, options.scale);
 }
 
@@ -101,11 +115,35 @@ void check_picture(const Options& options, const KvCompareData& data) {
     if (!options.plot.empty()) throw UsageError("--plot needs --out F.svg, F.png or F.csv");
     return;
   }
+  if (options.plot == "speed" && !options.measure) throw UsageError("--plot speed needs --measure");
+  if (options.plot == "speed" && data.batches.size() < 2 && data.contexts.size() < 2) {
+    throw UsageError("--plot speed needs several batches or contexts, as in --batch 1,4,16");
+  }
   const auto [width, height] = parse_size(options.size);
   check_picture_size(width, height, options.scale);
   check_figure_path(options.out);
   (void)plot_of(options, data);
   const AtomicFile can_be_written(options.out);
+}
+
+MeasureOptions measure_options(const Options& options, const KvCompareData& data) {
+  MeasureOptions out;
+  if (!options.measure) {
+    if (!options.memory_limit.empty()) throw UsageError("--memory-limit needs --measure");
+    return out;
+  }
+  out.batches = data.batches;
+  out.contexts = data.contexts;
+  if (options.repeats < 1) throw UsageError(fmt::format("--repeats must be at least 1, but is {}", options.repeats));
+  out.repeats = options.repeats;
+  if (!options.memory_limit.empty()) out.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
+  return out;
+}
+
+std::vector<MeasureSubject> with_weights(const KvCompareData& data, const std::vector<std::string>& checkpoints) {
+  std::vector<MeasureSubject> out;
+  for (size_t i = 0; i < data.subjects.size(); ++i) out.push_back({data.subjects[i], checkpoints[i]});
+  return out;
 }
 
 void report(const Options& options, Context& context) {
@@ -122,17 +160,27 @@ void report(const Options& options, Context& context) {
   data.dtype = context.global.dtype == "auto" ? "f32" : context.global.dtype;
   const WhatIf what_ifs = parse_what_if(options.what_if);
   check_picture(options, data);
-  std::vector<std::string> sources;
+  const MeasureOptions measuring = measure_options(options, data);
+  std::vector<std::string> sources, checkpoints;
   for (const std::string& given : options.models) {
     KvModel model = find_kv_model(given);
     print_notes(context, model.notes);
     const std::string source = model.source;
-    add_subjects(std::move(model), what_ifs, data);
+    add_subjects(std::move(model), what_ifs, data, checkpoints);
     sources.resize(data.subjects.size(), source);
   }
-  context.output = context.global.json ? json_text(kv_json(data, sources)) : kv_text(data);
+  std::optional<Measured> measured;
+  if (options.measure) measured = measure(with_weights(data, checkpoints), measuring, context);
+  if (context.global.json) {
+    Json json = kv_json(data, sources);
+    for (size_t row = 0; measured && row < json.size(); ++row)
+      json[row]["measured"] = measured_json(*measured, row, context);
+    context.output = json_text(json);
+  } else {
+    context.output = kv_text(data) + (measured ? "\n" + measured_text(*measured) : "");
+  }
   if (options.out.empty()) return;
-  write_plot(options, data);
+  write_plot(options, data, measured);
   if (!context.global.json) context.output += fmt::format("wrote {}\n", options.out);
 }
 
@@ -150,9 +198,19 @@ void add_kv(CLI::App& app, Action& action) {
                       "Also the same model shared otherwise: all, or mha, gqa-8, mqa, mlkv-4x3, cla-2, sharedkv, slim, "
                       "mla, or joined as sharedkv-gqa-2; a list");
   command->add_flag("--list", options->list, "List the published models instead");
+  command->add_flag(
+      "--measure", options->measure,
+      "Allocate the caches and decode from them, too: bytes held and read, tokens/s; random weights where "
+      "there is no checkpoint");
+  command->add_option("--repeats", options->repeats, "Times that --measure measures each row; medians are kept")
+      ->capture_default_str();
+  command->add_option("--memory-limit", options->memory_limit,
+                      "With --measure, find the largest batch of a process below this size: 2GiB, 500MB");
   command->add_option("--out", options->out, "Draw a comparison to a .svg, .png or .csv file");
-  command->add_option("--plot", options->plot, "What --out draws: batch, context or token (bytes per token)")
-      ->check(CLI::IsMember({"batch", "context", "token"}));
+  command
+      ->add_option("--plot", options->plot,
+                   "What --out draws: memory over batch or context, bytes of a token, or measured speed")
+      ->check(CLI::IsMember({"batch", "context", "token", "speed"}));
   command->add_option("--size", options->size, "WIDTHxHEIGHT in px of --out")->capture_default_str();
   command->add_option("--scale", options->scale, "Device pixels per px, 1 to 4")->capture_default_str();
   command->add_option("--theme", options->theme, "dark or light")

@@ -14,13 +14,6 @@
 namespace headscope {
 namespace {
 
-int64_t resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
-
 double seconds_of(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
@@ -41,6 +34,13 @@ std::vector<int32_t> some_tokens(const Architecture& a, int64_t count) {
 }
 
 }  // namespace
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t total = 0, resident = 0;
+  file >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
 
 KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad& load, const Progress& progress) {
   const Architecture& a = *model->architecture();

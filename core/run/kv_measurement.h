@@ -34,6 +34,9 @@ struct KvMeasurement {
 /// them. Throws Error for loads that do not fit the model, Cancelled between steps.
 KvMeasurement measure_kv(const std::shared_ptr<const Model>&, const KvLoad&, const Progress& = {});
 
+/// Resident memory of this process.
+int64_t resident_bytes();
+
 /// Makes the C library give freed buffers of caches back to the system at once, so that the growth of the process is
 /// that of what is held. Once, before the first measurement.
 void return_freed_memory();

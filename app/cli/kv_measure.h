@@ -1,0 +1,53 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/cli/command.h"
+#include "core/io/json.h"
+#include "core/views/kv_speed.h"
+
+namespace headscope::cli {
+
+/// A model to measure: the checkpoint it comes from, or nothing, then its weights are random.
+struct MeasureSubject {
+  KvSubject subject;
+  std::string checkpoint;  ///< path, or empty
+};
+
+struct MeasureOptions {
+  std::vector<int64_t> batches, contexts;
+  int64_t repeats = 3;
+  int64_t steps = 16;                   ///< tokens that are decoded in each measurement
+  std::optional<int64_t> memory_limit;  ///< bytes
+};
+
+/// The largest batch whose process stays below a limit.
+struct LargestBatch {
+  size_t subject = 0;
+  int64_t context = 0;
+  int64_t batch = 0;     ///< 0: not even one sequence
+  int64_t resident = 0;  ///< bytes of a process that holds this model and that batch alone, measured
+};
+
+struct Measured {
+  KvSpeedData speed;
+  std::vector<bool> random;          ///< by subject: its weights are
+  std::vector<std::string> kernels;  ///< by subject
+  std::vector<LargestBatch> largest;
+  MeasureOptions options;
+};
+
+/// Loads every model, decodes from caches of every batch and context in turn, several times over, and keeps the
+/// medians. Throws Error for what does not fit a model or the machine.
+Measured measure(const std::vector<MeasureSubject>&, const MeasureOptions&, Context&);
+
+/// The measured part of each object that `kv` prints: rows in the order of kv_compare_rows.
+Json measured_json(const Measured&, size_t row, const Context&);
+std::string measured_text(const Measured&);
+
+/// "2GiB", "500MB": bytes. Throws UsageError.
+int64_t parse_bytes(const std::string& text, std::string_view what);
+
+}  // namespace headscope::cli

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/views/kv_compare.h"
+
+namespace headscope {
+
+/// One subject's caches as they were allocated and decoded from, at one batch and context; medians of several times.
+struct KvSpeedRow {
+  size_t subject = 0;
+  int64_t batch = 0, context = 0;
+  int64_t formula = 0;     ///< bytes of kv_bytes, as wide as what was measured
+  int64_t used = 0;        ///< bytes of written rows
+  int64_t allocated = 0;   ///< bytes of the storage
+  int64_t peak = 0;        ///< bytes of the largest allocation on the way
+  int64_t growth = 0;      ///< bytes that the process grew by
+  int64_t read = 0;        ///< bytes of the caches that a decode step reads
+  double prefill = 0;      ///< tokens a second, of one sequence
+  double decode = 0;       ///< tokens a second, of all sequences
+  double step_ms = 0;      ///< of one decode step
+  bool too_short = false;  ///< to show an effect of the cache
+};
+
+struct KvSpeedData {
+  std::vector<KvSubject> subjects;
+  std::vector<KvSpeedRow> rows;
+  std::vector<std::string> notes;  ///< "cpu, 2 threads, f32", "random weights"
+};
+
+/// Measured decode speed as lines over batch, at the largest context, or over context where there is one batch. The
+/// table has all rows. Regions "kv/subject/<i>/<point>". Throws Error for no rows, and for a single point.
+Figure kv_speed(const KvSpeedData&, const Layout&);
+
+}  // namespace headscope
