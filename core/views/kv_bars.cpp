@@ -136,11 +136,15 @@ size_t kv_model_index(const KvCompareData& data, size_t subject) {
 }
 
 Paint kv_paint(size_t model) {
-  // Neighbours differ in hue and, for eyes that see fewer hues, in lightness; marks and names say the rest.
   constexpr std::array roles{ColourRole::model_a,    ColourRole::model_b,    ColourRole::category_1,
                              ColourRole::category_3, ColourRole::category_4, ColourRole::category_2,
                              ColourRole::category_6, ColourRole::category_5};
   return {roles[model % roles.size()]};
+}
+
+MarkShape kv_mark(size_t model) {
+  constexpr size_t colours = 8;
+  return static_cast<MarkShape>((model + model / colours) % mark_shapes);
 }
 
 void add_kv_bars(Figure& figure, const Box& room, const KvCompareData& data, const Layout& layout) {

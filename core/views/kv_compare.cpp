@@ -130,7 +130,7 @@ class Comparison {
     out.value = format_bytes(static_cast<uint64_t>(bytes(subject, asked.back())));
     out.id = fmt::format("kv/subject/{}", index);
     out.paint = kv_paint(model);
-    out.shape = static_cast<MarkShape>(model % mark_shapes);
+    out.shape = kv_mark(model);
     out.dashed = subject.counterfactual;
     const bool bends = !over_batch() && has_windows(*subject.architecture);
     for (const int64_t x : bends ? dense(asked, *subject.architecture) : asked) {
