@@ -39,18 +39,27 @@ class KvBars {
 
   void paint(const Box& room) {
     if (room.height < 20) return;
-    const double pitch = std::clamp(std::floor(room.height / static_cast<double>(rows_.size())), 20.0, 32.0);
-    auto shown = static_cast<size_t>(room.height / pitch);
+    const auto rows = static_cast<double>(rows_.size());
+    const double pitch = std::clamp(std::floor(room.height / rows), 20.0, 30.0);
+    // What-ifs stand closer to their model than models to each other, where there is room for that.
+    const auto gaps = static_cast<double>(kv_model_index(data_, rows_.size() - 1));
+    const bool grouped = rows > gaps + 1 && gaps > 0;
+    const double between = grouped ? std::clamp(std::floor((room.height - pitch * rows) / gaps), 0.0, 12.0) : 0;
+    auto shown = static_cast<size_t>((room.height - between * gaps) / pitch);
     const bool all = shown >= rows_.size();
     if (!all) --shown;
     shown = std::min(shown, rows_.size());
     place_columns(room);
     if (bars_width_ < 24) return;
-    for (size_t i = 0; i < shown; ++i) paint_row(rows_[i], room, room.y + pitch * static_cast<double>(i), pitch);
+    double y = room.y;
+    for (size_t i = 0; i < shown; ++i) {
+      if (i > 0 && data_.subjects[rows_[i].subject].scheme.empty()) y += between;
+      paint_row(rows_[i], room, y, pitch);
+      y += pitch;
+    }
     if (all) return;
-    add_fitted(figure_, {room.x, room.y + pitch * static_cast<double>(shown) + 15},
-               fmt::format("and {} more", rows_.size() - shown), TextRole::caption, {ColourRole::dim}, Anchor::start,
-               room.width, layout_);
+    add_fitted(figure_, {room.x, y + 15}, fmt::format("and {} more", rows_.size() - shown), TextRole::caption,
+               {ColourRole::dim}, Anchor::start, room.width, layout_);
   }
 
  private:

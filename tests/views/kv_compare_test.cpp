@@ -253,7 +253,8 @@ TEST(LineChart, ByteTicksArePowersOfTwo) {
   };
   constexpr double mib = 1 << 20;
   EXPECT_THAT(labels(mib, 16 * mib, 5), ElementsAre("1 MiB", "2 MiB", "4 MiB", "8 MiB", "16 MiB"));
-  EXPECT_THAT(labels(mib, 1024 * mib, 3), ElementsAre("1 MiB", "32 MiB", "1 GiB"));
+  EXPECT_THAT(labels(mib, 1024 * mib, 3), ElementsAre("1 MiB", "16 MiB", "256 MiB"));
+  EXPECT_THAT(labels(mib, 1024 * mib, 2), ElementsAre("1 MiB", "1 GiB"));
   EXPECT_THAT(labels(300, 3000, 8), ElementsAre("512 B", "1 KiB", "2 KiB"));
   for (const int most : {1, 2, 5, 9}) EXPECT_LE(labels(1, 1e18, most).size(), static_cast<size_t>(most));
   EXPECT_TRUE(log_byte_ticks(8, 8, 5).empty());
