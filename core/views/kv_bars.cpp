@@ -81,16 +81,18 @@ class KvBars {
     return rounded == exact ? exact : rounded;
   }
 
-  double name_indent(const Row& row) const { return data_.subjects[row.subject].scheme.empty() ? 0 : indent; }
+  bool is_model(const Row& row) const { return data_.subjects[row.subject].scheme.empty(); }
+  double name_indent(const Row& row) const { return is_model(row) ? 0 : indent; }
+  TextRole name_role(const Row& row) const { return is_model(row) ? TextRole::label : TextRole::text; }
 
   void place_columns(const Box& room) {
     double names = 0, numbers = 0, parts = 0;
     for (const Row& row : rows_) {
-      names = std::max(names, name_indent(row) + layout_.text.width(row.name, TextRole::text));
+      names = std::max(names, name_indent(row) + layout_.text.width(row.name, name_role(row)));
       numbers = std::max(numbers, layout_.text.width(row.number, TextRole::number));
       if (!row.part.empty()) parts = std::max(parts, layout_.text.width(row.part, TextRole::number));
     }
-    names_width_ = std::min(std::ceil(names), std::floor(room.width * 0.4));
+    names_width_ = std::min(std::ceil(names), std::floor(room.width * (room.width < 640 ? 0.5 : 0.4)));
     numbers_width_ = std::ceil(numbers);
     parts_width_ = room.width >= 400 ? std::ceil(parts) : 0;
     const double right = numbers_width_ + gap + (parts_width_ > 0 ? parts_width_ + gap : 0);
@@ -100,15 +102,14 @@ class KvBars {
 
   void paint_row(const Row& row, const Box& room, double y, double pitch) {
     const KvSubject& subject = data_.subjects[row.subject];
-    const Paint paint = kv_paint(kv_model_index(data_, row.subject));
+    const Paint paint{ColourRole::model_a};  // one for all: their lengths are what differs
     const double height = std::min(18.0, pitch - 6), top = std::round(y + (pitch - height) / 2);
     const double baseline = top + height / 2 + 5;
     const double width =
         std::max(2.0, bars_width_ * static_cast<double>(row.bytes) / static_cast<double>(std::max<int64_t>(1, most_)));
     const double shift = name_indent(row);
-    const bool itself = subject.scheme.empty();
-    add_fitted(figure_, {room.x + shift, baseline}, row.name, itself ? TextRole::label : TextRole::text,
-               {itself ? ColourRole::text : ColourRole::dim}, Anchor::start, names_width_ - shift, layout_);
+    add_fitted(figure_, {room.x + shift, baseline}, row.name, name_role(row),
+               {is_model(row) ? ColourRole::text : ColourRole::dim}, Anchor::start, names_width_ - shift, layout_);
     const HitRegion hit{
         fmt::format("kv/subject/{}", row.subject),
         fmt::format("{}\n{}", subject.label(), kv_equation(*subject.architecture, data_.element_bytes))};

@@ -93,7 +93,7 @@ class Comparison {
       out.push_back(fmt::format("{}: counterfactual, a model that nobody trained",
                                 plot_ == KvPlot::token ? "outlined" : "dashed"));
     }
-    out.emplace_back("KiB = 1,024 B, MiB = 1,024 KiB, GiB = 1,024 MiB");
+    out.emplace_back("KiB, MiB, GiB: 1,024, 1,024\u00B2, 1,024\u00B3 B");
     out.insert(out.end(), data_.notes.begin(), data_.notes.end());
     return out;
   }
