@@ -138,6 +138,7 @@ TEST(ArchWhatIf, WindowsStay) {
   set_window(mixed, 32, [](int64_t i) { return i == 3; });
   EXPECT_EQ(as(mixed, "mlkv-1x1").kv_stores.at(0).window, 0);
   set_window(mixed, 32, [](int64_t i) { return i == 2; });
+  set_window(mixed, 24, [](int64_t i) { return i == 3; });
   EXPECT_EQ(as(mixed, "mlkv-1x1").kv_stores.at(0).window, 32);
 }
 
