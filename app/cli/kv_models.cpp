@@ -14,15 +14,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
 
 /// A folder that says what a model is and holds no weights that could be opened.
 bool is_bare(const fs::path& folder) {
-  return exists(folder / "config.json") && !exists(folder / "model.safetensors") &&
-         !exists(folder / "model.safetensors.index.json");
+  return is_there(folder / "config.json") && !is_there(folder / "model.safetensors") &&
+         !is_there(folder / "model.safetensors.index.json");
 }
 
 /// The last part of a path that has a name: that of the folder for ".../config.json" and for "models/..".
@@ -88,7 +88,7 @@ KvModel from_published(const PublishedModel& model, std::string_view given) {
 
 KvModel find_kv_model(const std::string& given) {
   const fs::path path(given);
-  if (exists(path)) {
+  if (is_there(path)) {
     if (fs::is_directory(path)) return is_bare(path) ? from_config(path / "config.json") : from_checkpoint(path);
     return path.extension() == ".json" ? from_config(path) : from_checkpoint(path);
   }

@@ -49,10 +49,11 @@ std::string term(const KvStore& store, int64_t owners, std::string_view noun, in
   return fmt::format("{} x {} x ({} key + {} value) x {} B", layers, heads, store.key_dim, store.value_dim, bytes);
 }
 
-std::string_view why_no_factor_two(Stored stored) {
+std::string_view why_no_factor_two(Stored stored, bool rope) {
   switch (stored) {
     case Stored::values_only:
-      return "; only values are stored, keys are rotated from them when read";
+      return rope ? "; only values are stored, keys are rotated from them when read"
+                  : "; only values are stored, and they are the keys, too";
     case Stored::keys_only:
       return "; only keys are stored, values are rebuilt from them";
     case Stored::latent:
@@ -125,7 +126,7 @@ std::string kv_equation(const Architecture& a, int64_t bytes_per_element) {
   std::vector<std::string> parts, reasons;
   for (const Term& t : terms_of(a)) {
     parts.push_back(term(t.store, t.owners, all_own ? "layer" : "owning layer", bytes_per_element));
-    std::string reason(why_no_factor_two(t.store.stored));
+    std::string reason(why_no_factor_two(t.store.stored, a.position.scheme == PositionScheme::rope));
     if (std::find(reasons.begin(), reasons.end(), reason) == reasons.end()) reasons.push_back(std::move(reason));
   }
   return fmt::format("{} B per token = {}{}{}", grouped(kv_bytes_per_token(a, bytes_per_element)),

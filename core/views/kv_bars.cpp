@@ -39,18 +39,27 @@ class KvBars {
 
   void paint(const Box& room) {
     if (room.height < 20) return;
-    const double pitch = std::clamp(std::floor(room.height / static_cast<double>(rows_.size())), 20.0, 32.0);
-    auto shown = static_cast<size_t>(room.height / pitch);
+    const auto rows = static_cast<double>(rows_.size());
+    const double pitch = std::clamp(std::floor(room.height / rows), 20.0, 30.0);
+    // What-ifs stand closer to their model than models to each other, where there is room for that.
+    const auto gaps = static_cast<double>(kv_model_index(data_, rows_.size() - 1));
+    const bool grouped = rows > gaps + 1 && gaps > 0;
+    const double between = grouped ? std::clamp(std::floor((room.height - pitch * rows) / gaps), 0.0, 12.0) : 0;
+    auto shown = static_cast<size_t>((room.height - between * gaps) / pitch);
     const bool all = shown >= rows_.size();
     if (!all) --shown;
     shown = std::min(shown, rows_.size());
     place_columns(room);
     if (bars_width_ < 24) return;
-    for (size_t i = 0; i < shown; ++i) paint_row(rows_[i], room, room.y + pitch * static_cast<double>(i), pitch);
+    double y = room.y;
+    for (size_t i = 0; i < shown; ++i) {
+      if (i > 0 && data_.subjects[rows_[i].subject].scheme.empty()) y += between;
+      paint_row(rows_[i], room, y, pitch);
+      y += pitch;
+    }
     if (all) return;
-    add_fitted(figure_, {room.x, room.y + pitch * static_cast<double>(shown) + 15},
-               fmt::format("and {} more", rows_.size() - shown), TextRole::caption, {ColourRole::dim}, Anchor::start,
-               room.width, layout_);
+    add_fitted(figure_, {room.x, y + 15}, fmt::format("and {} more", rows_.size() - shown), TextRole::caption,
+               {ColourRole::dim}, Anchor::start, room.width, layout_);
   }
 
  private:
@@ -72,16 +81,18 @@ class KvBars {
     return rounded == exact ? exact : rounded;
   }
 
-  double name_indent(const Row& row) const { return data_.subjects[row.subject].scheme.empty() ? 0 : indent; }
+  bool is_model(const Row& row) const { return data_.subjects[row.subject].scheme.empty(); }
+  double name_indent(const Row& row) const { return is_model(row) ? 0 : indent; }
+  TextRole name_role(const Row& row) const { return is_model(row) ? TextRole::label : TextRole::text; }
 
   void place_columns(const Box& room) {
     double names = 0, numbers = 0, parts = 0;
     for (const Row& row : rows_) {
-      names = std::max(names, name_indent(row) + layout_.text.width(row.name, TextRole::text));
+      names = std::max(names, name_indent(row) + layout_.text.width(row.name, name_role(row)));
       numbers = std::max(numbers, layout_.text.width(row.number, TextRole::number));
       if (!row.part.empty()) parts = std::max(parts, layout_.text.width(row.part, TextRole::number));
     }
-    names_width_ = std::min(std::ceil(names), std::floor(room.width * 0.4));
+    names_width_ = std::min(std::ceil(names), std::floor(room.width * (room.width < 640 ? 0.5 : 0.4)));
     numbers_width_ = std::ceil(numbers);
     parts_width_ = room.width >= 400 ? std::ceil(parts) : 0;
     const double right = numbers_width_ + gap + (parts_width_ > 0 ? parts_width_ + gap : 0);
@@ -91,15 +102,14 @@ class KvBars {
 
   void paint_row(const Row& row, const Box& room, double y, double pitch) {
     const KvSubject& subject = data_.subjects[row.subject];
-    const Paint paint = kv_paint(kv_model_index(data_, row.subject));
+    const Paint paint{ColourRole::model_a};  // one for all: their lengths are what differs
     const double height = std::min(18.0, pitch - 6), top = std::round(y + (pitch - height) / 2);
     const double baseline = top + height / 2 + 5;
     const double width =
         std::max(2.0, bars_width_ * static_cast<double>(row.bytes) / static_cast<double>(std::max<int64_t>(1, most_)));
     const double shift = name_indent(row);
-    const bool itself = subject.scheme.empty();
-    add_fitted(figure_, {room.x + shift, baseline}, row.name, itself ? TextRole::label : TextRole::text,
-               {itself ? ColourRole::text : ColourRole::dim}, Anchor::start, names_width_ - shift, layout_);
+    add_fitted(figure_, {room.x + shift, baseline}, row.name, name_role(row),
+               {is_model(row) ? ColourRole::text : ColourRole::dim}, Anchor::start, names_width_ - shift, layout_);
     const HitRegion hit{
         fmt::format("kv/subject/{}", row.subject),
         fmt::format("{}\n{}", subject.label(), kv_equation(*subject.architecture, data_.element_bytes))};
@@ -136,11 +146,15 @@ size_t kv_model_index(const KvCompareData& data, size_t subject) {
 }
 
 Paint kv_paint(size_t model) {
-  // Neighbours differ in hue and, for eyes that see fewer hues, in lightness; marks and names say the rest.
   constexpr std::array roles{ColourRole::model_a,    ColourRole::model_b,    ColourRole::category_1,
                              ColourRole::category_3, ColourRole::category_4, ColourRole::category_2,
                              ColourRole::category_6, ColourRole::category_5};
   return {roles[model % roles.size()]};
+}
+
+MarkShape kv_mark(size_t model) {
+  constexpr size_t colours = 8;
+  return static_cast<MarkShape>((model + model / colours) % mark_shapes);
 }
 
 void add_kv_bars(Figure& figure, const Box& room, const KvCompareData& data, const Layout& layout) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/views/kv_compare.h"
+#include "core/views/plot/line_chart.h"
 
 namespace headscope {
 
@@ -9,8 +10,10 @@ namespace headscope {
 /// The index among the models (what-ifs do not count) of the one that a subject is, or is made from.
 size_t kv_model_index(const KvCompareData&, size_t subject);
 
-/// The colour of the model with this index; they repeat after eight.
+/// The colour and the mark of the model with this index: no two of 32 have both in common, and models of one mark keep
+/// apart for eyes without red or green, too.
 Paint kv_paint(size_t model);
+MarkShape kv_mark(size_t model);
 
 /// Bytes per token as horizontal bars from 0, one a row, with the number and, of what-ifs, the part of their model's
 /// behind them; what-ifs are outlined and indented. Rows that find no room are counted.

@@ -76,8 +76,9 @@ class Comparison {
                                    format_bytes(static_cast<uint64_t>(size(*most))), most->label());
     if (size(*least) == size(*most)) return text + ".";
     const double ratio = static_cast<double>(size(*most)) / static_cast<double>(size(*least));
-    return text + fmt::format(", {} in {}: {} times less.", format_bytes(static_cast<uint64_t>(size(*least))),
-                              least->label(), ratio < 10 ? fmt::format("{:.1f}", ratio) : fmt::format("{:.0f}", ratio));
+    return text +
+           fmt::format(", {} in {}: {} times less.", format_bytes(static_cast<uint64_t>(size(*least))), least->label(),
+                       ratio < 10 ? fmt::format("{:.1f}", ratio) : format_count(static_cast<uint64_t>(ratio + 0.5)));
   }
 
   std::vector<std::string> notes() const {
@@ -92,7 +93,7 @@ class Comparison {
       out.push_back(fmt::format("{}: counterfactual, a model that nobody trained",
                                 plot_ == KvPlot::token ? "outlined" : "dashed"));
     }
-    out.emplace_back("KiB = 1,024 B, MiB = 1,024 KiB");
+    out.emplace_back("KiB, MiB, GiB: 1,024, 1,024\u00B2, 1,024\u00B3 B");
     out.insert(out.end(), data_.notes.begin(), data_.notes.end());
     return out;
   }
@@ -104,15 +105,19 @@ class Comparison {
     return out;
   }
 
-  /// The asked values and more between them, because the sum of full and growing caches bends on these axes.
+  /// The asked values and, from where the first window is full, more between them: the sum of full and growing caches
+  /// bends on these axes.
   static std::vector<int64_t> dense(const std::vector<int64_t>& asked, const Architecture& a) {
     std::vector<int64_t> out = asked;
-    constexpr int steps = 64;
-    const auto lo = static_cast<double>(asked.front()), hi = static_cast<double>(asked.back());
-    for (int i = 1; i < steps; ++i) out.push_back(std::llround(lo * std::pow(hi / lo, static_cast<double>(i) / steps)));
+    int64_t first = asked.back();
     for (const KvStore& store : a.kv_stores) {
-      if (store.window > asked.front() && store.window < asked.back()) out.push_back(store.window);
+      if (store.window == 0 || store.window >= asked.back()) continue;
+      first = std::min(first, std::max(store.window, asked.front()));
+      out.push_back(std::max(store.window, asked.front()));
     }
+    const auto lo = static_cast<double>(first), hi = static_cast<double>(asked.back());
+    constexpr int steps = 48;
+    for (int i = 1; i < steps; ++i) out.push_back(std::llround(lo * std::pow(hi / lo, static_cast<double>(i) / steps)));
     std::sort(out.begin(), out.end());
     out.erase(std::unique(out.begin(), out.end()), out.end());
     return out;
@@ -130,7 +135,7 @@ class Comparison {
     out.value = format_bytes(static_cast<uint64_t>(bytes(subject, asked.back())));
     out.id = fmt::format("kv/subject/{}", index);
     out.paint = kv_paint(model);
-    out.shape = static_cast<MarkShape>(model % mark_shapes);
+    out.shape = kv_mark(model);
     out.dashed = subject.counterfactual;
     const bool bends = !over_batch() && has_windows(*subject.architecture);
     for (const int64_t x : bends ? dense(asked, *subject.architecture) : asked) {
@@ -149,7 +154,6 @@ class Comparison {
   /// A line for each subject; those that lie on a line that is there already are named beside it.
   std::vector<LineSeries> all_series(const std::vector<int64_t>& asked) const {
     std::vector<LineSeries> out;
-    std::vector<size_t> subjects;
     for (size_t i = 0; i < data_.subjects.size(); ++i) {
       LineSeries one = series_of(i, asked);
       const auto same = [&](const LineSeries& other) {
@@ -187,7 +191,7 @@ class Comparison {
                                            ? fmt::format("{}k", format_count(static_cast<uint64_t>(value / 1024)))
                                            : format_count(static_cast<uint64_t>(value))});
     }
-    ChartAxis y{"KV cache, bytes", lo, hi, true, {}};
+    ChartAxis y{"KV cache", lo, hi, true, {}};
     if (hi <= lo) y = {y.title, lo / 2, lo * 2, true, {}};
     y.ticks = log_byte_ticks(y.lo, y.hi, std::max(2, static_cast<int>(body.height / 48)));
     add_line_chart(figure, body, x, y, series, layout_);

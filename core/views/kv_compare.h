@@ -53,10 +53,11 @@ enum class KvPlot {
 /// The plot for lists of this length: what there are several of, batches first.
 KvPlot default_kv_plot(const KvCompareData&);
 
-/// KV memory by formula as lines over batch or context, both axes logarithmic, or as bars of bytes per token. A colour
-/// and a mark for each model; what-ifs have that of their model, dashed or outlined. The table has the rows of
-/// kv_compare_rows for every plot. Regions "kv/subject/<i>" (bars) and "kv/subject/<i>/<point>" (lines).
-/// Throws Error for no subjects, for lines over a single batch or context, and where a number does not fit.
+/// KV memory by formula as lines over batch or context, both axes logarithmic, or as bars of bytes per token. Lines
+/// have a colour and a mark for each model; what-ifs have those of their model, dashed. Bars of what-ifs are outlined.
+/// The table has the rows of kv_compare_rows for every plot. Regions "kv/subject/<i>" (bars) and
+/// "kv/subject/<i>/<point>" (lines). Throws Error for no subjects, for lines over a single batch or context, and where
+/// a number does not fit.
 Figure kv_compare(const KvCompareData&, KvPlot, const Layout&);
 
 }  // namespace headscope

@@ -103,6 +103,8 @@ TEST(ArchWhatIf, OneStoreIsHalfAndNamesWhatItMakes) {
   EXPECT_EQ(per_token(llama, "sharedkv-cla-2-mqa"), 131'072 / 32);
   EXPECT_EQ(variant_name(as(llama, "sharedkv")), "SharedKV GQA-8");
   EXPECT_EQ(variant_name(as(llama, "SharedKV-CLA-2-MQA")), "SharedKV CLA-2 MQA");
+  EXPECT_EQ(kv_equation(as(published("gpt2"), "sharedkv-mqa"), 2),
+            "1,536 B per token = 12 layers x 1 KV head x 64 x 2 B; only values are stored, and they are the keys, too");
   EXPECT_EQ(per_token(published("gpt2"), "slim"), 36'864 / 2);
   EXPECT_EQ(variant_name(as(published("gpt2"), "slim")), "Slim MHA");
 }
@@ -136,6 +138,7 @@ TEST(ArchWhatIf, WindowsStay) {
   set_window(mixed, 32, [](int64_t i) { return i == 3; });
   EXPECT_EQ(as(mixed, "mlkv-1x1").kv_stores.at(0).window, 0);
   set_window(mixed, 32, [](int64_t i) { return i == 2; });
+  set_window(mixed, 24, [](int64_t i) { return i == 3; });
   EXPECT_EQ(as(mixed, "mlkv-1x1").kv_stores.at(0).window, 32);
 }
 

@@ -217,6 +217,24 @@ TEST_P(Layouts, Tokens) {
   }
 }
 
+TEST_P(Layouts, KvCompare) {
+  for (const size_t models : {1, 2, 5, 12}) {
+    KvCompareData data = sample::kv_compare_data(models);
+    for (const KvPlot plot : {KvPlot::batch, KvPlot::context, KvPlot::token}) {
+      const std::string what = fmt::format("comparison {} of {} models", static_cast<int>(plot), models);
+      expect_good(kv_compare(data, plot, layout()), what);
+    }
+    data.subjects.front().model = std::string(300, 'm');
+    expect_good(kv_compare(data, KvPlot::token, layout()), "a long name");
+    data.batches = {1, int64_t{1} << 30};
+    data.contexts = {7};
+    expect_good(kv_compare(data, KvPlot::batch, layout()), "a long name over batch");
+    data.batches = {1};
+    data.contexts = {7, 123'456'789, 1'000'000'000};
+    expect_good(kv_compare(data, KvPlot::context, layout()), "a long name over context");
+  }
+}
+
 TEST_P(Layouts, Empty) {
   AtlasData opened;
   opened.facts.model = std::string(300, 'm');
@@ -237,6 +255,8 @@ TEST_P(Layouts, AllAreDrawn) {
   draw(atlas(quick_atlas({5, 8, 4, 60, 1}), {}, {2, 5, {}, {}}, layout()));
   draw(map(sample::map_data({}, 2, 5), {}, {}, layout()));
   draw(kv(sample::kv_data({}), {}, {}, layout()));
+  draw(kv_compare(sample::kv_compare_data(5), KvPlot::batch, layout()));
+  draw(kv_compare(sample::kv_compare_data(5), KvPlot::token, layout()));
   draw(head(sample::head_data(quick_atlas({}), {}, 2, 5), {}, {}, layout()));
   draw(sharing(sample::sharing_data({}), {2, 5, {}, {}}, layout()));
   draw(tokens(sample::tokens_data(sample::story(60), size().width - 2 * tokens_margin, measurer_), {}, {}, layout()));

@@ -190,6 +190,31 @@ SharingData sharing_data(const Shape& shape) {
   return {a, ModelSlot::a};
 }
 
+KvCompareData kv_compare_data(size_t models) {
+  static constexpr int64_t kv_heads[] = {12, 4, 1, 6, 3, 2};
+  const auto shared = [](int64_t heads, int64_t layers_per_cache, int64_t windowed) {
+    auto a = std::make_shared<Architecture>(*sharing_data({12, 12, heads, 1, layers_per_cache}).architecture);
+    for (KvStore& store : a->kv_stores) store.window = store.layer < windowed ? 512 : 0;
+    a->d_model = 768;
+    a->vocab_size = 50257;
+    return a;
+  };
+  KvCompareData data;
+  for (size_t i = 0; i < models; ++i) {
+    const size_t kind = i + 1 == models && i > 0 ? i - 1 : i;  // the last one is as the one before
+    const int64_t windowed = kind % 2 == 1 ? 10 : 0;
+    const auto name = fmt::format("pythia-160m-variant-{}", i);
+    data.subjects.push_back(
+        {name, "", false, shared(kv_heads[kind % 6], 1 + static_cast<int64_t>(kind) / 6, windowed), 162'322'944});
+    data.subjects.push_back({name, "MQA", true, shared(1, 1, windowed), 150'000'000});
+    data.subjects.push_back({name, "SharedKV CLA-2 GQA-4", true, shared(4, 2, 0), 155'000'000});
+  }
+  data.batches = {1, 2, 4, 8, 16, 32, 64, 128};
+  data.contexts = {256, 1024, 4096, 131072};
+  data.dtype = "f16";
+  return data;
+}
+
 HeadData head_data(const AtlasData& atlas, const Shape& shape, int64_t layer, int64_t head) {
   HeadData data = headscope::head_data(atlas, *sharing_data(shape).architecture, layer, head);
   data.next = {{" big", 0.38}, {" little", 0.17}, {" saw", 0.11}, {" dog", 0.07}, {"\n", 0.0004}};

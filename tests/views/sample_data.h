@@ -7,6 +7,7 @@
 #include "core/views/atlas.h"
 #include "core/views/head.h"
 #include "core/views/kv.h"
+#include "core/views/kv_compare.h"
 #include "core/views/map.h"
 #include "core/views/sharing.h"
 #include "core/views/tokens.h"
@@ -34,6 +35,9 @@ AtlasData atlas_data(const Shape&);
 MapData map_data(const Shape&, int64_t layer, int64_t head);
 KvData kv_data(const Shape&);
 SharingData sharing_data(const Shape&);
+/// So many models of 1 to 12 KV heads, every second with windows, each followed by two what-ifs; the last two models
+/// have equal caches.
+KvCompareData kv_compare_data(size_t models);
 /// Made from an atlas, which takes long for large shapes; with five next tokens.
 HeadData head_data(const AtlasData&, const Shape&, int64_t layer, int64_t head);
 /// The first token is special; three fifths are the prompt. `width` is that of the flow.

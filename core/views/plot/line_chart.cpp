@@ -159,10 +159,13 @@ class LineChart {
   void paint_label(const Label& label, std::span<const double> rows) {
     const LineSeries& one = *label.series;
     const double x = chart_.right() + label_gap;
-    figure_.add(PolylineMark{
-        {{chart_.right() + 8, label.y}, {chart_.right() + 12, label.y}, {x - 8, rows[0]}, {x - 4, rows[0]}},
-        {one.paint.role, 0.6},
-        1});
+    const Point begin{chart_.right() + 8, label.y}, end{x - 6, rows[0]};
+    const Paint join{one.paint.role, 0.6};
+    if (std::abs(begin.y - end.y) < 0.5) {
+      figure_.add(LineMark{begin, {end.x, begin.y}, join, 1});
+    } else {
+      figure_.add(PolylineMark{{begin, {begin.x + 3, begin.y}, {end.x - 3, end.y}, end}, join, 1});
+    }
     const double names = label_width_ - value_width_ - 12;
     add_fitted(figure_, {x, rows[0] + 4}, one.name, name_role, {one.paint.role}, Anchor::start, names, layout_);
     add_fitted(figure_, {x + label_width_, rows[0] + 4}, one.value, value_role, {ColourRole::text}, Anchor::end,

@@ -1,4 +1,4 @@
-"""`headscope info`, `kv` and `verify`: names, types and values of their JSON, and the same facts as text."""
+"""`headscope info` and `verify`: names, types and values of their JSON, and the same facts as text."""
 
 import json
 import pathlib
@@ -89,31 +89,6 @@ def test_the_table_of_families_is_what_the_program_says(headscope):
 
 def test_info_needs_a_model(headscope):
     headscope.refusal("info", code=1, words=["MODEL"])
-
-
-def test_kv_by_formula(headscope, stories):
-    found = headscope.json("kv", stories, "--batch", "1,8", "--context", "100,1k,128k")
-    assert [(one["batch"], one["context"]) for one in found] == [
-        (b, c) for b in (1, 8) for c in (100, 1024, 128 * 1024)]
-    for one in found:
-        require_types(one, {"model": str, "batch": int, "context": int, "bytes": int, "bytes_per_token": int})
-        assert one["bytes_per_token"] == 1280 and one["bytes"] == one["batch"] * one["context"] * 1280
-    halves = headscope.json("kv", stories, "--batch", "1", "--context", "100", "--dtype", "bf16")
-    assert halves[0]["bytes"] == 64_000
-    text = headscope.text("kv", stories)
-    assert "2 x 5 layers x 4 KV heads x 8 x 4 B" in text and "1,310,720" in text
-
-
-def test_kv_of_several_models(headscope, stories, tiny):
-    found = headscope.json("kv", stories, tiny, "--context", "10")
-    assert [one["model"] for one in found] == ["stories260K", "tiny"]
-    assert [one["bytes"] for one in found] == [12_800, 10 * 2 * 4 * 4]
-
-
-@pytest.mark.parametrize("option, value", [("--batch", "0"), ("--batch", "x"), ("--batch", "1,,2"), ("--context", "-1"),
-                                           ("--context", "9999999999999999999"), ("--context", "1e3"), ("--context", "1m")])
-def test_kv_refuses_bad_lists(headscope, tiny, option, value):
-    headscope.refusal("kv", tiny, f"{option}={value}", code=1, words=[option])
 
 
 def test_verify(headscope, stories):
