@@ -23,7 +23,7 @@ from sharing_formulas import forward  # noqa: E402
 
 LOGITS, SAME_LOGITS, MAPS = 1e-4, 1e-5, 2e-5  # of the logits' range: from the formulas, from another run; of a weight
 PROMPT, GENERATED = 8, 32
-SIZE, THEME = "480x330", "light"
+WIDTH, THEME = 480, "light"
 
 # Schemes of tests/support/sharing_models.py that the page shows, and what each is.
 SHOWN = {
@@ -116,7 +116,7 @@ class Scheme:
         self.bytes = self.equation.split(" B per token")[0]
 
     def draw(self, drawings):
-        self.program.text("render", self.folder, "--ids", "1,2,3", "--view", "sharing", "--size", SIZE, "--theme", THEME,
+        self.program.text("render", self.folder, "--ids", "1,2,3", "--view", "sharing", "--size", f"{WIDTH}x{170 + 32 * self.scheme.layers}", "--theme", THEME,
                           "--out", drawings / f"{slug(self.name)}.svg")
 
     def row(self):
