@@ -50,12 +50,12 @@ SHOWN = {
 
 HEAD = """# Schemes of sharing
 
-Made by `scripts/sharing_table.py`, which runs a tiny random model of each scheme ({heads} query heads of {head} dimensions) and writes
-what it found. "yes" means:
+Made by `scripts/sharing_table.py`, which runs a tiny random model of each scheme ({heads} query heads of {head} dimensions) and
+writes what it found. "yes" means:
 
 - prefill: logits of {tokens} tokens in one pass are those of plain formulas in float64, within {logits:.0e} of their range;
-- decode: {prompt} tokens and {generated} more one by one give the logits and maps of that pass, within {same:.0e} of the range and
-  {maps:.0e} of a weight;
+- decode: {prompt} tokens and {generated} more one by one give the logits and maps of that pass, within {same:.0e} of the
+  range and {maps:.0e} of a weight;
 - map: every head's map is that of the formulas, within {maps:.0e}.
 
 Bytes are those of one more token in f32, while no window is full; the run's storage held as many. The kernel is the one that
@@ -97,7 +97,8 @@ class Scheme:
         decoded, logits, maps = logits_and_maps(self.program, self.folder, prompt, self.folder / "decoded.h5", "--generate",
                                                 GENERATED, "--temperature", 3, "--seed", 1, whole=True)
         ids = decoded["ids"]
-        whole, whole_logits, whole_maps = logits_and_maps(self.program, self.folder, ids, self.folder / "whole.h5", whole=True)
+        whole, whole_logits, whole_maps = logits_and_maps(self.program, self.folder, ids, self.folder / "whole.h5",
+                                                          whole=True)
         exact, exact_maps = forward(self.scheme, self.weights, ids)
         exact_maps = [one.numpy() for one in exact_maps]
         self.prefill = far(whole_logits, exact.numpy()) <= LOGITS
@@ -116,8 +117,9 @@ class Scheme:
         self.bytes = self.equation.split(" B per token")[0]
 
     def draw(self, drawings):
-        self.program.text("render", self.folder, "--ids", "1,2,3", "--view", "sharing", "--size", f"{WIDTH}x{170 + 32 * self.scheme.layers}", "--theme", THEME,
-                          "--out", drawings / f"{slug(self.name)}.svg")
+        size = f"{WIDTH}x{170 + 32 * self.scheme.layers}"
+        self.program.text("render", self.folder, "--ids", "1,2,3", "--view", "sharing", "--size", size, "--theme", THEME, "--out",
+                          drawings / f"{slug(self.name)}.svg")
 
     def row(self):
         cells = [f"[{self.name}](#{anchor(self.name)})", self.variant, answer(self.prefill), answer(self.decode),
