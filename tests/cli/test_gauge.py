@@ -8,22 +8,28 @@ from sharing_models import HEAD, HEADS, PAIRS, SPACED, Scheme, config_of, random
 
 SCHEMES = {"MHA": Scheme("", ""), "GQA-2": Scheme("", "", 2), "CLA-2": Scheme("", "", 3, PAIRS),
            "MLKV 2x1": Scheme("", "", 1, SPACED), "sliding MQA": Scheme("", "", 1, windows=(11,) * 4),
-           "learned": Scheme("", "", 2, positions="learned"),
+           "partial rope": Scheme("", "", 2, rope_dims=4), "learned": Scheme("", "", 2, positions="learned"),
            "SharedKV": Scheme("", "", 2, stored="values_only"), "SharedKV on CLA-2": Scheme("", "", 2, PAIRS, "values_only"),
            "K = V": Scheme("", "", 2, stored="values_only", positions="learned")}
 NOTICED = 1e-2  # of the logits' range
 
 
-def orthogonal(random):
+def orthogonal(random, dims=HEAD):
     """Any rotation of a head."""
-    return torch.linalg.qr(torch.randn(HEAD, HEAD, generator=random, dtype=torch.float64)).Q
+    return torch.linalg.qr(torch.randn(dims, dims, generator=random, dtype=torch.float64)).Q
 
 
-def of_planes(random):
+def of_planes(random, dims=HEAD):
     """Turns each pair (j, j + d / 2) by an angle of its own, as rope does: commutes with it."""
-    angle = 2 * torch.pi * torch.rand(HEAD // 2, generator=random, dtype=torch.float64)
+    angle = 2 * torch.pi * torch.rand(dims // 2, generator=random, dtype=torch.float64)
     cosine, sine = torch.diag(angle.cos()), torch.diag(angle.sin())
     return torch.cat([torch.cat([cosine, -sine], 1), torch.cat([sine, cosine], 1)])
+
+
+def of_planes_and_the_rest(random):
+    """Where rope turns the first half of a head: planes of it, and anything in the other half."""
+    half = HEAD // 2
+    return torch.block_diag(of_planes(random, half), orthogonal(random, HEAD - half))
 
 
 def each_head(turns, weight):
@@ -83,6 +89,14 @@ def test_keys_may_be_turned_as_rope_turns(headscope, plain, tmp_path, name):
     assert logits < LOGITS and maps < 2e-5
     logits, maps = noticed(headscope, plain, tmp_path / "any", name, orthogonal, queries=["key"])
     assert logits > NOTICED and maps > NOTICED  # a rotation that does not commute with rope
+
+
+def test_keys_beyond_a_partial_rope_may_be_turned_by_anything(headscope, plain, tmp_path):
+    how = {"queries": ["key"]}
+    logits, maps = noticed(headscope, plain, tmp_path / "rest", "partial rope", of_planes_and_the_rest, **how)
+    assert logits < LOGITS and maps < 2e-5
+    logits, maps = noticed(headscope, plain, tmp_path / "planes", "partial rope", of_planes, **how)
+    assert logits > NOTICED and maps > NOTICED  # planes of the whole head are not those that rope turns
 
 
 def test_keys_without_rope_may_be_turned_by_anything(headscope, plain, tmp_path):

@@ -85,7 +85,8 @@ def test_mlkv_of_all_layers_and_heads_is_mha(headscope, tmp_path):
     for i in range(mlkv_models.LAYERS):
         base = f"gpt_neox.layers.{i}.attention."
         for kind in ("weight", "bias"):
-            parts = [weights[f"{base}{part}.{kind}"].unflatten(0, (mlkv_models.HEADS, -1)) for part in ("query", "key", "value")]
+            parts = [weights[f"{base}{part}.{kind}"].unflatten(0, (mlkv_models.HEADS, -1))
+                     for part in ("query", "key", "value")]
             fused[f"{base}query_key_value.{kind}"] = torch.stack(parts, 1).flatten(0, 2)
     for key in ("num_key_value_layers", "num_key_value_heads", "consumer_keys"):
         config.pop(key)

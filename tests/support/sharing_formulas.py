@@ -6,8 +6,8 @@ import torch
 from sharing_models import BASE, CONTENT, EPSILON, HEAD, HEADS, LATENT, ROPE_KEY, SCALE, SLOPES, VALUE
 
 
-def _rotate(x):
-    return plain_rope.rotate(x, BASE)
+def _rotate(x, dims=None):
+    return plain_rope.rotate(x, BASE, dims)
 
 
 def _norm(x, weight):
@@ -26,7 +26,7 @@ def _heads_of(scheme, w, layer, x, owned):
         return torch.cat([query[..., :CONTENT], _rotate(query[..., CONTENT:])], -1), key, value
     group = HEADS // scheme.kv_heads
     key, value = (part.repeat_interleave(group, 1) for part in owned)
-    return (_rotate(query) if scheme.rope else query), key, value
+    return (_rotate(query, scheme.rope_dims) if scheme.rope else query), key, value
 
 
 def _owned_by(scheme, w, layer, x):
@@ -40,7 +40,7 @@ def _owned_by(scheme, w, layer, x):
         to_value = to_value @ w[name + "key"]
     value = (x @ to_value.T).view(n, scheme.kv_heads, HEAD)
     plain = value if scheme.stored == "values_only" else (x @ w[name + "key"].T).view(n, scheme.kv_heads, HEAD)
-    return (_rotate(plain) if scheme.rope else plain), value
+    return (_rotate(plain, scheme.rope_dims) if scheme.rope else plain), value
 
 
 def _weights_of(scheme, layer, query, key):

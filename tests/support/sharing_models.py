@@ -26,6 +26,7 @@ class Scheme:
     positions: str = "rope"  # or learned, alibi
     windows: tuple = ()  # of each layer, 0: none
     soft_cap: float = 0
+    rope_dims: int = HEAD  # of each head, the first ones
 
     @property
     def layers(self):
@@ -98,6 +99,7 @@ SCHEMES = [
            windows=ALTERNATING),
     Scheme("windows of shared SharedKV layers", "SharedKV CLA-2 MQA, windows 7 to 11 in 2 of 4 layers", 1, PAIRS,
            "values_only", windows=(11, 7, 0, 0)),
+    Scheme("SharedKV with partial rope", "SharedKV GQA-2", 2, stored="values_only", rope_dims=4),
     Scheme("alternating K = V", "K=V GQA-2, window 9 in 2 of 4 layers", 2, stored="values_only", positions="learned",
            windows=ALTERNATING),
     Scheme("sliding slim", "Slim MHA, window 11", stored="keys_only", windows=SLIDING),
@@ -182,7 +184,7 @@ def _store_config(scheme, i):
 def config_of(scheme):
     position = {"scheme": scheme.positions}
     if scheme.rope:
-        position["rope"] = {"dims": ROPE_KEY if scheme.stored == "latent" else HEAD, "base": BASE}
+        position["rope"] = {"dims": ROPE_KEY if scheme.stored == "latent" else scheme.rope_dims, "base": BASE}
     if scheme.positions == "alibi":
         position["alibi_slopes"] = SLOPES
     return {"model_type": "headscope", "vocab_size": VOCAB, "d_model": WIDTH, "context": CONTEXT, "norm": "rms_norm",
