@@ -129,6 +129,7 @@ void check_model(const Options& options, const Context& context, const ParallelF
   findings.checks.push_back(check_tokenizer(*model));
   check_caches(model, ids, progress, findings);
   check_maps(snapshot, workers, findings);
+  check_keys(*model, progress, findings);
   if (const std::string_view alibi = alibi_name(model->architecture()->position); !alibi.empty()) {
     findings.proved.push_back(fmt::format("all that with ALiBi {}", alibi == "exact" ? "exact" : "rounded to bf16"));
   }

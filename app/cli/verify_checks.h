@@ -32,6 +32,10 @@ void check_kernels(const ParallelFor&, Findings&);
 /// the same queries and keys.
 void check_maps(const RunSnapshot&, const ParallelFor&, Findings&);
 
+/// Slim attention: how far the rounding of stored keys grows in the values that are made from them. Adds nothing for
+/// other models.
+void check_keys(const Model&, const Progress&, Findings&);
+
 /// The numbers that were published for a model of this shape: parameters, KV bytes as `run` has them in its cache,
 /// token ids. The name of `path` is a claim: it fails when the shape is another. Says so when nothing is known.
 void check_published(const std::filesystem::path& path, const Model&, const RunSnapshot& run, Findings&);

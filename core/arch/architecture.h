@@ -181,14 +181,16 @@ struct Architecture {
 void validate(const Architecture&);
 
 /// The variant in a few words, derived from the values, never stored: "MHA", "GQA-4" (4 KV heads), "MQA",
-/// "MLKV 4x3", "CLA-2 MQA", "SharedKV GQA-4", "MLA", "GQA-4, window 4096".
+/// "MLKV 4x3", "CLA-2 MQA", "SharedKV GQA-4", "K=V MHA", "Slim MHA", "MLA", "MLKV 2 on MLA", "GQA-4, window 4096".
+/// Where only values are stored: "SharedKV" when keys are rotated from them, "K=V" when no reader rotates them.
 ///
 /// Sharing across layers. CLA and MLKV can describe one and the same owner map (owners 0, 2, 4, ... of 12 layers
 /// with one head are CLA-2 MQA and MLKV 6x1), and nothing in the values tells them apart, so the name follows the
 /// group: pairs of neighbouring layers (owner when i % 2 == 0) are "CLA-2 ...", the form in which CLA is used;
 /// larger groups, spaced as MLKV spaces m owners over L layers (0 and floor(i * L / m)), are "MLKV m x heads";
-/// owners at i % f == 0 that are not spaced so (f does not divide L) are "CLA-f ...". Every reader must read the
-/// nearest owner at or below it; any other map is said in words: "GQA-2, 20 of 30 layers own KV".
+/// owners at i % f == 0 that are not spaced so (f does not divide L) are "CLA-f ...". Latents of m owners spaced as
+/// MLKV's are "MLKV m on MLA", pairs too. Every reader must read the nearest owner at or below it; any other map is
+/// said in words: "GQA-2, 20 of 30 layers own KV".
 ///
 /// What differs between layers is joined ("GQA-2 + MQA") or counted ("window 512 in 22 of 26 layers").
 std::string variant_name(const Architecture&);

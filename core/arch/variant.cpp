@@ -7,11 +7,18 @@
 namespace headscope {
 namespace {
 
-/// "SharedKV ", "Slim " or nothing: what is left out of the cache.
-std::string_view stored_prefix(Stored stored) {
-  switch (stored) {
+/// Some layer turns the keys of the store when it reads them.
+bool rotated_on_read(const Architecture& a, const KvStore& store) {
+  return std::any_of(a.layers.begin(), a.layers.end(),
+                     [&](const Layer& layer) { return layer.kv_owner == store.layer && layer.rotate_on_read; });
+}
+
+/// "SharedKV ", "K=V ", "Slim " or nothing: what is left out of the cache. Values that are the keys as they stand are
+/// another scheme than keys that are turned values (kv-variants.md 2, A and B).
+std::string_view stored_prefix(const Architecture& a, const KvStore& store) {
+  switch (store.stored) {
     case Stored::values_only:
-      return "SharedKV ";
+      return rotated_on_read(a, store) ? "SharedKV " : "K=V ";
     case Stored::keys_only:
       return "Slim ";
     case Stored::keys_and_values:
@@ -60,8 +67,10 @@ bool spaced_as_mlkv(const Architecture& a) {
 }
 
 bool same_heads(const Architecture& a) {
+  const KvStore& first = a.kv_stores.front();
   return std::all_of(a.kv_stores.begin(), a.kv_stores.end(), [&](const KvStore& store) {
-    return store.kv_heads == a.kv_stores.front().kv_heads && store.stored == a.kv_stores.front().stored;
+    return store.kv_heads == first.kv_heads && store.stored == first.stored &&
+           stored_prefix(a, store) == stored_prefix(a, first);
   });
 }
 
@@ -70,7 +79,7 @@ std::string owners_name(const Architecture& a, std::string_view sharing) {
   std::vector<std::string> names;
   for (const KvStore& store : a.kv_stores) {
     const int64_t q_heads = a.layers[static_cast<size_t>(store.layer)].q_heads;
-    std::string name = fmt::format("{}{}{}", stored_prefix(store.stored), sharing, heads_name(q_heads, store));
+    std::string name = fmt::format("{}{}{}", stored_prefix(a, store), sharing, heads_name(q_heads, store));
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
   }
   return fmt::format("{}", fmt::join(names, " + "));
@@ -81,8 +90,9 @@ std::string sharing_name(const Architecture& a) {
   if (owners == a.layer_count()) return owners_name(a, "");
   const int64_t f = cla_factor(a);
   const KvStore& first = a.kv_stores.front();
-  const bool mlkv = spaced_as_mlkv(a) && same_heads(a) && first.stored != Stored::latent;
-  if (f != 2 && mlkv) return fmt::format("{}MLKV {}x{}", stored_prefix(first.stored), owners, first.kv_heads);
+  const bool mlkv = spaced_as_mlkv(a) && same_heads(a);
+  if (mlkv && first.stored == Stored::latent) return fmt::format("MLKV {} on MLA", owners);
+  if (mlkv && f != 2) return fmt::format("{}MLKV {}x{}", stored_prefix(a, first), owners, first.kv_heads);
   if (f > 0) return owners_name(a, fmt::format("CLA-{} ", f));
   return fmt::format("{}, {} of {} layers own KV", owners_name(a, ""), owners, a.layer_count());
 }

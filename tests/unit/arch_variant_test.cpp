@@ -15,11 +15,30 @@ std::string name(const Architecture& a) {
   return variant_name(a);
 }
 
+/// Keys are rotated when they are read, as they must be where only one of the two is stored.
 Architecture stored_as(Architecture a, Stored stored) {
   for (KvStore& store : a.kv_stores) {
     store.stored = stored;
     store.keys_rotated = false;
   }
+  for (Layer& layer : a.layers) layer.rotate_on_read = true;
+  return a;
+}
+
+/// The same without positions in the keys.
+Architecture unrotated(Architecture a) {
+  for (Layer& layer : a.layers) layer.rotate_on_read = layer.rotate_query = false;
+  return a;
+}
+
+Architecture latents(int64_t layers, const std::vector<int64_t>& owners = {}) {
+  Architecture a = uniform(layers, 16, 1, 576, owners);
+  for (KvStore& store : a.kv_stores) {
+    store.stored = Stored::latent;
+    store.value_dim = 512;
+  }
+  for (Layer& layer : a.layers) layer.mla = Mla{.query_rank = 0, .content_dim = 128, .value_dim = 128};
+  a.position.rope.dims = 64;
   return a;
 }
 
@@ -61,11 +80,35 @@ TEST(ArchVariant, WhatIsStored) {
   EXPECT_EQ(name(stored_as(uniform(12, 12, 12, 64), Stored::keys_only)), "Slim MHA");
   EXPECT_EQ(name(stored_as(uniform(12, 12, 3, 64, {0, 3, 6, 9}), Stored::values_only)), "SharedKV MLKV 4x3");
   EXPECT_EQ(name(stored_as(uniform(8, 16, 1, 128, {0, 2, 4, 6}), Stored::values_only)), "SharedKV CLA-2 MQA");
-  Architecture mla = stored_as(uniform(27, 16, 1, 576), Stored::latent);
-  for (KvStore& store : mla.kv_stores) store.value_dim = 512;
-  for (Layer& layer : mla.layers) layer.mla = Mla{.query_rank = 0, .content_dim = 128, .value_dim = 128};
-  mla.position.rope.dims = 64;
-  EXPECT_EQ(name(mla), "MLA");
+}
+
+TEST(ArchVariant, ValuesThatAreTheKeysAsTheyStand) {
+  EXPECT_EQ(name(unrotated(stored_as(uniform(8, 16, 16, 128), Stored::values_only))), "K=V MHA");
+  EXPECT_EQ(name(unrotated(stored_as(uniform(8, 16, 2, 128), Stored::values_only))), "K=V GQA-2");
+  EXPECT_EQ(name(unrotated(stored_as(uniform(8, 16, 1, 128, {0, 2, 4, 6}), Stored::values_only))), "K=V CLA-2 MQA");
+  EXPECT_EQ(name(unrotated(stored_as(uniform(12, 12, 3, 64, {0, 3, 6, 9}), Stored::values_only))), "K=V MLKV 4x3");
+  Architecture learned = unrotated(stored_as(uniform(8, 16, 1, 128), Stored::values_only));
+  learned.position = {};
+  learned.position.scheme = PositionScheme::learned;
+  EXPECT_EQ(name(learned), "K=V MQA");
+  // One reader that rotates makes SharedKV of a store; layers of both kinds are no one MLKV.
+  Architecture both = unrotated(stored_as(uniform(6, 12, 3, 64, {0, 3}), Stored::values_only));
+  both.layers[4].rotate_on_read = true;
+  EXPECT_EQ(name(both), "K=V CLA-3 GQA-3 + SharedKV CLA-3 GQA-3");
+  EXPECT_EQ(name(unrotated(stored_as(uniform(12, 12, 12, 64), Stored::keys_only))), "Slim MHA");
+}
+
+TEST(ArchVariant, LatentsThatLayersShare) {
+  EXPECT_EQ(name(latents(27)), "MLA");
+  EXPECT_EQ(name(latents(12, {0, 6})), "MLKV 2 on MLA");
+  EXPECT_EQ(name(latents(12, {0})), "MLKV 1 on MLA");
+  EXPECT_EQ(name(latents(12, {0, 2, 4, 6, 8, 10})), "MLKV 6 on MLA");  // pairs, too
+  EXPECT_EQ(name(latents(5, {0, 2})), "MLKV 2 on MLA");                // floor(5 / 2) = 2
+  EXPECT_EQ(name(latents(5, {0, 3})), "CLA-3 MLA");                    // not MLKV's spacing
+  EXPECT_EQ(name(latents(5, {0, 1})), "MLA, 2 of 5 layers own KV");
+  Architecture windowed = latents(6, {0, 3});
+  set_window(windowed, 256, [](int64_t i) { return i < 3; });
+  EXPECT_EQ(name(windowed), "MLKV 2 on MLA, window 256 in 3 of 6 layers");
 }
 
 TEST(ArchVariant, Windows) {
@@ -85,6 +128,7 @@ TEST(ArchVariant, LayersThatDifferAreJoined) {
   EXPECT_EQ(name(a), "GQA-2 + MQA");
   a.kv_stores[1].stored = Stored::values_only;
   a.kv_stores[1].keys_rotated = false;
+  a.layers[1].rotate_on_read = true;
   EXPECT_EQ(name(a), "GQA-2 + SharedKV GQA-2 + MQA");
 }
 

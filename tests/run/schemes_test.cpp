@@ -1,0 +1,195 @@
+// Cached equals uncached: every scheme of sharing, with and without windows, fed in several ways, against one pass.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+
+#include "core/data/tiles.h"
+#include "core/run/run.h"
+#include "kernels/parallel.h"
+#include "tests/run/random_model.h"
+#include "tests/run/schemes.h"
+
+namespace headscope {
+namespace {
+
+// Whether a cache keeps only the last W tokens where all of its readers have windows of W at most.
+constexpr bool ring_caches = false;
+
+constexpr int64_t tokens =
+    64;  // nearly six windows; a cache that starts with 16 rows and grows by half has grown 4 times
+
+enum class Feeding { one_by_one, two_chunks, across_the_window_edge, growing };
+
+/// Tokens of each call, and whether their number is told before.
+struct Plan {
+  std::vector<int64_t> passes;
+  bool told = true;
+};
+
+Plan plan_of(Feeding feeding) {
+  constexpr int64_t edge = widest_window;
+  switch (feeding) {
+    case Feeding::one_by_one:
+      return {std::vector<int64_t>(static_cast<size_t>(tokens), 1)};
+    case Feeding::two_chunks:
+      return {{29, tokens - 29}};
+    case Feeding::across_the_window_edge:  // of 11, and of 7: before it, at it, behind it; then chunks wider than it
+      return {{edge - 5, 1, 3, 1, 1, 1, edge + 4, 3, tokens - 2 * edge - 9}};
+    case Feeding::growing:
+      break;
+  }
+  Plan growing{{5}, false};
+  for (int64_t fed = 5; fed < tokens; ++fed) growing.passes.push_back(1);
+  return growing;
+}
+
+/// A run and the numbers that must not depend on how it was fed.
+struct Fed {
+  Fed(const std::shared_ptr<const Model>& model, const Plan& plan) : run(model, options_of(plan)) {
+    const auto ids = random_ids(*model->architecture(), tokens);
+    int64_t done = 0;
+    for (const int64_t count : plan.passes) {
+      run.extend(std::span(ids).subspan(static_cast<size_t>(done), static_cast<size_t>(count)));
+      done += count;
+    }
+    snapshot = run.snapshot();
+  }
+
+  static RunOptions options_of(const Plan& plan) {
+    RunOptions options;
+    options.logits = LogitsWanted::all();
+    options.expected_tokens = plan.told ? tokens : 0;
+    return options;
+  }
+
+  headscope::Run run;
+  RunSnapshot snapshot;
+};
+
+double worst(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double found = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double difference = std::abs(double{a[i]} - double{b[i]});
+    if (!(difference <= found)) found = std::isnan(difference) ? INFINITY : difference;
+  }
+  return found;
+}
+
+std::span<const float> all_of(const RowsView& rows) {
+  return {rows.row(0), static_cast<size_t>(rows.rows * rows.width())};
+}
+
+void compare_logits(const Fed& whole, const Fed& parts) {
+  ASSERT_EQ(parts.run.logits().rows, tokens);
+  const auto expected = all_of(whole.run.logits());
+  const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
+  EXPECT_LE(worst(expected, all_of(parts.run.logits())), 2e-5 * (double{*high} - double{*low}));
+}
+
+/// Log-sum-exp in nats, and all statistics: weights and nats, tokens, squared tokens; which key is largest but for
+/// ties.
+void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t heads) {
+  for (int64_t i = 0; i < tokens; ++i) {
+    for (int64_t head = 0; head < heads; ++head) {
+      const double lse = double{expected.row_max.row(i)[head]} + double{expected.log_sum.row(i)[head]};
+      const double error = double{found.row_max.row(i)[head]} + double{found.log_sum.row(i)[head]} - lse;
+      EXPECT_LE(std::abs(error), 3e-5 * std::max(1.0, std::abs(lse)))
+          << "log-sum-exp of row " << i << ", head " << head;
+      for (const auto& [which, allowed] : {std::pair{Statistic::entropy, 5e-5},
+                                           {Statistic::max, 2e-5},
+                                           {Statistic::distance, 1e-3},
+                                           {Statistic::distance_variance, 5e-2},
+                                           {Statistic::sink, 2e-5},
+                                           {Statistic::window, 2e-5}}) {
+        EXPECT_NEAR(found.statistic(which, i, head, heads), expected.statistic(which, i, head, heads), allowed)
+            << statistic_names[static_cast<size_t>(which)] << " of row " << i << ", head " << head;
+      }
+      EXPECT_EQ(found.statistic(Statistic::argmax, i, head, heads),
+                expected.statistic(Statistic::argmax, i, head, heads));
+    }
+  }
+  EXPECT_EQ(found.thumbnails->bin, expected.thumbnails->bin);
+  EXPECT_LE(worst(expected.thumbnails->max, found.thumbnails->max), 2e-5);
+}
+
+void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_t layer, int64_t head) {
+  const SerialFor workers;
+  for (const TileQuery& query :
+       {TileQuery{layer, head, 0, tokens, 0, tokens}, TileQuery{layer, head, 3, 61, 2, 64, 5, Pooling::mean}}) {
+    const Tile whole = compute_tile(expected, query, workers), parts = compute_tile(found, query, workers);
+    EXPECT_LE(worst(whole.cells, parts.cells), 2e-5) << "head " << head << ", " << query.bin << " tokens a cell";
+  }
+}
+
+/// Used is what the scheme has to keep of these tokens, not more: heads once, one of K and V where one does.
+void check_bytes(const RunSnapshot& run, const SharingScheme& scheme) {
+  const Architecture& a = *run.architecture;
+  int64_t formula = 0;
+  for (const KvRows& rows : run.stores) {
+    const KvStore& store = a.store_of(rows.layer);
+    const int64_t kept = ring_caches && store.window > 0 ? std::min(tokens, store.window) : tokens;
+    const int64_t numbers = scheme.stored == Stored::latent            ? 16
+                            : scheme.stored == Stored::keys_and_values ? scheme.kv_heads * 12
+                                                                       : scheme.kv_heads * 6;
+    EXPECT_EQ(rows.used_bytes, kept * numbers * 4) << "layer " << rows.layer;
+    EXPECT_GE(rows.allocated_bytes, rows.used_bytes) << "layer " << rows.layer;
+    formula += kept * numbers * 4;
+  }
+  EXPECT_EQ(run.kv_used_bytes(), formula);
+  if (ring_caches) {
+    EXPECT_EQ(kv_bytes(a, 1, tokens, 4), formula);
+  }
+}
+
+constexpr std::array<std::string_view, 3> windows_names = {"no windows", "sliding windows", "alternating windows"};
+constexpr std::array<std::string_view, 4> feeding_names = {"one by one", "two chunks", "across the window's edge",
+                                                           "behind 5 tokens, growing"};
+
+void compare(const Fed& whole, const Fed& parts, const SharingScheme& scheme) {
+  compare_logits(whole, parts);
+  const auto layers = static_cast<int64_t>(scheme.owners.size());
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    SCOPED_TRACE(layer);
+    const auto index = static_cast<size_t>(layer);
+    compare_rows(whole.snapshot.layers[index], parts.snapshot.layers[index], 4);
+    for (int64_t head = 0; head < 4; ++head) compare_tiles(whole.snapshot, parts.snapshot, layer, head);
+  }
+  check_bytes(parts.snapshot, scheme);
+}
+
+void check_growth(const RunSnapshot& run, Windows windows) {
+  if (ring_caches && windows == Windows::sliding) return;  // no store is longer than its window
+  const std::set<int64_t> sizes(run.allocated_history.begin(), run.allocated_history.end());
+  EXPECT_GE(sizes.size(), 4u) << "the cache has not grown 3 times";
+}
+
+class SharingSchemes : public ::testing::TestWithParam<SharingScheme> {};
+
+// A test for each scheme: each is a process under ctest, which takes longer to start than all of its runs.
+TEST_P(SharingSchemes, CachedEqualsUncached) {
+  const SharingScheme& scheme = GetParam();
+  use_threads(1);  // these models are too small for more
+  for (const Windows windows : {Windows::none, Windows::sliding, Windows::alternating}) {
+    SCOPED_TRACE(windows_names[static_cast<size_t>(windows)]);
+    const auto model = random_model(architecture_of(scheme, windows));
+    const Fed whole(model, {{tokens}});
+    check_bytes(whole.snapshot, scheme);
+    for (const Feeding feeding :
+         {Feeding::one_by_one, Feeding::two_chunks, Feeding::across_the_window_edge, Feeding::growing}) {
+      SCOPED_TRACE(feeding_names[static_cast<size_t>(feeding)]);
+      const Fed parts(model, plan_of(feeding));
+      compare(whole, parts, scheme);
+      if (feeding == Feeding::growing) check_growth(parts.snapshot, windows);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Run, SharingSchemes, ::testing::ValuesIn(sharing_schemes()),
+                         [](const auto& scheme) { return scheme.param.name; });
+
+}  // namespace
+}  // namespace headscope
