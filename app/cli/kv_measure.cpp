@@ -54,10 +54,10 @@ class Bench {
  public:
   Bench(const std::vector<MeasureSubject>& subjects, const MeasureOptions& options, Context& context)
       : options_(options), context_(context) {
-    return_freed_memory();
     check_dtype(context.global);
     use_threads(context.global.threads);
     base_ = resident_bytes();
+    for (const MeasureSubject& one : subjects) require_fit(one);
     for (const MeasureSubject& one : subjects) load(one);
   }
 
@@ -88,19 +88,10 @@ class Bench {
  private:
   Progress progress() const { return {context_.stop, {}}; }
 
-  void load(const MeasureSubject& one) {
-    const int64_t before = resident_bytes();
-    const bool bf16 = context_.global.dtype == "bf16";
-    require_memory(one.subject.parameters * (bf16 ? 2 : 4), fmt::format("{} with its weights", one.subject.label()),
-                   "measure a smaller model, or leave out --measure");
-    Loaded loaded;
-    loaded.model = one.checkpoint.empty()
-                       ? random_weights(one.subject.label(), *one.subject.architecture, bf16 ? DType::bf16 : DType::f32,
-                                        context_.global.seed, context_.progress())
-                       : load_model(one.checkpoint, {}, context_);
-    loaded.resident = resident_bytes() - before;
+  /// Refuses, before anything is loaded, what cannot be measured.
+  void require_fit(const MeasureSubject& one) const {
     for (const int64_t tokens : options_.contexts) {
-      const int64_t most = loaded.model->architecture()->context;
+      const int64_t most = one.subject.architecture->context;
       if (tokens > most) {
         fail("{} has a context of {} tokens, so {} cannot be measured; give fewer with --context", one.subject.label(),
              count(most), count(tokens));
@@ -113,6 +104,19 @@ class Bench {
       }
       if (tokens < 4) throw UsageError("--measure needs contexts of 4 tokens or more");
     }
+  }
+
+  void load(const MeasureSubject& one) {
+    const int64_t before = resident_bytes();
+    const bool bf16 = context_.global.dtype == "bf16";
+    require_memory(one.subject.parameters * (bf16 ? 2 : 4), fmt::format("{} with its weights", one.subject.label()),
+                   "measure a smaller model, or leave out --measure");
+    Loaded loaded;
+    loaded.model = one.checkpoint.empty()
+                       ? random_weights(one.subject.label(), *one.subject.architecture, bf16 ? DType::bf16 : DType::f32,
+                                        context_.global.seed, context_.progress())
+                       : load_model(one.checkpoint, {}, context_);
+    loaded.resident = resident_bytes() - before;
     models_.push_back(std::move(loaded));
     out_.speed.subjects.push_back(one.subject);
     out_.random.push_back(one.checkpoint.empty());

@@ -51,7 +51,7 @@ KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad
   KvMeasurement out;
   out.formula_bytes = kv_bytes(a, load.batch, load.context, sizeof(float));
   out.prompt_tokens = load.context - load.steps;
-  malloc_trim(0);
+  malloc_trim(0);  // what earlier measurements left must not be counted, or be used again uncounted
   const int64_t before = resident_bytes();
   Decoder decoder(model, load.batch, load.context);
   progress.check();
@@ -72,12 +72,6 @@ KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad
   out.read_bytes = decoder.kv_read_bytes();
   out.kernel = decoder.kernel();
   return out;
-}
-
-void return_freed_memory() {
-  constexpr int threshold = 64 << 10;  // larger buffers are mapped by themselves, and unmapped when they are freed
-  mallopt(M_MMAP_THRESHOLD, threshold);
-  mallopt(M_MMAP_MAX, 1 << 20);
 }
 
 }  // namespace headscope

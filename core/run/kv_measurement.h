@@ -37,10 +37,6 @@ KvMeasurement measure_kv(const std::shared_ptr<const Model>&, const KvLoad&, con
 /// Resident memory of this process.
 int64_t resident_bytes();
 
-/// Makes the C library give freed buffers of caches back to the system at once, so that the growth of the process is
-/// that of what is held. Once, before the first measurement.
-void return_freed_memory();
-
 /// Below so many tokens in the cache, weights and launches hide what the cache costs.
 inline constexpr int64_t fewest_telling_tokens = 256;
 

@@ -15,11 +15,8 @@
 namespace headscope {
 namespace {
 
-// Whether a cache keeps only the last W tokens where all of its readers have windows of W at most.
-constexpr bool ring_caches = false;
-
-constexpr int64_t tokens =
-    64;  // nearly six windows; a cache that starts with 16 rows and grows by half has grown 4 times
+// Nearly six windows; a cache that starts with 16 rows and grows by half has grown 4 times.
+constexpr int64_t tokens = 64;
 
 enum class Feeding { one_by_one, two_chunks, across_the_window_edge, growing };
 
@@ -131,7 +128,7 @@ void check_bytes(const RunSnapshot& run, const SharingScheme& scheme) {
   int64_t formula = 0;
   for (const KvRows& rows : run.stores) {
     const KvStore& store = a.store_of(rows.layer);
-    const int64_t kept = ring_caches && store.window > 0 ? std::min(tokens, store.window) : tokens;
+    const int64_t kept = store.window > 0 ? std::min(tokens, store.window) : tokens;
     const int64_t numbers = scheme.stored == Stored::latent            ? 16
                             : scheme.stored == Stored::keys_and_values ? scheme.kv_heads * 12
                                                                        : scheme.kv_heads * 6;
@@ -140,9 +137,7 @@ void check_bytes(const RunSnapshot& run, const SharingScheme& scheme) {
     formula += kept * numbers * 4;
   }
   EXPECT_EQ(run.kv_used_bytes(), formula);
-  if (ring_caches) {
-    EXPECT_EQ(kv_bytes(a, 1, tokens, 4), formula);
-  }
+  EXPECT_EQ(kv_bytes(a, 1, tokens, 4), formula);
 }
 
 constexpr std::array<std::string_view, 3> windows_names = {"no windows", "sliding windows", "alternating windows"};
@@ -162,7 +157,7 @@ void compare(const Fed& whole, const Fed& parts, const SharingScheme& scheme) {
 }
 
 void check_growth(const RunSnapshot& run, Windows windows) {
-  if (ring_caches && windows == Windows::sliding) return;  // no store is longer than its window
+  if (windows == Windows::sliding) return;  // the first room is enough for two windows
   const std::set<int64_t> sizes(run.allocated_history.begin(), run.allocated_history.end());
   EXPECT_GE(sizes.size(), 4u) << "the cache has not grown 3 times";
 }
