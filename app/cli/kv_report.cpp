@@ -24,6 +24,28 @@ std::string scratch_equation(const Architecture& a, int64_t batch) {
   return fmt::format("{} x ({}) x 4 B", count(batch), decode_scratch(a).equation);
 }
 
+/// The model that a what-if is made from: the last one before it.
+const KvSubject& model_of(const KvCompareData& data, size_t subject) {
+  while (!data.subjects[subject].scheme.empty()) --subject;
+  return data.subjects[subject];
+}
+
+bool has_latents(const Architecture& a) { return a.kv_stores.front().stored == Stored::latent; }
+
+/// What a counterfactual takes for granted where the model has no such thing, or empty.
+std::string assumption(const KvCompareData& data, size_t subject) {
+  const KvSubject &real = model_of(data, subject), &other = data.subjects[subject];
+  const bool before = has_latents(*real.architecture), after = has_latents(*other.architecture);
+  if (before == after) return "";
+  const KvStore& store = other.architecture->kv_stores.front();
+  if (before) {
+    return fmt::format("keys and values of {} dimensions, the size of the values that heads of {} make from latents",
+                       store.value_dim, real.model);
+  }
+  return fmt::format("a latent of four heads ({}) and a rope key of half a head ({}), as DeepSeek's 512 and 64 of 128",
+                     store.value_dim, store.key_dim - store.value_dim);
+}
+
 std::string equations(const KvCompareData& data) {
   const bool single = data.batches.size() == 1 && data.contexts.size() == 1;
   std::string out;
@@ -50,6 +72,11 @@ std::string footnotes(const KvCompareData& data) {
       out += fmt::format("  {}: batch x ({}) x 4 B\n", subject.model, decode_scratch(*subject.architecture).equation);
     }
   }
+  for (size_t i = 0; i < data.subjects.size(); ++i) {
+    if (const std::string taken = assumption(data, i); !taken.empty()) {
+      out += fmt::format("{}: {}.\n", data.subjects[i].label(), taken);
+    }
+  }
   for (const KvSubject& subject : data.subjects) {
     if (!subject.counterfactual) continue;
     out +=
@@ -68,6 +95,7 @@ Json kv_json(const KvCompareData& data, const std::vector<std::string>& sources)
     const KvSubject& subject = data.subjects[row.subject];
     const Architecture& a = *subject.architecture;
     const bool itself = subject.scheme.empty();
+    const std::string taken = assumption(data, row.subject);
     out.push_back({{"model", subject.label()},
                    {"batch", row.batch},
                    {"context", row.context},
@@ -78,6 +106,7 @@ Json kv_json(const KvCompareData& data, const std::vector<std::string>& sources)
                    {"counterfactual", subject.counterfactual},
                    {"of", subject.model},
                    {"what_if", itself ? Json(nullptr) : Json(subject.scheme)},
+                   {"assumption", taken.empty() ? Json(nullptr) : Json(taken)},
                    {"equation", kv_equation(a, data.element_bytes)},
                    {"total_equation", kv_total_equation(a, row.batch, row.context, data.element_bytes)},
                    {"parameters", subject.parameters},

@@ -92,6 +92,7 @@ class Comparison {
     if (std::any_of(data_.subjects.begin(), data_.subjects.end(), counterfactual)) {
       out.push_back(fmt::format("{}: counterfactual, a model that nobody trained",
                                 plot_ == KvPlot::token ? "outlined" : "dashed"));
+      if (plot_ == KvPlot::token) out.emplace_back("1/8, x 4: beside its model");
     }
     out.emplace_back("KiB, MiB, GiB: 1,024, 1,024\u00B2, 1,024\u00B3 B");
     out.insert(out.end(), data_.notes.begin(), data_.notes.end());
@@ -116,7 +117,7 @@ class Comparison {
       out.push_back(std::max(store.window, asked.front()));
     }
     const auto lo = static_cast<double>(first), hi = static_cast<double>(asked.back());
-    constexpr int steps = 48;
+    constexpr int steps = 20;
     for (int i = 1; i < steps; ++i) out.push_back(std::llround(lo * std::pow(hi / lo, static_cast<double>(i) / steps)));
     std::sort(out.begin(), out.end());
     out.erase(std::unique(out.begin(), out.end()), out.end());

@@ -90,7 +90,9 @@ def test_gpt3_and_deepseek_anchors(headscope):
     assert [row["bytes"] for row in found] == [7_027_200_000, 399_769_600_000, 3_123_200_000]
     assert [row["counterfactual"] for row in found] == [False, True, True]
     assert [row["bytes_per_token"] for row in found] == [70_272, 3_997_696, 31_232]
+    assert found[0]["assumption"] is None and "values of 128 dimensions" in found[1]["assumption"]
     text = headscope.text("kv", "DeepSeek-V3", "--what-if", "mqa", "--context", "100000", "--dtype", "bf16")
+    assert "values of 128 dimensions" in text
     assert "6.54 GiB = 7.03 GB" in text and "2.91 GiB = 3.12 GB" in text
 
 
@@ -116,6 +118,7 @@ def test_what_ifs_are_always_labelled(headscope, stories):
     # 5 layers, 8 query heads and 4 KV heads of 8 dimensions, 4 bytes
     assert by_name["MHA"] == 2 * 5 * 8 * 8 * 4 and by_name["MQA"] == 2 * 5 * 8 * 4 and by_name["CLA-2"] == 2 * 3 * 4 * 8 * 4
     assert by_name["SharedKV"] == 640 and by_name["MLA"] == 5 * (32 + 4) * 4 and by_name["SharedKV CLA-2 MQA"] == 3 * 8 * 4
+    assert [row["what_if"] for row in found if row["assumption"]] == ["MLA"]
     text = headscope.text("kv", stories, "--what-if", "mqa")
     assert "stories260K as MQA (counterfactual)" in text and "nobody trained" in text
 

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "core/arch/footprint.h"
 #include "core/arch/published.h"
 #include "core/arch/what_if.h"
@@ -204,6 +206,53 @@ TEST(ArchWhatIf, SchemesThatDoNotFit) {
   for (KvStore& store : unlike.kv_stores) store.value_dim = 32;
   EXPECT_THAT(error_of([&] { as(unlike, "sharedkv"); }), HasSubstr("keys of 64 and values of 32"));
   EXPECT_THAT(error_of([&] { as(uniform(2, 4, 2, 2), "mla"); }), HasSubstr("its rope key would have 0"));
+}
+
+/// Any owners, heads, windows and stores that validate() accepts.
+Architecture random_architecture(std::mt19937_64& random) {
+  const auto pick = [&](std::initializer_list<int64_t> list) { return list.begin()[random() % list.size()]; };
+  const int64_t layers = pick({1, 2, 5, 12}), heads = pick({1, 4, 6, 12}), dim = pick({2, 4, 8, 64});
+  std::vector<int64_t> owners{0};
+  for (int64_t i = 1; i < layers; ++i) {
+    if (random() % 3 > 0) owners.push_back(i);
+  }
+  Architecture a = uniform(layers, heads, heads % 2 == 0 ? pick({1, 2, heads}) : 1, dim, owners);
+  if (random() % 2 == 0) set_window(a, 16, [&](int64_t) { return true; });
+  for (KvStore& store : a.kv_stores) {
+    if (random() % 3 > 0) continue;
+    store.stored = random() % 2 == 0 ? Stored::values_only : Stored::keys_only;
+    store.keys_rotated = false;
+  }
+  if (random() % 4 == 0) a.position.scheme = PositionScheme::none;
+  for (KvStore& store : a.kv_stores) store.keys_rotated &= a.position.scheme == PositionScheme::rope;
+  for (Layer& layer : a.layers) layer.rotate_query = a.position.scheme == PositionScheme::rope;
+  validate(a);
+  return a;
+}
+
+TEST(ArchWhatIf, AnyModelFitsOrIsRefusedByName) {
+  std::mt19937_64 random(3);
+  const char* schemes[] = {"mha",      "gqa-2", "mqa",          "mlkv-2x1", "cla-2",    "cla-3-mqa",
+                           "sharedkv", "slim",  "sharedkv-mha", "mla",      "mla-cla-2"};
+  size_t fitted = 0, refused = 0;
+  for (int i = 0; i < 300; ++i) {
+    const Architecture a = random_architecture(random);
+    for (const char* scheme : schemes) {
+      try {
+        const Architecture other = as(a, scheme);  // validate() has accepted it
+        EXPECT_LE(other.kv_stores.size(), a.layers.size());
+        EXPECT_GT(parameters_of(other), 0);
+        EXPECT_TRUE(same_cache(as(other, scheme), other)) << scheme << " twice";
+        ++fitted;
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr("does not fit")) << scheme;
+        ++refused;
+      }
+    }
+    for (const Scheme& scheme : usual_schemes(a)) EXPECT_FALSE(same_cache(a, what_if(a, scheme)));
+  }
+  EXPECT_GT(fitted, 2000u);
+  EXPECT_GT(refused, 100u);
 }
 
 // By hand: gpt2 2 x 768 + 50,257; Llama-3-8B 2 x 4096 + 128,256; DeepSeek V3's attention 128 x (576 + 512).

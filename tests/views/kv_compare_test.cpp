@@ -108,7 +108,7 @@ TEST(KvCompare, WindowsBendLinesOverContext) {
     const auto* line = std::get_if<PolylineMark>(&p.shape);
     if (line != nullptr && line->width == 2) corners = line->points.size();
   }
-  EXPECT_GT(corners, 30u);  // the sum of full and growing caches is no straight line here
+  EXPECT_GT(corners, 15u);  // the sum of full and growing caches is no straight line here
   EXPECT_TRUE(has_text(figure, "batch 64"));
 }
 
