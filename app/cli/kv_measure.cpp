@@ -56,6 +56,7 @@ class Bench {
       : options_(options), context_(context) {
     check_dtype(context.global);
     use_threads(context.global.threads);
+    if (options.memory_limit) require_memory(*options.memory_limit, "--memory-limit", "give a lower one");
     base_ = resident_bytes();
     for (const MeasureSubject& one : subjects) require_fit(one);
     for (const MeasureSubject& one : subjects) load(one);
@@ -77,10 +78,7 @@ class Bench {
       }
     }
     keep_medians();
-    if (options_.memory_limit) {
-      require_memory(*options_.memory_limit, "--memory-limit", "give a lower one");
-      find_largest();
-    }
+    if (options_.memory_limit) find_largest();
     describe();
     return std::move(out_);
   }
