@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attention_numbers import log_sum_exp
 from rebuilt_maps import scores, text
-from sharing_models import HEAD, HEADS, LATENT, RING_CACHES, ROPE_KEY, SCALE, SCHEMES, SLOPES, VOCAB, make
+from sharing_models import HEAD, HEADS, LATENT, ROPE_KEY, SCALE, SCHEMES, SLOPES, VOCAB, make
 
 FULL = os.environ.get("HEADSCOPE_FULL", "") not in ("", "0")
 PROMPT, TOKENS, CHUNK = 34, 40, 15  # more than three times any window; the rest is generated
@@ -35,7 +35,7 @@ def allocated_bytes(scheme):
     """The length is told, so nothing is allocated beyond it: storage, too, is what the scheme keeps. The cache of a window
     has room for what the first token of a chunk still sees, and for the chunk."""
     def rows(layer):
-        window = scheme.store_window(layer) if RING_CACHES and scheme.owns(layer) else 0
+        window = scheme.store_window(layer) if scheme.owns(layer) else 0
         return min(TOKENS, window - 1 + CHUNK) if window else TOKENS
 
     return [4 * numbers * rows(layer) for layer, numbers in enumerate(scheme.numbers_per_token())]

@@ -13,7 +13,6 @@ WIDTH, HEADS, HEAD, VOCAB, INNER, CONTEXT = 48, 6, 8, 131, 80, 96
 LATENT, ROPE_KEY, CONTENT, VALUE = 20, 6, 10, 7  # MLA
 SCALE, BASE, EPSILON, SHARPNESS = 0.4, 10000.0, 1e-5, 1.7
 SLOPES = (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)  # ALiBi's
-RING_CACHES = False  # whether a cache keeps only the last W tokens where all of its readers have windows of W at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Scheme:
     def used_bytes(self, tokens):
         """Of each layer's cache, f32."""
         def kept(layer):
-            window = self.store_window(layer) if RING_CACHES and self.owns(layer) else 0
+            window = self.store_window(layer) if self.owns(layer) else 0
             return min(tokens, window) if window else tokens
 
         return [4 * numbers * kept(layer) for layer, numbers in enumerate(self.numbers_per_token())]
