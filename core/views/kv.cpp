@@ -7,6 +7,7 @@
 
 #include "core/base/text.h"
 #include "core/views/kv_chart.h"
+#include "core/views/kv_layers.h"
 #include "core/views/kv_reading.h"
 #include "core/views/state_json.h"
 
@@ -114,15 +115,20 @@ class KvStrip {
     figure.title = kv_title;
     figure.sentence = kv_sentence(data_);
     const double inner = layout_.width - 2 * padding;
+    constexpr double bars = 200, least_for_bars = 900;
     double words = std::min(inner, std::max(240.0, std::min(420.0, std::floor(inner * 0.42))));
     constexpr double gap = 24, narrowest_chart = 160;
     const bool chart = inner - words - gap >= narrowest_chart;
     if (!chart) words = inner;
     paint_words(figure, words);
     if (chart) {
-      const double x = padding + words + gap;
-      add_kv_chart(figure, {x, margin_ - 4, layout_.width - padding - x, layout_.height - 2 * margin_ + 8}, true, data_,
-                   state_, selection, layout_);
+      double x = padding + words + gap;
+      const double y = margin_ - 4, height = layout_.height - 2 * margin_ + 8;
+      if (inner >= least_for_bars) {
+        const double width = add_kv_layers(figure, {x, y, bars, height}, data_, selection, layout_);
+        x += width > 0 ? width + gap : 0;
+      }
+      add_kv_chart(figure, {x, y, layout_.width - padding - x, height}, true, data_, state_, selection, layout_);
     }
     return figure;
   }

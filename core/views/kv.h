@@ -40,8 +40,9 @@ KvState kv_state(const Json&);
 
 /// KV cache bytes over tokens, stacked by owning layer, prompt and generated tokens parted by a line, with the
 /// equation for this model. The last step is as measured; earlier ones follow from bytes per token, and the
-/// figure says so if the two disagree. Below 200 px of height it is a strip: no heading, words left, chart right.
-/// Regions "kv/layer/<layer>", and in the strip "kv/equation". Throws Error when the data contradicts itself.
+/// figure says so if the two disagree. Below 200 px of height it is a strip: no heading, words left, chart right, and
+/// between them, where it is wide enough, a bar for each owning layer: what is used of what is allocated now. Regions
+/// "kv/layer/<layer>", and in the strip "kv/equation" and "kv/bar/<layer>". Throws Error when the data contradicts itself.
 Figure kv(const KvData&, const KvState&, const Selection&, const Layout&);
 
 }  // namespace headscope

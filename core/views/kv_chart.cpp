@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/text.h"
+#include "core/views/kv_layers.h"
 #include "core/views/kv_reading.h"
 #include "core/views/plot/ticks.h"
 
@@ -147,11 +148,7 @@ class KvChart {
       const KvLayerBytes& l = data_.layers[i];
       const double y0 = y_of(edges_[i + 1]), y1 = y_of(edges_[i]);
       figure_.add(RectMark{{chart_.x, y0, chart_.width, std::max(1.0, y1 - y0)}, {}, {}},
-                  {fmt::format("kv/layer/{}", l.layer),
-                   fmt::format("cache of layer {} after {} tokens\n{} B used of {} B allocated\n{} a token{}", l.layer,
-                               data_.facts.tokens, format_count(l.used), format_count(l.allocated),
-                               format_bytes(l.bytes_per_token),
-                               l.window > 0 ? fmt::format("\nkeeps the last {} tokens", l.window) : "")});
+                  {fmt::format("kv/layer/{}", l.layer), kv_layer_tooltip(l, data_.facts.tokens)});
     }
   }
 
@@ -220,12 +217,15 @@ class KvChart {
   }
 
   static std::string layer_name(const KvLayerBytes& l) { return fmt::format("layer {}", l.layer); }
+  static std::string bytes_text(const KvLayerBytes& l) {
+    return fmt::format("{} of {}", format_bytes(l.used), format_bytes(l.allocated));
+  }
 
   double layer_names_width() const {
     double name = 0, bytes = 0;
     for (const auto& l : data_.layers) {
       name = std::max(name, layout_.text.width(layer_name(l), TextRole::number_small));
-      bytes = std::max(bytes, layout_.text.width(format_bytes(l.used), TextRole::number_small));
+      bytes = std::max(bytes, layout_.text.width(bytes_text(l), TextRole::number_small));
     }
     return std::ceil((12 + name + 12 + bytes) / 4) * 4;
   }
@@ -245,7 +245,7 @@ class KvChart {
       const KvLayerBytes& l = data_.layers[data_.layers.size() - 1 - i];
       const ColourRole colour = selection_.layer == l.layer ? ColourRole::text : ColourRole::dim;
       text({chart_.right() + 12, centres[i] + 4}, layer_name(l), TextRole::number_small, colour, Anchor::start);
-      text({right, centres[i] + 4}, format_bytes(l.used), TextRole::number_small, colour, Anchor::end);
+      text({right, centres[i] + 4}, bytes_text(l), TextRole::number_small, colour, Anchor::end);
     }
   }
 

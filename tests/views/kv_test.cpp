@@ -118,9 +118,36 @@ TEST(Kv, LowFiguresAreStrips) {
   }
   EXPECT_FALSE(has_text(strip, "tiny"));
   EXPECT_GT(hit_box(strip, "kv/layer/0").x, 16 + 240);
-  EXPECT_GT(hit_box(strip, "kv/layer/0").width, 400);
+  EXPECT_GT(hit_box(kv(small_kv(), {}, {}, layout(900, 140)), "kv/layer/0").width, 400);
   EXPECT_EQ(strip.table.rows, 2u);
   EXPECT_TRUE(has_text(kv(small_kv(), {}, {}, layout(1000, 200)), "tiny"));  // the full form has a heading
+}
+
+TEST(Kv, AWideStripHasABarForEachOwningLayer) {
+  KvData data = small_kv();
+  data.layers[0].allocated = 8000;
+  data.layers[1] = {2, 300, 3000, 4000, 10};
+  Selection selection;
+  selection.layer = 2;
+  const Figure strip = kv(data, {}, selection, layout(1400, 140));
+  const Box first = hit_box(strip, "kv/bar/0"), second = hit_box(strip, "kv/bar/2"),
+            chart = hit_box(strip, "kv/layer/0");
+  EXPECT_LT(first.x, second.x);
+  EXPECT_LE(second.right(), chart.x);
+  const std::string tooltip = find_hit(strip, "kv/bar/2")->hit->tooltip;
+  EXPECT_THAT(tooltip, HasSubstr("3,000 B used of 4,000 B allocated"));
+  EXPECT_THAT(tooltip, HasSubstr("keeps the last 10 tokens"));
+  // As high as what it allocates, filled as far as it is used; layer 0 allocates most.
+  std::vector<double> heights;
+  for (const Primitive& p : strip.primitives) {
+    const auto* bar = std::get_if<RectMark>(&p.shape);
+    if (bar && !p.hit && bar->box.x == second.x && bar->box.height > 2) heights.push_back(bar->box.height);
+  }
+  EXPECT_THAT(heights, testing::ElementsAre(testing::DoubleNear(first.height / 2, 1e-9),
+                                            testing::DoubleNear(first.height * 3 / 8, 1e-9)));
+  EXPECT_EQ(find_hit(kv(data, {}, {}, layout(800, 140)), "kv/bar/0"), nullptr);
+  data.layers.assign(300, data.layers[1]);
+  EXPECT_EQ(find_hit(kv(data, {}, {}, layout(1400, 140)), "kv/bar/2"), nullptr) << "too many for bars";
 }
 
 TEST(Kv, AStripKeepsTheEquationWholeAndTheTitleLast) {

@@ -23,7 +23,8 @@ void draw_kv_view(Ui& ui, const char* place, double width, double height) {
   if (!input.hit) return;
   tooltip(ui, input.hit->tooltip, true);
   ui.under_cursor = input.hit->tooltip;
-  const auto layer = numbers_of(input.hit->id, "kv/layer/");
+  auto layer = numbers_of(input.hit->id, "kv/layer/");
+  if (layer.empty()) layer = numbers_of(input.hit->id, "kv/bar/");
   if (input.clicked && layer.size() == 1) {
     const int64_t heads = ui.app.data().model->architecture()->layers[static_cast<size_t>(layer[0])].q_heads;
     const int64_t head = std::min(ui.app.state.slot().selection.head.value_or(0), heads - 1);
