@@ -92,7 +92,7 @@ std::string latent_text(const Architecture& a) {
     const auto& mla = a.layers[static_cast<size_t>(i)].mla;
     if (!mla) continue;
     const KvStore& store = a.store_of(i);
-    const int64_t rope_key = store.key_dim - store.value_dim;
+    const int64_t rope_key = store.rope_key();
     return fmt::format("latent {}, rope key {}; heads score {} + {} and have values of {}", store.value_dim, rope_key,
                        mla->content_dim, rope_key, mla->value_dim);
   }

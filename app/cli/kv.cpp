@@ -43,7 +43,10 @@ int64_t parse_tokens(std::string text, std::string_view what) {
 
 std::vector<int64_t> parse_list(const std::string& text, std::string_view what) {
   std::vector<int64_t> values;
-  for (const std::string& part : split_list(text, what)) values.push_back(parse_tokens(part, what));
+  for (const std::string& part : split_list(text, what)) {
+    const int64_t value = parse_tokens(part, what);
+    if (std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+  }
   return values;
 }
 
@@ -60,7 +63,7 @@ WhatIf parse_what_if(const std::string& text) {
   WhatIf out;
   if (text.empty()) return out;
   for (const std::string& part : split_list(text, "--what-if")) {
-    if (part == "all") {
+    if (part == "all" || part == "ALL") {
       out.all = true;
     } else {
       out.schemes.push_back(parse_scheme(part));
@@ -69,20 +72,42 @@ WhatIf parse_what_if(const std::string& text) {
   return out;
 }
 
+/// The model with another scheme. One that does not fit is an error, but beside other models a note.
+std::optional<Architecture> fitting(const KvModel& model, const Architecture& real, const Scheme& scheme,
+                                    bool one_of_several, std::vector<std::string>& notes) {
+  try {
+    return what_if(real, scheme);
+  } catch (const Error& error) {
+    const std::string why = fmt::format("{}: {}", model.name, error.what());
+    if (!one_of_several) fail("{}", why);
+    notes.push_back(why);
+    return std::nullopt;
+  }
+}
+
 /// The model itself and, below it, what it would be; `checkpoints` gets the path of each subject's weights, or nothing.
-void add_subjects(KvModel model, const WhatIf& what_ifs, KvCompareData& data, std::vector<std::string>& checkpoints) {
-  const auto real = std::make_shared<const Architecture>(std::move(model.architecture));
+/// Returns notes on what does not fit.
+std::vector<std::string> add_subjects(const KvModel& model, const WhatIf& what_ifs, bool one_of_several,
+                                      KvCompareData& data, std::vector<std::string>& checkpoints) {
+  std::vector<std::string> notes;
+  const auto real = std::make_shared<const Architecture>(model.architecture);
   data.subjects.push_back({model.name, "", false, real, model.parameters});
   checkpoints.push_back(model.checkpoint.string());
   std::vector<Scheme> schemes = what_ifs.all ? usual_schemes(*real) : std::vector<Scheme>();
-  schemes.insert(schemes.end(), what_ifs.schemes.begin(), what_ifs.schemes.end());
+  for (const Scheme& asked : what_ifs.schemes) {
+    const auto same = [&](const Scheme& other) { return other.name == asked.name; };
+    if (std::none_of(schemes.begin(), schemes.end(), same)) schemes.push_back(asked);
+  }
   for (const Scheme& scheme : schemes) {
-    auto other = std::make_shared<const Architecture>(what_if(*real, scheme));
+    std::optional<Architecture> made = fitting(model, *real, scheme, one_of_several, notes);
+    if (!made) continue;
+    auto other = std::make_shared<const Architecture>(std::move(*made));
     const bool same = same_cache(*real, *other);
     const int64_t parameters = same ? model.parameters : parameters_of(*other);
     data.subjects.push_back({model.name, scheme.name, !same, std::move(other), parameters});
     checkpoints.push_back(same ? model.checkpoint.string() : "");
   }
+  return notes;
 }
 
 KvPlot plot_of(const Options& options, const KvCompareData& data) {
@@ -104,8 +129,9 @@ void write_plot(const Options& options, const KvCompareData& data, const std::op
   const auto [width, height] = parse_size(options.size);
   const TextMeasurer measurer;
   const Layout layout{width, height, options.scale, measurer};
-  const Figure figure = measured && plots_speed(options, data) ? kv_speed(measured->speed, layout)
-                                                               : kv_compare(data, plot_of(options, data), layout);
+  Figure figure = measured && plots_speed(options, data) ? kv_speed(measured->speed, layout)
+                                                         : kv_compare(data, plot_of(options, data), layout);
+  if (measured && options.plot.empty()) figure.table = kv_speed_table(measured->speed);
   write_figure(figure, options.out, options.theme == "light" ? Theme::light : Theme::dark, options.scale);
 }
 
@@ -129,6 +155,7 @@ void check_picture(const Options& options, const KvCompareData& data) {
 MeasureOptions measure_options(const Options& options, const KvCompareData& data) {
   MeasureOptions out;
   if (!options.measure) {
+    if (options.repeats != out.repeats) throw UsageError("--repeats needs --measure");
     if (!options.memory_limit.empty()) throw UsageError("--memory-limit needs --measure");
     return out;
   }
@@ -136,7 +163,9 @@ MeasureOptions measure_options(const Options& options, const KvCompareData& data
   out.contexts = data.contexts;
   if (options.repeats < 1) throw UsageError(fmt::format("--repeats must be at least 1, but is {}", options.repeats));
   out.repeats = options.repeats;
-  if (!options.memory_limit.empty()) out.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
+  if (options.memory_limit.empty()) return out;
+  out.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
+  out.memory_limit_text = options.memory_limit;
   return out;
 }
 
@@ -163,11 +192,10 @@ void report(const Options& options, Context& context) {
   const MeasureOptions measuring = measure_options(options, data);
   std::vector<std::string> sources, checkpoints;
   for (const std::string& given : options.models) {
-    KvModel model = find_kv_model(given);
+    const KvModel model = find_kv_model(given);
     print_notes(context, model.notes);
-    const std::string source = model.source;
-    add_subjects(std::move(model), what_ifs, data, checkpoints);
-    sources.resize(data.subjects.size(), source);
+    print_notes(context, add_subjects(model, what_ifs, options.models.size() > 1, data, checkpoints));
+    sources.resize(data.subjects.size(), model.source);
   }
   std::optional<Measured> measured;
   if (options.measure) measured = measure(with_weights(data, checkpoints), measuring, context);

@@ -1,12 +1,10 @@
 #include "app/cli/kv_measure.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
+#include <cstdlib>
 #include <fstream>
 
 #include "app/cli/model_access.h"
-#include "app/cli/terminal.h"
 #include "core/base/text.h"
 #include "core/model/random_weights.h"
 #include "core/run/kv_measurement.h"
@@ -16,12 +14,6 @@ namespace {
 
 std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
 std::string binary(int64_t bytes) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes))); }
-
-template <class Number>
-Number median(std::vector<Number> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 /// Tokens that are decoded at the end of a context: short ones have a prompt of half of it.
 int64_t steps_of(const MeasureOptions& options, int64_t context) {
@@ -45,10 +37,10 @@ void require_memory(int64_t bytes, const std::string& what, std::string_view ins
   fail("{} needs {}, but {} of memory are free; {}", what, binary(bytes), binary(*available), instead);
 }
 
-struct Loaded {
-  std::shared_ptr<const Model> model;
-  int64_t resident = 0;  ///< bytes that the process grew by
-};
+/// What a model's weights take in memory.
+int64_t weight_bytes(const KvSubject& subject, DType dtype) {
+  return subject.parameters * static_cast<int64_t>(dtype_bytes(dtype));
+}
 
 class Bench {
  public:
@@ -57,13 +49,16 @@ class Bench {
     check_dtype(context.global);
     use_threads(context.global.threads);
     if (options.memory_limit) require_memory(*options.memory_limit, "--memory-limit", "give a lower one");
-    base_ = resident_bytes();
-    for (const MeasureSubject& one : subjects) require_fit(one);
+    require_fit(subjects);
     for (const MeasureSubject& one : subjects) load(one);
+    require_caches();
   }
 
   Measured run() {
-    for (size_t i = 0; i < models_.size(); ++i) measure_kv(models_[i].model, {1, 32, 4}, progress());  // warms up
+    for (const auto& model : models_) {  // warms up
+      measure_kv(model, {1, std::min<int64_t>(32, model->architecture()->context), 2}, progress());
+    }
+    loaded_ = resident_bytes();
     // Subjects take turns at every place, so that a slow moment of the machine meets all of them.
     for (int64_t repeat = 0; repeat < options_.repeats; ++repeat) {
       size_t row = 0;
@@ -71,8 +66,7 @@ class Bench {
         for (const int64_t tokens : options_.contexts) {
           for (size_t i = 0; i < models_.size(); ++i) {
             found_.resize(std::max(found_.size(), row + 1));
-            found_[row++].push_back(
-                measure_kv(models_[i].model, {batch, tokens, steps_of(options_, tokens)}, progress()));
+            found_[row++].push_back(measure_kv(models_[i], {batch, tokens, steps_of(options_, tokens)}, progress()));
           }
         }
       }
@@ -87,35 +81,42 @@ class Bench {
   Progress progress() const { return {context_.stop, {}}; }
 
   /// Refuses, before anything is loaded, what cannot be measured.
-  void require_fit(const MeasureSubject& one) const {
-    for (const int64_t tokens : options_.contexts) {
-      const int64_t most = one.subject.architecture->context;
-      if (tokens > most) {
+  void require_fit(const std::vector<MeasureSubject>& subjects) const {
+    int64_t weights = 0;
+    for (const MeasureSubject& one : subjects) {
+      for (const int64_t tokens : options_.contexts) {
+        const int64_t most = one.subject.architecture->context;
+        if (tokens < 4) throw UsageError("--measure needs contexts of 4 tokens or more");
+        if (tokens <= most) continue;
         fail("{} has a context of {} tokens, so {} cannot be measured; give fewer with --context", one.subject.label(),
              count(most), count(tokens));
       }
-      for (const int64_t batch : options_.batches) {
-        require_memory(kv_bytes(*one.subject.architecture, batch, tokens, sizeof(float)),
-                       fmt::format("the KV cache of {} with batch {} and context {}", one.subject.label(), count(batch),
-                                   count(tokens)),
-                       "give fewer with --batch or --context");
-      }
-      if (tokens < 4) throw UsageError("--measure needs contexts of 4 tokens or more");
+      weights += weight_bytes(one.subject, context_.global.dtype == "bf16" ? DType::bf16 : DType::f32);
+      require_memory(weights,
+                     fmt::format("{} with its weights{}", one.subject.label(),
+                                 &one == subjects.data() ? "" : " beside the models before it"),
+                     "measure fewer or smaller models, or leave out --measure");
+    }
+  }
+
+  /// The largest cache has to fit beside the models, which are there now.
+  void require_caches() const {
+    for (const KvSubject& subject : out_.speed.subjects) {
+      const int64_t batch = *std::max_element(options_.batches.begin(), options_.batches.end());
+      const int64_t tokens = *std::max_element(options_.contexts.begin(), options_.contexts.end());
+      require_memory(
+          kv_bytes(*subject.architecture, batch, tokens, sizeof(float)),
+          fmt::format("the KV cache of {} with batch {} and context {}", subject.label(), count(batch), count(tokens)),
+          "give fewer with --batch or --context");
     }
   }
 
   void load(const MeasureSubject& one) {
-    const int64_t before = resident_bytes();
     const bool bf16 = context_.global.dtype == "bf16";
-    require_memory(one.subject.parameters * (bf16 ? 2 : 4), fmt::format("{} with its weights", one.subject.label()),
-                   "measure a smaller model, or leave out --measure");
-    Loaded loaded;
-    loaded.model = one.checkpoint.empty()
-                       ? random_weights(one.subject.label(), *one.subject.architecture, bf16 ? DType::bf16 : DType::f32,
-                                        context_.global.seed, context_.progress())
-                       : load_model(one.checkpoint, {}, context_);
-    loaded.resident = resident_bytes() - before;
-    models_.push_back(std::move(loaded));
+    models_.push_back(one.checkpoint.empty()
+                          ? random_weights(one.subject.label(), *one.subject.architecture,
+                                           bf16 ? DType::bf16 : DType::f32, context_.global.seed, context_.progress())
+                          : load_model(one.checkpoint, {}, context_));
     out_.speed.subjects.push_back(one.subject);
     out_.random.push_back(one.checkpoint.empty());
   }
@@ -135,73 +136,77 @@ class Bench {
   }
 
   static KvSpeedRow median_row(size_t subject, int64_t batch, int64_t tokens, const std::vector<KvMeasurement>& times) {
-    std::vector<double> prefill, step;
-    std::vector<int64_t> growth;
+    std::vector<double> prefill, step, growth, most;
     for (const KvMeasurement& one : times) {
       prefill.push_back(static_cast<double>(one.prompt_tokens) / one.prefill_seconds);
       step.push_back(one.step_seconds);
-      growth.push_back(one.growth_bytes);
+      growth.push_back(static_cast<double>(one.growth_bytes));
+      most.push_back(static_cast<double>(one.most_growth_bytes));
     }
     const KvMeasurement& last = times.back();
-    const double seconds = median(step);
-    return {subject,
-            batch,
-            tokens,
-            last.formula_bytes,
-            last.used_bytes,
-            last.allocated_bytes,
-            last.peak_bytes,
-            median(growth),
-            last.read_bytes,
-            median(prefill),
-            static_cast<double>(batch) / seconds,
-            seconds * 1e3,
-            tokens < fewest_telling_tokens};
+    const auto [fastest, slowest] = std::minmax_element(step.begin(), step.end());
+    const auto sequences = static_cast<double>(batch);
+    KvSpeedRow row{subject, batch, tokens, last.formula_bytes, last.used_bytes, last.allocated_bytes, last.peak_bytes};
+    row.growth = static_cast<int64_t>(median(growth));
+    row.most_growth = static_cast<int64_t>(median(most));
+    row.read = last.read_bytes;
+    row.prefill = median(prefill);
+    row.slowest = sequences / *slowest;
+    row.fastest = sequences / *fastest;
+    row.step_ms = median(step) * 1e3;
+    row.decode = sequences / median(step);
+    row.too_short = tokens < fewest_telling_tokens;
+    return row;
   }
 
-  int64_t room(size_t subject) const { return *options_.memory_limit - base_ - models_[subject].resident; }
+  int64_t weights(size_t subject) const {
+    return weight_bytes(out_.speed.subjects[subject], models_[subject]->dtype());
+  }
+  /// What a process that holds this model alone takes: the weights of the others are left out.
+  int64_t process(size_t subject) const {
+    int64_t others = 0;
+    for (size_t i = 0; i < models_.size(); ++i) others += i == subject ? 0 : weights(i);
+    return loaded_ - others;
+  }
 
-  /// Starts from the growth of the largest measured batch and goes up or down by real measurements.
   void find_largest() {
     for (size_t i = 0; i < models_.size(); ++i) {
       for (const int64_t tokens : options_.contexts) {
-        const auto grown = [&](int64_t batch) {
-          return measure_kv(models_[i].model, {batch, tokens, 2}, progress()).growth_bytes;
-        };
         LargestBatch found{i, tokens, 0, 0};
-        const int64_t one = std::max<int64_t>(1, grown(1));
-        if (one <= room(i)) {
-          found.batch = 1;
-          found.resident = base_ + models_[i].resident + one;
-          search(found, grown, std::max<int64_t>(1, room(i) / one));
-        }
+        search(found, *options_.memory_limit - process(i));
         out_.largest.push_back(found);
       }
     }
   }
 
-  template <class Grown>
-  void search(LargestBatch& found, const Grown& grown, int64_t guess) const {
-    int64_t too_many = INT64_MAX;
-    constexpr int most_tries = 12;
-    for (int tries = 0; tries < most_tries && found.batch + 1 < too_many; ++tries) {
-      const int64_t batch = std::clamp(guess, found.batch + 1, too_many - 1);
-      const int64_t bytes = grown(batch);
-      if (bytes <= room(found.subject)) {
+  /// Goes up by real measurements, at most to twice what has fitted, then halves what is between. No batch is tried
+  /// whose cache alone would not fit in `room` bytes.
+  void search(LargestBatch& found, int64_t room) const {
+    const auto& model = models_[found.subject];
+    const int64_t sequence = std::max<int64_t>(1, kv_bytes(*model->architecture(), 1, found.context, sizeof(float)));
+    int64_t too_many = std::max<int64_t>(0, room) / sequence + 1, batch = 1;
+    while (found.batch + 1 < too_many) {
+      batch = std::clamp(batch, found.batch + 1, too_many - 1);
+      const int64_t grown = measure_kv(model, {batch, found.context, 2}, progress()).most_growth_bytes;
+      if (grown <= room) {
         found.batch = batch;
-        found.resident = base_ + models_[found.subject].resident + bytes;
+        found.resident = process(found.subject) + grown;
+        batch = std::min(2 * batch, batch + std::max<int64_t>(1, (room - grown) / sequence));
       } else {
         too_many = batch;
+        batch = found.batch + (too_many - found.batch) / 2;
       }
-      guess = std::max<int64_t>(1, room(found.subject) * batch / std::max<int64_t>(1, bytes));
     }
   }
 
   void describe() {
     auto& notes = out_.speed.notes;
     notes.push_back(fmt::format("measured: cpu, {} threads, {} weights, f32 cache", worker_count(context_),
-                                models_.front().model->dtype() == DType::bf16 ? "bf16" : "f32"));
+                                models_.front()->dtype() == DType::bf16 ? "bf16" : "f32"));
     notes.push_back(fmt::format("medians of {}", options_.repeats));
+    if (double load = 0; getloadavg(&load, 1) == 1 && load > 1.5 * worker_count(context_)) {
+      notes.push_back(fmt::format("the machine was busy (load {:.1f}): speeds are too low", load));
+    }
     if (std::any_of(out_.random.begin(), out_.random.end(), [](bool one) { return one; })) {
       notes.emplace_back("random weights where there is no checkpoint");
     }
@@ -210,8 +215,8 @@ class Bench {
 
   const MeasureOptions options_;
   Context& context_;
-  int64_t base_ = 0;  ///< resident bytes before any model
-  std::vector<Loaded> models_;
+  std::vector<std::shared_ptr<const Model>> models_;
+  int64_t loaded_ = 0;                             ///< resident bytes with all models, before any cache
   std::vector<std::vector<KvMeasurement>> found_;  ///< by batch, context, subject; then by repeat
   Measured out_;
 };
@@ -220,98 +225,6 @@ class Bench {
 
 Measured measure(const std::vector<MeasureSubject>& subjects, const MeasureOptions& options, Context& context) {
   return Bench(subjects, options, context).run();
-}
-
-Json measured_json(const Measured& measured, size_t row, const Context& context) {
-  const KvSpeedRow& one = measured.speed.rows[row];
-  Json out = {{"weights", measured.random[one.subject] ? "random" : "checkpoint"},
-              {"cache_dtype", "f32"},
-              {"formula_bytes", one.formula},
-              {"used_bytes", one.used},
-              {"allocated_bytes", one.allocated},
-              {"peak_bytes", one.peak},
-              {"process_growth_bytes", one.growth},
-              {"read_bytes_per_step", one.read},
-              {"prefill_tokens_per_second", one.prefill},
-              {"decode_tokens_per_second", one.decode},
-              {"step_ms", one.step_ms},
-              {"too_short", one.too_short},
-              {"repeats", measured.options.repeats},
-              {"kernel", measured.kernels[one.subject]},
-              {"device", "cpu"},
-              {"threads", worker_count(context)}};
-  for (const LargestBatch& largest : measured.largest) {
-    if (largest.subject != one.subject || largest.context != one.context) continue;
-    out["largest_batch"] = {{"batch", largest.batch},
-                            {"memory_limit_bytes", *measured.options.memory_limit},
-                            {"process_bytes", largest.resident}};
-  }
-  return out;
-}
-
-namespace {
-
-std::string speed_table(const Measured& measured) {
-  std::vector<std::vector<std::string>> rows = {{"measured", "batch", "context", "formula", "used", "allocated",
-                                                 "process +", "read a step", "prefill", "decode", "a step"}};
-  for (const KvSpeedRow& row : measured.speed.rows) {
-    rows.push_back({measured.speed.subjects[row.subject].label(), count(row.batch), count(row.context),
-                    binary(row.formula), binary(row.used), binary(row.allocated), binary(row.growth), binary(row.read),
-                    fmt::format("{:.0f} tokens/s", row.prefill), fmt::format("{:.1f} tokens/s", row.decode),
-                    fmt::format("{:.2f} ms", row.step_ms)});
-  }
-  return text_table(rows);
-}
-
-std::string largest_table(const Measured& measured) {
-  std::vector<std::vector<std::string>> rows = {{"largest batch", "context", "sequences", "process"}};
-  for (const LargestBatch& one : measured.largest) {
-    rows.push_back({measured.speed.subjects[one.subject].label(), count(one.context), count(one.batch),
-                    one.batch == 0 ? "does not fit" : binary(one.resident)});
-  }
-  return text_table(rows);
-}
-
-}  // namespace
-
-std::string measured_text(const Measured& measured) {
-  std::string out = speed_table(measured);
-  const auto& rows = measured.speed.rows;
-  if (std::any_of(rows.begin(), rows.end(), [](const KvSpeedRow& row) { return row.too_short; })) {
-    out += fmt::format("\nContexts below {} tokens are too short to show a KV effect.\n", fewest_telling_tokens);
-  }
-  if (!measured.largest.empty()) {
-    out += fmt::format("\nBelow {} for the whole process with one model:\n{}", binary(*measured.options.memory_limit),
-                       largest_table(measured));
-  }
-  out += fmt::format("\n{}.\n", fmt::join(measured.speed.notes, "; "));
-  out +=
-      "Used are the written rows, allocated is their storage: room for the whole context, and with a sliding window "
-      "room for\nthe window less one and the tokens that are written at once. Process + is the growth of resident "
-      "memory, rounded to pages,\nwith what a step needs beside the cache. A step reads what each layer's queries see: "
-      "sharing across layers saves memory held,\nnot memory read; SharedKV pays for its half by rotating keys again at "
-      "each step. Prefill is that of one sequence, whose cache\nis copied to the others; decode is of all sequences "
-      "together.\n";
-  return out;
-}
-
-int64_t parse_bytes(const std::string& text, std::string_view what) {
-  static constexpr std::array<std::pair<std::string_view, int64_t>, 8> units{{{"KiB", int64_t{1} << 10},
-                                                                              {"MiB", int64_t{1} << 20},
-                                                                              {"GiB", int64_t{1} << 30},
-                                                                              {"TiB", int64_t{1} << 40},
-                                                                              {"kB", 1000},
-                                                                              {"MB", 1000000},
-                                                                              {"GB", 1000000000},
-                                                                              {"TB", 1000000000000}}};
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  const auto found = std::find_if(units.begin(), units.end(), [&](const auto& one) { return one.first == unit; });
-  if (error != std::errc() || found == units.end() || !(number > 0) || number > 1e6) {
-    throw UsageError(fmt::format("{} {} must be a size as in 2GiB or 500MB", what, quoted(text)));
-  }
-  return static_cast<int64_t>(number * static_cast<double>(found->second));
 }
 
 }  // namespace headscope::cli

@@ -21,6 +21,7 @@ struct MeasureOptions {
   int64_t repeats = 3;
   int64_t steps = 16;                   ///< tokens that are decoded in each measurement
   std::optional<int64_t> memory_limit;  ///< bytes
+  std::string memory_limit_text;        ///< as it was given
 };
 
 /// The largest batch whose process stays below a limit.
@@ -28,7 +29,7 @@ struct LargestBatch {
   size_t subject = 0;
   int64_t context = 0;
   int64_t batch = 0;     ///< 0: not even one sequence
-  int64_t resident = 0;  ///< bytes of a process that holds this model and that batch alone, measured
+  int64_t resident = 0;  ///< bytes at its peak of a process with this model and that batch alone
 };
 
 struct Measured {

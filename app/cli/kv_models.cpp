@@ -57,9 +57,6 @@ KvModel from_checkpoint(const fs::path& path) {
   out.name = std::move(description.name);
   out.architecture = std::move(description.architecture);
   out.parameters = static_cast<int64_t>(description.binding.parameters);
-  uint64_t bytes = 0;
-  for (const BoundTensor& bound : description.binding.tensors) bytes += checkpoint->tensors()[bound.tensor].bytes;
-  out.stored_bytes = bytes;
   out.source = fmt::format("checkpoint {}", path.string());
   out.checkpoint = path;
   out.notes = std::move(description.notes);
@@ -78,7 +75,7 @@ const PublishedModel* published_as(std::string_view given) {
 KvModel from_published(const PublishedModel& model, std::string_view given) {
   KvModel out;
   out.name = model.is_called(given) ? std::string(given) : std::string(given.substr(given.rfind('/') + 1));
-  out.architecture = published_architecture(model);
+  out.architecture = published_architecture(model, out.name);
   out.parameters = model.parameters;
   out.source = fmt::format("published: {}", model.source);
   return out;

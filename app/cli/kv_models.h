@@ -1,7 +1,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +13,6 @@ struct KvModel {
   std::string name;
   Architecture architecture;
   int64_t parameters = 0;
-  std::optional<uint64_t> stored_bytes;  ///< of its tensors, as the checkpoint has them
   std::string source;                ///< "checkpoint models/gpt2", "config models/gpt2/config.json", "published as ..."
   std::filesystem::path checkpoint;  ///< what open_checkpoint takes; empty when there are no weights
   std::vector<std::string> notes;

@@ -43,7 +43,7 @@ std::string assumption(const KvCompareData& data, size_t subject) {
                        store.value_dim, real.model);
   }
   return fmt::format("a latent of four heads ({}) and a rope key of half a head ({}), as DeepSeek's 512 and 64 of 128",
-                     store.value_dim, store.key_dim - store.value_dim);
+                     store.value_dim, store.rope_key());
 }
 
 std::string equations(const KvCompareData& data) {
@@ -59,9 +59,21 @@ std::string equations(const KvCompareData& data) {
   return out;
 }
 
+/// Which of the contexts that were asked for are longer than a model's own.
+std::string beyond_context(const KvCompareData& data) {
+  const int64_t longest = *std::max_element(data.contexts.begin(), data.contexts.end());
+  std::string out;
+  for (const KvSubject& subject : data.subjects) {
+    const int64_t context = subject.architecture->context;
+    if (!subject.scheme.empty() || longest <= context) continue;
+    out += fmt::format("{} has a context of {} tokens: rows beyond it are arithmetic, it cannot run them.\n",
+                       subject.model, count(context));
+  }
+  return out;
+}
+
 std::string footnotes(const KvCompareData& data) {
-  std::string out = fmt::format("By formula, nothing is measured; {}: {} B a number in cache and weights. ", data.dtype,
-                                data.element_bytes);
+  std::string out = fmt::format("By formula; {}: {} B a number in cache and weights. ", data.dtype, data.element_bytes);
   out += "KiB, MiB, GiB are 1,024, 1,024^2, 1,024^3 B; kB, MB, GB are 1,000, 1,000^2, 1,000^3 B.\n";
   out += fmt::format(
       "Weights are parameters x {} B. Scratch is the largest moment of one decode step in f32, attention "
@@ -72,6 +84,7 @@ std::string footnotes(const KvCompareData& data) {
       out += fmt::format("  {}: batch x ({}) x 4 B\n", subject.model, decode_scratch(*subject.architecture).equation);
     }
   }
+  out += beyond_context(data);
   for (size_t i = 0; i < data.subjects.size(); ++i) {
     if (const std::string taken = assumption(data, i); !taken.empty()) {
       out += fmt::format("{}: {}.\n", data.subjects[i].label(), taken);
@@ -104,6 +117,7 @@ Json kv_json(const KvCompareData& data, const std::vector<std::string>& sources)
                    {"bytes_per_token", row.bytes_per_token},
                    {"variant", variant_name(a)},
                    {"counterfactual", subject.counterfactual},
+                   {"model_context", a.context},
                    {"of", subject.model},
                    {"what_if", itself ? Json(nullptr) : Json(subject.scheme)},
                    {"assumption", taken.empty() ? Json(nullptr) : Json(taken)},

@@ -136,7 +136,7 @@ void check_mla(const Architecture& a, int64_t index, const std::string& field) {
   check_size(field + "mla.value_dim", layer.mla->value_dim, 1, limits::head_dim);
   check_positive(field + "mla.norm_epsilon", layer.mla->norm_epsilon);
   if (layer.qk_norm != QkNorm::none) fail("{}qk_norm must be none in a layer that reads latents", field);
-  const int64_t query = layer.mla->content_dim + store.key_dim - store.value_dim;
+  const int64_t query = layer.mla->content_dim + store.rope_key();
   check_size(field + "q_heads * (mla.content_dim + rope key)", layer.q_heads * query, 1, limits::projection);
   check_size(field + "q_heads * mla.value_dim", layer.q_heads * layer.mla->value_dim, 1, limits::projection);
 }
@@ -152,6 +152,10 @@ void check_layer(const Architecture& a, int64_t index) {
          store.stored == Stored::latent ? "width of the rope key" : "key_dim of its keys", rotatable);
   }
   check_mla(a, index, field);
+  if (store.stored == Stored::keys_only && store.layer == index && layer.qk_norm != QkNorm::none) {
+    fail("{}qk_norm is {}, but values cannot be rebuilt from keys that were normalised; use none, or store values, too",
+         field, layer.qk_norm == QkNorm::whole ? "whole" : "per_head");
+  }
   check_size(field + "q_heads", layer.q_heads, 1, limits::heads);
   if (layer.q_heads % store.kv_heads != 0) {
     fail("{}q_heads is {}, which the {} KV heads of layer {} do not divide", field, layer.q_heads, store.kv_heads,
@@ -232,6 +236,11 @@ const KvStore& Architecture::store_of(int64_t layer) const {
   if (found == kv_stores.end() || found->layer != owner)
     fail("layers[{}].kv_owner is {}, which has no store", layer, owner);
   return *found;
+}
+
+bool Architecture::rotated_on_read(const KvStore& store) const {
+  return std::any_of(layers.begin(), layers.end(),
+                     [&](const Layer& layer) { return layer.kv_owner == store.layer && layer.rotate_on_read; });
 }
 
 const Rope& Architecture::rope_of(int64_t layer) const {

@@ -99,6 +99,10 @@ struct KvStore {
   /// Numbers stored for one token by design: kv_heads * (key_dim [K stored] + value_dim [V stored]); a latent's
   /// value is the first part of its key, so it counts key_dim alone.
   int64_t elements_per_token() const;
+  /// Of `tokens` tokens those that can still be read.
+  int64_t kept(int64_t tokens) const { return window > 0 && window < tokens ? window : tokens; }
+  /// Width of what follows the latent in its row.
+  int64_t rope_key() const { return key_dim - value_dim; }
   /// The first dimension of a key, and of a query that scores it, that rope may turn.
   int64_t rope_offset() const;
 };
@@ -171,6 +175,8 @@ struct Architecture {
   bool owns_cache(int64_t layer) const { return layers.at(static_cast<size_t>(layer)).kv_owner == layer; }
   /// The cache that `layer` reads: that of its owner.
   const KvStore& store_of(int64_t layer) const;
+  /// Whether some layer turns the keys of the store when it reads them.
+  bool rotated_on_read(const KvStore&) const;
   /// The rope of `layer`'s queries; keys have that of their owner.
   const Rope& rope_of(int64_t layer) const;
 };

@@ -36,8 +36,7 @@ std::string counted(int64_t count, std::string_view noun) {
 std::string term(const KvStore& store, int64_t owners, std::string_view noun, int64_t bytes) {
   const std::string layers = counted(owners, noun);
   if (store.stored == Stored::latent) {
-    return fmt::format("{} x ({} latent + {} rope key) x {} B", layers, store.value_dim,
-                       store.key_dim - store.value_dim, bytes);
+    return fmt::format("{} x ({} latent + {} rope key) x {} B", layers, store.value_dim, store.rope_key(), bytes);
   }
   const std::string heads = counted(store.kv_heads, "KV head");
   if (store.stored == Stored::values_only)
@@ -49,11 +48,11 @@ std::string term(const KvStore& store, int64_t owners, std::string_view noun, in
   return fmt::format("{} x {} x ({} key + {} value) x {} B", layers, heads, store.key_dim, store.value_dim, bytes);
 }
 
-std::string_view why_no_factor_two(Stored stored, bool rope) {
+std::string_view why_no_factor_two(Stored stored, bool rotated) {
   switch (stored) {
     case Stored::values_only:
-      return rope ? "; only values are stored, keys are rotated from them when read"
-                  : "; only values are stored, and they are the keys, too";
+      return rotated ? "; only values are stored, keys are rotated from them when read"
+                     : "; only values are stored, and they are the keys, too";
     case Stored::keys_only:
       return "; only keys are stored, values are rebuilt from them";
     case Stored::latent:
@@ -115,8 +114,7 @@ int64_t kv_bytes(const Architecture& a, int64_t batch, int64_t tokens, int64_t b
   }
   int64_t elements = 0;
   for (const KvStore& store : a.kv_stores) {
-    const int64_t kept = store.window > 0 ? std::min(tokens, store.window) : tokens;
-    elements = sum(elements, product(kept, store.elements_per_token()));
+    elements = sum(elements, product(store.kept(tokens), store.elements_per_token()));
   }
   return product(product(elements, batch), bytes_per_element);
 }
@@ -126,7 +124,7 @@ std::string kv_equation(const Architecture& a, int64_t bytes_per_element) {
   std::vector<std::string> parts, reasons;
   for (const Term& t : terms_of(a)) {
     parts.push_back(term(t.store, t.owners, all_own ? "layer" : "owning layer", bytes_per_element));
-    std::string reason(why_no_factor_two(t.store.stored, a.position.scheme == PositionScheme::rope));
+    std::string reason(why_no_factor_two(t.store.stored, a.rotated_on_read(t.store)));
     if (std::find(reasons.begin(), reasons.end(), reason) == reasons.end()) reasons.push_back(std::move(reason));
   }
   return fmt::format("{} B per token = {}{}{}", grouped(kv_bytes_per_token(a, bytes_per_element)),
@@ -137,8 +135,7 @@ std::string kv_total_equation(const Architecture& a, int64_t batch, int64_t toke
   const int64_t bytes = kv_bytes(a, batch, tokens, bytes_per_element);
   std::map<int64_t, int64_t> per_token;  // of the caches that keep so many tokens
   for (const KvStore& store : a.kv_stores) {
-    const int64_t kept = store.window > 0 ? std::min(tokens, store.window) : tokens;
-    per_token[kept] += store.elements_per_token() * bytes_per_element;
+    per_token[store.kept(tokens)] += store.elements_per_token() * bytes_per_element;
   }
   std::vector<std::string> parts;
   for (const auto& [kept, size] : per_token) {

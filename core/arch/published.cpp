@@ -16,6 +16,16 @@ bool same_letters(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
+/// Whether a list with spaces between its names has this one.
+bool lists(std::string_view names, std::string_view name) {
+  for (std::string_view rest = names; !rest.empty();) {
+    const size_t space = std::min(rest.find(' '), rest.size());
+    if (same_letters(rest.substr(0, space), name)) return true;
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+  }
+  return false;
+}
+
 std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
 
 /// The value of all layers, or runs of it: "10,944, then 1,408 in 26 layers".
@@ -40,7 +50,7 @@ std::string cache_text(const Architecture& a) {
   for (const KvStore& store : a.kv_stores) {
     owners.push_back(fmt::format("{}", store.layer));
     kinds.push_back(store.stored == Stored::latent
-                        ? fmt::format("latent {} + rope key {}", store.value_dim, store.key_dim - store.value_dim)
+                        ? fmt::format("latent {} + rope key {}", store.value_dim, store.rope_key())
                         : fmt::format("{} x ({} + {})", store.kv_heads, store.key_dim, store.value_dim));
   }
   kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
@@ -51,14 +61,7 @@ std::string cache_text(const Architecture& a) {
 
 }  // namespace
 
-bool PublishedModel::is_called(std::string_view name) const {
-  for (std::string_view rest = names; !rest.empty();) {
-    const size_t space = std::min(rest.find(' '), rest.size());
-    if (same_letters(rest.substr(0, space), name)) return true;
-    rest.remove_prefix(std::min(space + 1, rest.size()));
-  }
-  return false;
-}
+bool PublishedModel::is_called(std::string_view name) const { return lists(names, name); }
 
 std::span<const PublishedModel> published_models() {
   static constexpr std::array all{
@@ -84,6 +87,12 @@ Architecture published_architecture(const PublishedModel& model) {
   const Json config = published_config(model);
   std::vector<std::string> notes;
   return recognise_family(config, model.name()).architecture(config, model.name(), notes);
+}
+
+Architecture published_architecture(const PublishedModel& model, std::string_view name) {
+  Architecture architecture = published_architecture(model);
+  if (lists(model.longer, name)) architecture.context = model.longer_context;
+  return architecture;
 }
 
 ShapeFacts shape_facts(const Architecture& a) {

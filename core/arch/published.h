@@ -16,11 +16,13 @@ namespace headscope {
 /// one shape (base and deduplicated, base and instructed): `names` lists them, divided by spaces, the usual one first.
 struct PublishedModel {
   std::string_view names;
-  std::string_view source;     ///< where the first is published
-  std::string_view tokenizer;  ///< the one in published_ids() that it uses, or empty
-  int64_t parameters;          ///< tied weights once
-  int64_t kv_elements;         ///< numbers in the KV cache for one token, all layers together
-  std::string_view config;     ///< the keys of its config.json that say its shape, as JSON
+  std::string_view source;       ///< where the first is published
+  std::string_view tokenizer;    ///< the one in published_ids() that it uses, or empty
+  int64_t parameters;            ///< tied weights once
+  int64_t kv_elements;           ///< numbers in the KV cache for one token, all layers together
+  std::string_view config;       ///< the keys of its config.json that say its shape, as JSON
+  std::string_view longer = {};  ///< those of `names` that have another context, which is:
+  int64_t longer_context = 0;
 
   std::string_view name() const { return names.substr(0, names.find(' ')); }
   bool is_called(std::string_view name) const;  ///< upper and lower case are the same
@@ -43,6 +45,8 @@ std::span<const PublishedIds> published_ids();
 /// a size, as rope's base, has its default).
 Json published_config(const PublishedModel&);
 Architecture published_architecture(const PublishedModel&);
+/// The same under one of its names, whose context may be another.
+Architecture published_architecture(const PublishedModel&, std::string_view name);
 
 /// What tells shapes apart, in words: {"layers", "12"}, {"vocabulary", "50,257"}, ... Always the same number of facts.
 /// Biases, learned positions, ranks of latents and the like are none: these show in the number of parameters.

@@ -7,18 +7,12 @@
 namespace headscope {
 namespace {
 
-/// Some layer turns the keys of the store when it reads them.
-bool rotated_on_read(const Architecture& a, const KvStore& store) {
-  return std::any_of(a.layers.begin(), a.layers.end(),
-                     [&](const Layer& layer) { return layer.kv_owner == store.layer && layer.rotate_on_read; });
-}
-
 /// "SharedKV ", "K=V ", "Slim " or nothing: what is left out of the cache. Values that are the keys as they stand are
 /// another scheme than keys that are turned values (kv-variants.md 2, A and B).
 std::string_view stored_prefix(const Architecture& a, const KvStore& store) {
   switch (store.stored) {
     case Stored::values_only:
-      return rotated_on_read(a, store) ? "SharedKV " : "K=V ";
+      return a.rotated_on_read(store) ? "SharedKV " : "K=V ";
     case Stored::keys_only:
       return "Slim ";
     case Stored::keys_and_values:

@@ -66,6 +66,9 @@ void check_single_store(const Architecture& a, const Scheme& scheme, const KvSto
     fail("{} does not fit: keys of {} and values of {} dimensions cannot be one", scheme.name, store.key_dim,
          store.value_dim);
   }
+  if (store.stored == Stored::keys_only && a.layers[static_cast<size_t>(store.layer)].qk_norm != QkNorm::none) {
+    fail("{} does not fit: values cannot be rebuilt from keys that the model normalises", scheme.name);
+  }
   if (store.stored == Stored::keys_only && q_heads * store.key_dim != a.d_model) {
     fail("{} does not fit: it inverts the key projection, which is {} x {} and not square", scheme.name,
          q_heads * store.key_dim, a.d_model);

@@ -10,13 +10,14 @@ SlidingRows::SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, in
     : ledger_(std::move(ledger)),
       width_(width),
       window_(window),
-      most_rows_(window - 1 + most_at_once),
+      most_rows_(window + most_at_once),
       first_capacity_(std::min(first_capacity, most_rows_)) {}
 
 float* SlidingRows::prepare(int64_t rows) {
   const int64_t held = end_ - begin_;
   if (held + rows <= capacity()) return buffer_->data() + held * width_;
-  const int64_t needed = std::min(held, window_ - 1) + rows;
+  // The whole window, though the next row sees one less: rows that are taken back leave it whole.
+  const int64_t keep = std::min(held, window_), needed = keep + rows;
   if (needed > most_rows_) throw std::logic_error("SlidingRows: more rows at once than it was made for");
   int64_t room = capacity();
   // From two windows on, moving costs less than a row for each that is written.
@@ -24,7 +25,6 @@ float* SlidingRows::prepare(int64_t rows) {
     const int64_t grown = buffer_ ? room + room / 2 : first_capacity_;
     room = std::clamp(grown, needed, most_rows_);
   }
-  const int64_t keep = std::min({held, window_, room - rows});
   if (room > capacity()) {
     auto larger = std::make_shared<RowBuffer>(ledger_, MemoryPurpose::kv, room, width_);
     move_to(*larger, keep);

@@ -8,20 +8,20 @@
 namespace headscope {
 
 /// The last rows of a sequence that goes on, [rows held, width], f32, row after row without gaps: the cache of a
-/// sliding window. Of what is written, the last `window` rows can be read; the room is `window` - 1 rows and those that
-/// come at once, at most `most_at_once`. Where it ends, the rows that are still needed are moved to its start, once in
-/// `most_at_once` rows when they come one by one.
+/// sliding window. The last `window` rows are held, and those that are being written, at most `most_at_once`. Where the
+/// room ends, the window is moved to its start.
 ///
 /// One thread owns it. Rows are overwritten, so nobody else may hold them.
 class SlidingRows {
  public:
   SlidingRows() = default;
-  /// The buffer starts with room for `first_capacity` rows and grows by half up to two windows, and beyond, at most to
-  /// `window` - 1 + `most_at_once` rows, only for rows that come at once.
+  /// The buffer starts with room for `first_capacity` rows and grows by half until moving costs less than a row for
+  /// each that is written (below three windows), and beyond, to `window` + `most_at_once` rows at most, only for rows
+  /// that come at once.
   SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_at_once,
               int64_t first_capacity);
 
-  /// Makes room for `rows` more rows, at most `most_at_once`, behind the last `window` - 1 ones and returns where to
+  /// Makes room for `rows` more rows, at most `most_at_once`, behind the last `window` ones and returns where to
   /// write them; they count after `publish(rows)`.
   float* prepare(int64_t rows);
   void publish(int64_t rows) { end_ += rows; }

@@ -79,8 +79,8 @@ class KvCache {
   std::vector<size_t> index_;  ///< by layer: its owner's place in stores_
 };
 
-/// Most tokens that go through the layers at once, of `wanted`. The cache of a window holds it less one and what is
-/// written at once, so the largest window bounds that, and with it the cache to two windows.
+/// Most tokens that go through the layers at once, of `wanted`. The cache of a window holds it and what is written at
+/// once, so where there are windows the largest of them, or 256, bounds that.
 int64_t tokens_at_once(const Architecture&, int64_t wanted);
 
 }  // namespace headscope

@@ -20,13 +20,21 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+/// Makes the process's peak what is resident now, where the system allows it; else the peak of its whole life stays,
+/// which is no less.
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+/// Largest resident memory since then.
+int64_t peak_bytes() {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    constexpr std::string_view name = "VmHWM:";
+    if (line.starts_with(name)) return std::stoll(line.substr(name.size())) * 1024;
+  }
+  return resident_bytes();
 }
 
-/// Tokens that differ from each other, all in the vocabulary.
+/// Many different tokens of the vocabulary.
 std::vector<int32_t> some_tokens(const Architecture& a, int64_t count) {
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>((i * 7919 + 13) % a.vocab_size));
@@ -42,6 +50,12 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
 KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad& load, const Progress& progress) {
   const Architecture& a = *model->architecture();
   if (load.steps < 2 || load.context <= load.steps) {
@@ -53,6 +67,7 @@ KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad
   out.prompt_tokens = load.context - load.steps;
   malloc_trim(0);  // what earlier measurements left must not be counted, or be used again uncounted
   const int64_t before = resident_bytes();
+  forget_peak();
   Decoder decoder(model, load.batch, load.context);
   progress.check();
   out.prefill_seconds = seconds_of([&] { decoder.prefill(some_tokens(a, out.prompt_tokens), progress); });
@@ -64,6 +79,7 @@ KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad
   }
   steps.erase(steps.begin());  // makes buffers and touches pages
   out.step_seconds = median(std::move(steps));
+  out.most_growth_bytes = peak_bytes() - before;
   malloc_trim(0);
   out.growth_bytes = resident_bytes() - before;
   out.used_bytes = decoder.kv_used_bytes();

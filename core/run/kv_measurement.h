@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/base/progress.h"
 #include "core/model/model.h"
@@ -18,13 +19,14 @@ struct KvLoad {
 
 /// Caches that were allocated and decoded from, once.
 struct KvMeasurement {
-  int64_t formula_bytes = 0;    ///< kv_bytes of architecture.h
-  int64_t used_bytes = 0;       ///< of written rows, read from the storage
-  int64_t allocated_bytes = 0;  ///< of the storage
-  int64_t peak_bytes = 0;       ///< the largest allocation on the way
-  int64_t growth_bytes = 0;     ///< of the process's resident memory, from before the caches to the last step
-  int64_t read_bytes = 0;       ///< of the caches that the last step read
-  int64_t prompt_tokens = 0;    ///< that were really forwarded: those of one sequence; the others' caches are copies
+  int64_t formula_bytes = 0;      ///< kv_bytes of architecture.h
+  int64_t used_bytes = 0;         ///< of written rows, read from the storage
+  int64_t allocated_bytes = 0;    ///< of the storage
+  int64_t peak_bytes = 0;         ///< the largest allocation on the way
+  int64_t growth_bytes = 0;       ///< of the process's resident memory, from before the caches to behind the last step
+  int64_t most_growth_bytes = 0;  ///< the same at its peak, with what prompt and steps need beside the caches
+  int64_t read_bytes = 0;         ///< of the caches that the last step had to read, by formula
+  int64_t prompt_tokens = 0;      ///< that were really forwarded: those of one sequence; the others' caches are copies
   double prefill_seconds = 0;
   double step_seconds = 0;  ///< the median of the steps, the first left out
   std::string kernel;       ///< names of the attention kernels
@@ -33,6 +35,9 @@ struct KvMeasurement {
 /// Allocates the caches, forwards a prompt, decodes, measures. Tokens are arbitrary: neither sizes nor speeds depend on
 /// them. Throws Error for loads that do not fit the model, Cancelled between steps.
 KvMeasurement measure_kv(const std::shared_ptr<const Model>&, const KvLoad&, const Progress& = {});
+
+/// Of an even number of values the mean of the two in the middle; there is at least one.
+double median(std::vector<double> values);
 
 /// Resident memory of this process.
 int64_t resident_bytes();

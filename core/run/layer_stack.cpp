@@ -90,7 +90,7 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
   }
   at::Tensor naive_queries;
   if (naive(settings)) {
-    const int64_t content = settings.mla->content_dim, rope_key = shape.key_dim - shape.value_dim;
+    const int64_t content = settings.mla->content_dim, rope_key = shape.rope_key();
     const at::Tensor turned = made.queries.view({next.count, settings.q_heads, shape.key_dim});
     naive_queries = at::cat({made.query_heads.narrow(2, 0, content), turned.narrow(2, shape.value_dim, rope_key)}, 2);
   }

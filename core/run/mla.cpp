@@ -12,8 +12,6 @@ at::Tensor multiply_by_head(const at::Tensor& rows, const at::Tensor& matrices) 
   return at::matmul(rows.transpose(0, 1), matrices.to(at::kFloat)).transpose(0, 1);
 }
 
-int64_t rope_key(const KvStore& store) { return store.key_dim - store.value_dim; }
-
 }  // namespace
 
 at::Tensor mla_query_heads(const Layer& layer, const KvStore& store, const LayerWeights& weights, const at::Tensor& x) {
@@ -22,7 +20,7 @@ at::Tensor mla_query_heads(const Layer& layer, const KvStore& store, const Layer
   if (mla.query_rank > 0) {
     input = rms_norm(apply_linear(weights.query_latent, x), weights.query_latent_norm, mla.norm_epsilon);
   }
-  return apply_linear(weights.query, input).view({x.size(0), layer.q_heads, mla.content_dim + rope_key(store)});
+  return apply_linear(weights.query, input).view({x.size(0), layer.q_heads, mla.content_dim + store.rope_key()});
 }
 
 at::Tensor mla_absorbed(const Layer& layer, const KvStore& store, const LayerWeights& weights,
@@ -30,23 +28,23 @@ at::Tensor mla_absorbed(const Layer& layer, const KvStore& store, const LayerWei
   const int64_t content_dim = layer.mla->content_dim;
   const at::Tensor to_latent = weights.latent_key.view({layer.q_heads, content_dim, store.value_dim});
   const at::Tensor content = multiply_by_head(query_heads.narrow(2, 0, content_dim), to_latent);
-  return at::cat({content, query_heads.narrow(2, content_dim, rope_key(store))}, 2).flatten(1);
+  return at::cat({content, query_heads.narrow(2, content_dim, store.rope_key())}, 2).flatten(1);
 }
 
 at::Tensor mla_rows(const Mla& mla, const KvStore& store, const LayerWeights& weights, const at::Tensor& x) {
   const at::Tensor rows = apply_linear(weights.latent, x);
   const at::Tensor latent = rms_norm(rows.narrow(1, 0, store.value_dim), weights.latent_norm, mla.norm_epsilon);
-  return at::cat({latent, rows.narrow(1, store.value_dim, rope_key(store))}, 1);
+  return at::cat({latent, rows.narrow(1, store.value_dim, store.rope_key())}, 1);
 }
 
 MlaExpanded mla_expanded(const Layer& layer, const KvStore& store, const LayerWeights& weights,
                          const at::Tensor& rows) {
   const int64_t tokens = rows.size(0), heads = layer.q_heads;
   const at::Tensor latent = rows.narrow(1, 0, store.value_dim);
-  const at::Tensor shared = rows.narrow(1, store.value_dim, rope_key(store)).unsqueeze(1);
+  const at::Tensor shared = rows.narrow(1, store.value_dim, store.rope_key()).unsqueeze(1);
   const at::Tensor content = at::linear(latent, weights.latent_key.to(at::kFloat)).view({tokens, heads, -1});
   const at::Tensor values = at::linear(latent, weights.latent_value.to(at::kFloat)).view({tokens, heads, -1});
-  return {at::cat({content, shared.expand({tokens, heads, rope_key(store)})}, 2), values};
+  return {at::cat({content, shared.expand({tokens, heads, store.rope_key()})}, 2), values};
 }
 
 at::Tensor mla_values(const Layer& layer, const LayerWeights& weights, const at::Tensor& mixed) {

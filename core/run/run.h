@@ -25,12 +25,10 @@ struct Intervention {
 
 /// How multi-head latent attention is computed. Both give the same maps and outputs (kv-variants.md 3.7).
 enum class MlaForm {
-  /// W_UK goes into the query and W_UV behind the mixed latents: attention is that of many query heads over one KV
-  /// head,
-  /// whose rows are what the cache holds.
+  /// W_UK goes into the query and W_UV behind the mixed latents: many query heads over one KV head, whose rows are what
+  /// the cache holds.
   absorbed,
-  /// Keys and values of every head are made from the latents of all tokens: more memory and, for a long cache, more
-  /// work.
+  /// Keys and values of every head are made from all latents: more memory and, for a long cache, more work.
   naive
 };
 

@@ -15,7 +15,7 @@ namespace {
 constexpr double indent = 16;  ///< px of a what-if under its model
 constexpr double gap = 12;     ///< px between names, bars and numbers
 
-/// "1/12", "2/3" or "x 2.5": what a scheme leaves of its model's bytes.
+/// "1/12", "x 0.67" or "x 2.5": what a scheme leaves of its model's bytes.
 std::string part_text(int64_t part, int64_t whole) {
   if (part == whole) return "same";
   if (part > whole) return fmt::format("x {:.3g}", static_cast<double>(part) / static_cast<double>(whole));
@@ -31,7 +31,8 @@ class KvBars {
       const KvSubject& subject = data.subjects[i];
       const int64_t bytes = kv_bytes_per_token(*subject.architecture, data.element_bytes);
       if (subject.scheme.empty()) of_model_ = bytes;
-      rows_.push_back({i, subject.scheme.empty() ? subject.model : short_label(subject), bytes, number_text(bytes),
+      rows_.push_back({i, subject.scheme.empty() ? subject.model : short_label(subject), bytes,
+                       format_bytes(static_cast<uint64_t>(bytes)),
                        subject.scheme.empty() ? "" : part_text(bytes, of_model_)});
       most_ = std::max(most_, bytes);
     }
@@ -72,13 +73,6 @@ class KvBars {
 
   static std::string short_label(const KvSubject& subject) {
     return fmt::format("as {} ({})", subject.scheme, subject.counterfactual ? "counterfactual" : "as it is");
-  }
-
-  /// Both the exact number and one that can be compared at a glance.
-  static std::string number_text(int64_t bytes) {
-    const std::string exact = fmt::format("{} B", format_count(static_cast<uint64_t>(bytes)));
-    const std::string rounded = format_bytes(static_cast<uint64_t>(bytes));
-    return rounded == exact ? exact : rounded;
   }
 
   bool is_model(const Row& row) const { return data_.subjects[row.subject].scheme.empty(); }

@@ -81,6 +81,11 @@ class Comparison {
                        ratio < 10 ? fmt::format("{:.1f}", ratio) : format_count(static_cast<uint64_t>(ratio + 0.5)));
   }
 
+  bool any_windows() const {
+    return std::any_of(data_.subjects.begin(), data_.subjects.end(),
+                       [](const KvSubject& subject) { return has_windows(*subject.architecture); });
+  }
+
   std::vector<std::string> notes() const {
     std::vector<std::string> out{fmt::format("by formula, {} ({} B a number)", data_.dtype, data_.element_bytes)};
     if (plot_ == KvPlot::batch)
@@ -88,6 +93,7 @@ class Comparison {
     if (plot_ == KvPlot::context) {
       out.push_back(fmt::format("batch {}", format_count(static_cast<uint64_t>(batch_))));
     }
+    if (plot_ == KvPlot::token && any_windows()) out.emplace_back("before any window is full");
     const auto counterfactual = [](const KvSubject& subject) { return subject.counterfactual; };
     if (std::any_of(data_.subjects.begin(), data_.subjects.end(), counterfactual)) {
       out.push_back(fmt::format("{}: counterfactual, a model that nobody trained",
@@ -95,7 +101,6 @@ class Comparison {
       if (plot_ == KvPlot::token) out.emplace_back("1/8, x 4: beside its model");
     }
     out.emplace_back("KiB, MiB, GiB: 1,024, 1,024\u00B2, 1,024\u00B3 B");
-    out.insert(out.end(), data_.notes.begin(), data_.notes.end());
     return out;
   }
 
@@ -158,7 +163,8 @@ class Comparison {
     for (size_t i = 0; i < data_.subjects.size(); ++i) {
       LineSeries one = series_of(i, asked);
       const auto same = [&](const LineSeries& other) {
-        return std::equal(other.curve.begin(), other.curve.end(), one.curve.begin(), one.curve.end(),
+        return other.dashed == one.dashed &&
+               std::equal(other.curve.begin(), other.curve.end(), one.curve.begin(), one.curve.end(),
                           [](const Point& a, const Point& b) { return a.x == b.x && a.y == b.y; });
       };
       const auto found = std::find_if(out.begin(), out.end(), same);

@@ -28,7 +28,6 @@ struct KvCompareData {
   std::vector<int64_t> contexts;  ///< tokens in each sequence, 1 or more
   std::string dtype;              ///< of the cache and the weights: "f16"
   int64_t element_bytes = 2;
-  std::vector<std::string> notes;
 };
 
 /// One subject at one batch and context.

@@ -58,15 +58,20 @@ class SpeedPlot {
     return over_batch() ? row.context == *contexts_.rbegin() : row.batch == *batches_.begin();
   }
 
+  /// The fastest row, unless another one is as fast within what the repeats differ by.
   std::string sentence() const {
-    const KvSpeedRow* best = nullptr;
+    const KvSpeedRow *best = nullptr, *rival = nullptr;
     for (const KvSpeedRow& row : data_.rows) {
       if (shown(row) && (best == nullptr || row.decode > best->decode)) best = &row;
     }
-    return fmt::format("{} decodes fastest: {} with {} sequence{} of {} tokens, {} read at each step.",
-                       data_.subjects[best->subject].label(), per_second(best->decode), count(best->batch),
-                       best->batch == 1 ? "" : "s", count(best->context),
-                       format_bytes(static_cast<uint64_t>(best->read)));
+    for (const KvSpeedRow& row : data_.rows) {
+      if (shown(row) && row.subject != best->subject && row.fastest >= best->slowest) rival = &row;
+    }
+    const std::string where = fmt::format("{} with {} sequence{} of {} tokens", per_second(best->decode),
+                                          count(best->batch), best->batch == 1 ? "" : "s", count(best->context));
+    if (rival == nullptr) return fmt::format("{} decodes fastest: {}.", data_.subjects[best->subject].label(), where);
+    return fmt::format("At most {}; {} and {} differ by less than their repeats do.", where,
+                       data_.subjects[best->subject].label(), data_.subjects[rival->subject].label());
   }
 
   std::vector<const KvSpeedRow*> rows_of(size_t subject) const {
@@ -83,15 +88,18 @@ class SpeedPlot {
     LineSeries out;
     out.name = data_.subjects[subject].label();
     out.id = fmt::format("kv/subject/{}", subject);
-    out.paint = kv_paint(model);
-    out.shape = static_cast<MarkShape>(subject % static_cast<size_t>(mark_shapes));
+    // What-ifs of a single model have colours of their own: there is no other model to tell them from.
+    const bool single = kv_model_index(colours, data_.subjects.size() - 1) == 0;
+    out.paint = kv_paint(single ? subject : model);
+    out.shape = kv_mark(single ? subject : model);
     out.dashed = data_.subjects[subject].counterfactual;
     for (const KvSpeedRow* row : rows_of(subject)) {
       out.curve.push_back({static_cast<double>(x(*row)), row->decode});
-      out.tooltips.push_back(fmt::format("{}\nbatch {}, context {}\n{} ({:.3g} ms a step)\n{} held, {} read a step",
-                                         out.name, count(row->batch), count(row->context), per_second(row->decode),
-                                         row->step_ms, format_bytes(static_cast<uint64_t>(row->used)),
-                                         format_bytes(static_cast<uint64_t>(row->read))));
+      out.tooltips.push_back(
+          fmt::format("{}\nbatch {}, context {}\n{} ({:.3g} ms a step; {} to {})\n{} held, {} to read a step", out.name,
+                      count(row->batch), count(row->context), per_second(row->decode), row->step_ms,
+                      short_number(row->slowest), short_number(row->fastest),
+                      format_bytes(static_cast<uint64_t>(row->used)), format_bytes(static_cast<uint64_t>(row->read))));
       out.value = per_second(row->decode);
     }
     out.marks = out.curve;
@@ -102,10 +110,10 @@ class SpeedPlot {
     KvCompareData colours;
     colours.subjects = data_.subjects;
     std::vector<LineSeries> series;
-    double hi = 0, lo = data_.rows.front().decode;
+    double hi = 0;
     for (size_t i = 0; i < data_.subjects.size(); ++i) {
       series.push_back(series_of(i, colours));
-      for (const Point& p : series.back().curve) hi = std::max(hi, p.y), lo = std::min(lo, p.y);
+      for (const Point& p : series.back().curve) hi = std::max(hi, p.y);
     }
     ChartAxis across{over_batch() ? "batch, sequences" : "context, tokens",
                      static_cast<double>(*places().begin()),
@@ -124,7 +132,9 @@ class SpeedPlot {
   std::set<int64_t> batches_, contexts_;
 };
 
-Table table_of(const KvSpeedData& data) {
+}  // namespace
+
+Table kv_speed_table(const KvSpeedData& data) {
   auto rows = std::make_shared<const std::vector<KvSpeedRow>>(data.rows);
   auto subjects = std::make_shared<const std::vector<KvSubject>>(data.subjects);
   Table out{rows->size(), {}};
@@ -144,20 +154,21 @@ Table table_of(const KvSpeedData& data) {
   column("kv_allocated", "bytes", [](const KvSpeedRow& row) { return row.allocated; });
   column("kv_peak", "bytes", [](const KvSpeedRow& row) { return row.peak; });
   column("process_growth", "bytes", [](const KvSpeedRow& row) { return row.growth; });
+  column("process_peak", "bytes", [](const KvSpeedRow& row) { return row.most_growth; });
   column("kv_read_per_step", "bytes", [](const KvSpeedRow& row) { return row.read; });
   column("prefill", "tokens/s", [](const KvSpeedRow& row) { return row.prefill; });
   column("decode", "tokens/s", [](const KvSpeedRow& row) { return row.decode; });
+  column("decode_slowest", "tokens/s", [](const KvSpeedRow& row) { return row.slowest; });
+  column("decode_fastest", "tokens/s", [](const KvSpeedRow& row) { return row.fastest; });
   column("step", "ms", [](const KvSpeedRow& row) { return row.step_ms; });
   column("too_short", "", [](const KvSpeedRow& row) { return std::string(row.too_short ? "yes" : "no"); });
   return out;
 }
 
-}  // namespace
-
 Figure kv_speed(const KvSpeedData& data, const Layout& layout) {
   if (data.rows.empty()) fail("a plot of decode speed needs measurements");
   Figure figure = SpeedPlot(data, layout).draw();
-  figure.table = table_of(data);
+  figure.table = kv_speed_table(data);
   return figure;
 }
 

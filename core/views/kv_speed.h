@@ -11,16 +11,18 @@ namespace headscope {
 struct KvSpeedRow {
   size_t subject = 0;
   int64_t batch = 0, context = 0;
-  int64_t formula = 0;     ///< bytes of kv_bytes, as wide as what was measured
-  int64_t used = 0;        ///< bytes of written rows
-  int64_t allocated = 0;   ///< bytes of the storage
-  int64_t peak = 0;        ///< bytes of the largest allocation on the way
-  int64_t growth = 0;      ///< bytes that the process grew by
-  int64_t read = 0;        ///< bytes of the caches that a decode step reads
-  double prefill = 0;      ///< tokens a second, of one sequence
-  double decode = 0;       ///< tokens a second, of all sequences
-  double step_ms = 0;      ///< of one decode step
-  bool too_short = false;  ///< to show an effect of the cache
+  int64_t formula = 0;              ///< bytes of kv_bytes, as wide as what was measured
+  int64_t used = 0;                 ///< bytes of written rows
+  int64_t allocated = 0;            ///< bytes of the storage
+  int64_t peak = 0;                 ///< bytes of the largest allocation on the way
+  int64_t growth = 0;               ///< bytes that the process grew by
+  int64_t most_growth = 0;          ///< the same at its peak
+  int64_t read = 0;                 ///< bytes of the caches that a decode step has to read, by formula
+  double prefill = 0;               ///< tokens a second, of one sequence
+  double decode = 0;                ///< tokens a second, of all sequences
+  double slowest = 0, fastest = 0;  ///< of the times that it was measured
+  double step_ms = 0;               ///< of one decode step
+  bool too_short = false;           ///< to show an effect of the cache
 };
 
 struct KvSpeedData {
@@ -32,5 +34,8 @@ struct KvSpeedData {
 /// Measured decode speed as lines over batch, at the largest context, or over context where there is one batch. The
 /// table has all rows. Regions "kv/subject/<i>/<point>". Throws Error for no rows, and for a single point.
 Figure kv_speed(const KvSpeedData&, const Layout&);
+
+/// All rows with what was measured.
+Table kv_speed_table(const KvSpeedData&);
 
 }  // namespace headscope

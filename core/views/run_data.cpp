@@ -50,21 +50,23 @@ MapData map_of(const RunSnapshot& run, const MapRegion& region) {
   return data;
 }
 
-/// Numbers in a key and a value of one head, as heads without a latent would have them.
+/// Numbers of one token's key and value in a head of its own; of a model with latents as `kv --what-if mha` has them,
+/// both of the size of its values (kv-variants.md 0).
 int64_t head_elements(const Layer& layer, const KvStore& store) {
-  if (!layer.mla) return store.key_dim + store.value_dim;
-  return layer.mla->content_dim + store.key_dim - store.value_dim + layer.mla->value_dim;
+  return layer.mla ? 2 * layer.mla->value_dim : store.key_dim + store.value_dim;
 }
 
-/// Bytes of the same layers if each stored K and V of `kv_heads` heads; 0 heads: as many as query heads.
+/// Bytes of the same layers if each stored K and V of `kv_heads` heads; 0 heads: as many as query heads. A layer with a
+/// window would keep that.
 uint64_t counterfactual_bytes(const RunSnapshot& run, int64_t kv_heads) {
   int64_t elements = 0;
   for (int64_t layer = 0; layer < run.architecture->layer_count(); ++layer) {
     const Layer& settings = run.architecture->layers[static_cast<size_t>(layer)];
     const int64_t heads = kv_heads > 0 ? kv_heads : settings.q_heads;
-    elements += heads * head_elements(settings, run.architecture->store_of(layer));
+    const int64_t tokens = settings.window > 0 ? std::min(settings.window, run.tokens()) : run.tokens();
+    elements += tokens * heads * head_elements(settings, run.architecture->store_of(layer));
   }
-  return static_cast<uint64_t>(elements * run.tokens()) * sizeof(float);
+  return static_cast<uint64_t>(elements) * sizeof(float);
 }
 
 /// "zero 2:5" in words.

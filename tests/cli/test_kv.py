@@ -35,7 +35,7 @@ def test_by_formula(headscope, stories):
     text = headscope.text("kv", stories)
     for words in ("2 x 5 layers x 4 KV heads x 8 x 4 B", "1,310,720", "1.25 MiB = 1.31 MB",
                   "1 sequence x 1,280 B a token x 1,024 tokens", "KiB, MiB, GiB are 1,024", "kB, MB, GB are 1,000",
-                  "nothing is measured", "batch x (2 x 64 residual and norm + 512 logits) x 4 B"):
+                  "By formula; f32", "batch x (2 x 64 residual and norm + 512 logits) x 4 B"):
         assert words in text, words
 
 
@@ -68,6 +68,27 @@ def test_published_models_are_found_by_name(headscope):
                  "DeepSeek-V2", "DeepSeek-V3"):
         assert name in names, name
     assert "deepseek-ai/DeepSeek-V3" in headscope.text("kv", "--list")
+    # One shape, two contexts.
+    found = headscope.json("kv", "Llama-3-8B", "Llama-3.1-8B", "Llama-3.3-70B-Instruct", "Llama-3-70B")
+    assert [row["model_context"] for row in found] == [8192, 131072, 131072, 8192]
+
+
+def test_contexts_beyond_the_model_are_arithmetic(headscope):
+    words = "gpt2 has a context of 1,024 tokens"
+    assert words in headscope.text("kv", "gpt2", "--context", "1k,2k") and words not in headscope.text("kv", "gpt2")
+
+
+def test_lists_say_everything_once(headscope, stories):
+    found = headscope.json("kv", stories, "--batch", "4,4", "--context", "1k,1024", "--what-if", "mqa,MQA,mla,all")
+    labels = [row["model"] for row in found]
+    assert len(labels) == len(set(labels)) and {row["batch"] for row in found} == {4}
+
+
+def test_what_does_not_fit_one_of_several_is_a_note(headscope, stories):
+    done = headscope.run("kv", stories, "gpt2", "--what-if", "gqa-6", "--json")
+    assert done.returncode == 0 and b"stories260K: GQA-6 does not fit" in done.stderr
+    assert [row["model"] for row in json.loads(done.stdout)] == ["stories260K", "gpt2", "gpt2 as GQA-6 (counterfactual)"]
+    headscope.refusal("kv", stories, "--what-if", "gqa-6", words=["stories260K", "6 KV heads"])
 
 
 # kv-variants.md 1.2: MiB at batch 8 and 2,047 positions, 4 bytes a number.

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 
 import png
 import pytest
@@ -53,22 +55,42 @@ def test_windows_hold_the_window(headscope, tmp_path):
     one = measured(headscope, path, "--batch", 2, "--context", 1024)[0]["measured"]
     row = 2 * 2 * 8 * 4
     assert one["used_bytes"] == one["formula_bytes"] == 2 * row * (10 * 16 + 2 * 1024)
-    # A window's cache has room for the window less one and what is written at once, 256 tokens here.
-    assert one["allocated_bytes"] == 2 * row * (10 * (15 + 256) + 2 * 1024)
+    # A window's cache has room for the window and what is written at once, 256 tokens here.
+    assert one["allocated_bytes"] == 2 * row * (10 * (16 + 256) + 2 * 1024)
+    assert one["read_bytes_per_step"] == one["used_bytes"]
+
+
+def test_tiny_sequences_do_not_run_away(headscope, tiny):
+    """A sequence of 4 tokens takes some bytes; what a process needs beside its cache bounds the search."""
+    program, limit = [headscope.path, "kv", tiny, "--measure", "--repeats", 1, "--context", 4, "--json"], 250 << 20
+    process = subprocess.Popen([str(word) for word in [*program, "--memory-limit", "250MiB"]], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0 and usage.ru_maxrss * 1024 < 1.5 * limit
 
 
 def test_largest_batch(headscope, stories):
     """Each sequence of 512 tokens holds 640 KiB."""
+    def alone(*words):
+        process = subprocess.Popen([str(word) for word in [headscope.path, *words]], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss * 1024
+
     limits = {}
-    for limit in ("1GiB", "1100MiB"):
+    for limit in ("300MiB", "360MiB"):
         row = measured(headscope, stories, "--context", 512, "--memory-limit", limit)[0]["measured"]
         found = limits[limit] = row["largest_batch"]
-        assert found["memory_limit_bytes"] == {"1GiB": 1 << 30, "1100MiB": 1100 << 20}[limit]
+        assert found["memory_limit_bytes"] == {"300MiB": 300 << 20, "360MiB": 360 << 20}[limit]
         assert 0 < found["process_bytes"] <= found["memory_limit_bytes"]
         # One more would not have fitted, but for what the system rounds.
-        assert found["process_bytes"] + (8 << 20) > found["memory_limit_bytes"]
-    more = limits["1100MiB"]["batch"] - limits["1GiB"]["batch"]
-    assert abs(more - 76 * 1024 / 640) < 20
+        assert found["process_bytes"] + (16 << 20) > found["memory_limit_bytes"]
+        # A process that does nothing else stays below the limit, give or take what varies.
+        peak = alone("kv", stories, "--measure", "--repeats", 1, "--context", 512, "--batch", found["batch"])
+        assert 0.8 * found["memory_limit_bytes"] < peak < found["memory_limit_bytes"] + (32 << 20), peak
+    more = limits["360MiB"]["batch"] - limits["300MiB"]["batch"]
+    assert abs(more - 60 * 1024 / 640) < 40
     none = measured(headscope, stories, "--context", 512, "--memory-limit", "1MiB")[0]["measured"]["largest_batch"]
     assert none["batch"] == 0
     assert "does not fit" in headscope.text("kv", stories, "--measure", "--repeats", 1, "--context", 512, "--memory-limit",
@@ -93,6 +115,7 @@ def test_speed_is_drawn_and_written(headscope, stories, tmp_path):
     (("--measure", "--context", "513"), 2, ["512", "513", "--context"]),
     (("--measure", "--context", "3"), 1, ["4 tokens"]),
     (("--measure", "--context", "512", "--batch", "1000000"), 2, ["KV cache", "--batch"]),
+    (("--repeats", "4"), 1, ["--repeats", "--measure"]),
     (("--plot", "speed", "--out", "x.svg", "--context", "1,2"), 1, ["--measure"]),
     (("--measure", "--plot", "speed", "--out", "x.svg", "--context", "500"), 1, ["several"]),
     (("--measure", "--repeats", "0", "--context", "500"), 1, ["--repeats"])])

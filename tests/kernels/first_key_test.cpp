@@ -101,6 +101,27 @@ TEST_P(FirstKey, IsTheFirstThatIsSeenWhateverTheWindow) {
   EXPECT_EQ(actual.argmax, expected.argmax);
 }
 
+TEST(FirstKeyOfRotatedValues, KeysAreTurnedByTheirOwnPositions) {
+  CaseSpec spec = spec_of(30, 200, 60);
+  spec.value_dim = spec.key_dim;
+  spec.key_from_value = {true, RotationStyle::rotate_half, 16, 100};
+  const AttentionCase full(spec);
+  const WithoutFirst gone(full, 200 - 30 + 1 - 60);
+  const Results expected = run_forward(reference_kernel(), full, SerialFor());
+  const Results actual = run_forward(reference_kernel(), gone.cut, SerialFor());
+  EXPECT_TRUE(same_bits(actual.out, expected.out));
+  EXPECT_TRUE(same_bits(actual.log_sum, expected.log_sum));
+}
+
+TEST_P(FirstKey, TilesMayBeginBeforeIt) {
+  const AttentionCase full(spec_of(50, 600, 100));
+  const WithoutFirst gone(full, 451);
+  const Results forward = run(full);
+  const TileRequest request{0, 1, 0, 50, 300, 600, 7, Pooling::max};
+  EXPECT_TRUE(same_bits(run_tile(GetParam(), gone.cut.problem, forward, request, ThreadPool(2)),
+                        run_tile(GetParam(), full.problem, forward, request, ThreadPool(2))));
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
   std::string name(test.param.name);
   std::replace(name.begin(), name.end(), '/', '_');

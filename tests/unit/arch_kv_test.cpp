@@ -144,6 +144,9 @@ TEST(ArchKvEquation, OneStoreSaysWhyThereIsNoFactorTwo) {
   Architecture a = uniform(8, 16, 4, 128);
   for (KvStore& store : a.kv_stores) store.stored = Stored::values_only;
   EXPECT_EQ(kv_equation(a, 2),
+            "8,192 B per token = 8 layers x 4 KV heads x 128 x 2 B; only values are stored, and they are the keys, too");
+  for (Layer& layer : a.layers) layer.rotate_on_read = true;
+  EXPECT_EQ(kv_equation(a, 2),
             "8,192 B per token = 8 layers x 4 KV heads x 128 x 2 B; only values are stored, keys are rotated from them "
             "when read");
   for (KvStore& store : a.kv_stores) store.stored = Stored::keys_only;

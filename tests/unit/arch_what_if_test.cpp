@@ -201,7 +201,8 @@ TEST(ArchWhatIf, SchemesThatDoNotFit) {
   EXPECT_THAT(error_of([&] { as(a, "gqa-5"); }), HasSubstr("5 KV heads do not divide the 12 query heads"));
   EXPECT_THAT(error_of([&] { as(a, "cla-5"); }), HasSubstr("the model has 4 layers"));
   EXPECT_THAT(error_of([&] { as(a, "mlkv-5x1"); }), HasSubstr("the model has 4 layers"));
-  EXPECT_THAT(error_of([&] { as(published("Qwen3-0.6B"), "slim"); }), HasSubstr("2048 x 1024 and not square"));
+  EXPECT_THAT(error_of([&] { as(published("gemma-7b"), "slim"); }), HasSubstr("4096 x 3072 and not square"));
+  EXPECT_THAT(error_of([&] { as(published("Qwen3-0.6B"), "slim"); }), HasSubstr("the model normalises"));
   Architecture unlike = uniform(4, 8, 2, 64);
   for (KvStore& store : unlike.kv_stores) store.value_dim = 32;
   EXPECT_THAT(error_of([&] { as(unlike, "sharedkv"); }), HasSubstr("keys of 64 and values of 32"));

@@ -199,13 +199,20 @@ TEST(KvData, HasTheMeasuredBytes) {
   EXPECT_EQ(data.as_mha_bytes, 20u * 2 * 4 * 2 * 8 * 4);
   EXPECT_EQ(data.as_mqa_bytes, 20u * 2 * 1 * 2 * 8 * 4);
 
-  // Heads without a latent of 6 would have keys of 3 + 2 and values of 7.
+  // Heads without a latent would have keys as wide as their values, 7.
   auto mla = std::make_shared<Architecture>(*run->architecture);
   for (Layer& layer : mla->layers) layer.mla = Mla{.query_rank = 0, .content_dim = 3, .value_dim = 7};
   for (KvStore& store : mla->kv_stores) store.value_dim = 6;
   RunSnapshot latent = *run;
   latent.architecture = mla;
-  EXPECT_EQ(kv_data(latent).as_mha_bytes, 20u * 2 * 4 * (3 + 2 + 7) * 4);
+  EXPECT_EQ(kv_data(latent).as_mha_bytes, 20u * 2 * 4 * (7 + 7) * 4);
+
+  auto windowed = std::make_shared<Architecture>(*run->architecture);
+  windowed->layers[1].window = 7;
+  RunSnapshot sliding = *run;
+  sliding.architecture = windowed;
+  EXPECT_EQ(kv_data(sliding).as_mha_bytes, (20u + 7u) * 4 * 2 * 8 * 4);
+  EXPECT_EQ(kv_data(sliding).as_mqa_bytes, (20u + 7u) * 1 * 2 * 8 * 4);
 }
 
 }  // namespace

@@ -119,6 +119,10 @@ TEST(KvCompare, LinesThatCoincideAreDrawnOnce) {
   EXPECT_TRUE(has_text(figure, "= twin"));
   EXPECT_EQ(find_hit(figure, "kv/subject/3/0"), nullptr);
   EXPECT_NE(find_hit(figure, "kv/subject/2/0"), nullptr);
+  // A model that nobody trained is no line of one that somebody did.
+  data.subjects.back().counterfactual = true;
+  data.subjects.back().scheme = "SharedKV";
+  EXPECT_NE(find_hit(kv_compare(data, KvPlot::batch, layout(1280, 800)), "kv/subject/3/0"), nullptr);
 }
 
 TEST(KvCompare, BarsAreProportionalFromZero) {

@@ -41,7 +41,7 @@ std::vector<Fact> facts_of(const Model& model) {
   };
   for (const KvStore& store : a.kv_stores) {
     if (store.stored != Stored::latent) continue;
-    facts.push_back({"latent, rope key", fmt::format("{}, {}", store.value_dim, store.key_dim - store.value_dim),
+    facts.push_back({"latent, rope key", fmt::format("{}, {}", store.value_dim, store.rope_key()),
                      "Numbers in the row that all heads share."});
     break;
   }

@@ -64,11 +64,13 @@ void draw_slot_tab(Ui& ui, ModelSlot slot, double width) {
   std::string name = data.model ? data.model->name() : slot == ModelSlot::a ? "open a model" : "open a second model";
   if (!data.opening.empty()) name = "opening " + std::filesystem::path(data.opening).filename().string();
   const std::string variant = data.model ? variant_name(*data.model->architecture()) : "";
-  const double variant_width = variant.empty() ? 0 : ui.text.width(variant, TextRole::caption) + 12;
-  name = ui.text.fitted(printable(name, ui.text), TextRole::text, width - 42 - variant_width);
+  // The name goes first: a long variant is shortened, or left to the tooltip.
+  name = ui.text.fitted(printable(name, ui.text), TextRole::text, width - 42);
+  const double left = width - 42 - ui.text.width(name, TextRole::text) - 10;
   text(32, name, TextRole::text, ui.colour(data.model ? ColourRole::text : ColourRole::dim));
-  if (variant_width > 0 && variant_width < width - 90) {
-    text(32 + ui.text.width(name, TextRole::text) + 10, variant, TextRole::caption, ui.colour(ColourRole::dim));
+  if (!variant.empty() && left >= 40) {
+    text(32 + ui.text.width(name, TextRole::text) + 10, ui.text.fitted(variant, TextRole::caption, left),
+         TextRole::caption, ui.colour(ColourRole::dim));
   }
   explain(ui,
           data.model ? fmt::format("{}\n{}", ui.app.state.slots[index_of(slot)].path, variant)

@@ -58,7 +58,7 @@ void read_layers(const ConfigReader& reader, const DeepseekForm& form, Architect
     reader.refuse("num_key_value_heads", fmt::format("num_attention_heads ({}): the latent serves all", layer.q_heads));
   }
   layer.mla = read_mla(reader);
-  const int64_t scored = layer.mla->content_dim + store.key_dim - store.value_dim;
+  const int64_t scored = layer.mla->content_dim + store.rope_key();
   layer.scale = read_score_factor(reader, {}) / std::sqrt(static_cast<double>(scored));
   layer.rotate_query = true;
   layer.qkv_bias = layer.output_bias = reader.boolean_or("attention_bias", false);

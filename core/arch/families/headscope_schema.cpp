@@ -39,7 +39,7 @@ void add_mla(Wishes& wishes, const Architecture& a, int64_t i) {
   const Layer& layer = a.layers[static_cast<size_t>(i)];
   const KvStore& store = a.store_of(i);
   const Mla& mla = *layer.mla;
-  const int64_t rank = mla.query_rank, queries = mla.content_dim + store.key_dim - store.value_dim;
+  const int64_t rank = mla.query_rank, queries = mla.content_dim + store.rope_key();
   if (rank > 0) {
     wishes.linear(Weight::query_latent, Weight::query_latent_bias, rank, a.d_model, layer.qkv_bias);
     wishes.add(Weight::query_latent_norm, {rank});

@@ -1,0 +1,115 @@
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "app/cli/kv_measure.h"
+#include "app/cli/model_access.h"
+#include "app/cli/terminal.h"
+#include "core/base/text.h"
+#include "core/run/kv_measurement.h"
+#include "core/views/plot/ticks.h"
+
+namespace headscope::cli {
+namespace {
+
+std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
+std::string binary(int64_t bytes) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes))); }
+
+std::string speed_table(const Measured& measured) {
+  std::vector<std::vector<std::string>> rows = {{"measured", "batch", "context", "formula", "used", "allocated",
+                                                 "process +", "to read a step", "prefill", "decode", "of its times",
+                                                 "a step"}};
+  for (const KvSpeedRow& row : measured.speed.rows) {
+    rows.push_back({measured.speed.subjects[row.subject].label(), count(row.batch), count(row.context),
+                    binary(row.formula), binary(row.used), binary(row.allocated), binary(row.growth), binary(row.read),
+                    fmt::format("{:.0f} tokens/s", row.prefill), fmt::format("{} tokens/s", short_number(row.decode)),
+                    fmt::format("{} to {}", short_number(row.slowest), short_number(row.fastest)),
+                    fmt::format("{:.2f} ms", row.step_ms)});
+  }
+  return text_table(rows);
+}
+
+std::string largest_table(const Measured& measured) {
+  std::vector<std::vector<std::string>> rows = {{"largest batch", "context", "sequences", "process"}};
+  for (const LargestBatch& one : measured.largest) {
+    rows.push_back({measured.speed.subjects[one.subject].label(), count(one.context), count(one.batch),
+                    one.batch == 0 ? "does not fit" : binary(one.resident)});
+  }
+  return text_table(rows);
+}
+
+}  // namespace
+
+Json measured_json(const Measured& measured, size_t row, const Context& context) {
+  const KvSpeedRow& one = measured.speed.rows[row];
+  Json out = {{"weights", measured.random[one.subject] ? "random" : "checkpoint"},
+              {"cache_dtype", "f32"},
+              {"formula_bytes", one.formula},
+              {"used_bytes", one.used},
+              {"allocated_bytes", one.allocated},
+              {"peak_bytes", one.peak},
+              {"process_growth_bytes", one.growth},
+              {"process_peak_bytes", one.most_growth},
+              {"read_bytes_per_step", one.read},
+              {"prefill_tokens_per_second", one.prefill},
+              {"decode_tokens_per_second", one.decode},
+              {"decode_range", {one.slowest, one.fastest}},
+              {"step_ms", one.step_ms},
+              {"too_short", one.too_short},
+              {"repeats", measured.options.repeats},
+              {"kernel", measured.kernels[one.subject]},
+              {"device", "cpu"},
+              {"threads", worker_count(context)}};
+  for (const LargestBatch& largest : measured.largest) {
+    if (largest.subject != one.subject || largest.context != one.context) continue;
+    out["largest_batch"] = {{"batch", largest.batch},
+                            {"memory_limit_bytes", *measured.options.memory_limit},
+                            {"process_bytes", largest.resident}};
+  }
+  return out;
+}
+
+std::string measured_text(const Measured& measured) {
+  std::string out = speed_table(measured);
+  const auto& rows = measured.speed.rows;
+  if (std::any_of(rows.begin(), rows.end(), [](const KvSpeedRow& row) { return row.too_short; })) {
+    out += fmt::format("\nContexts below {} tokens are too short to show a KV effect.\n", fewest_telling_tokens);
+  }
+  if (!measured.largest.empty()) {
+    out += fmt::format("\nThe most that keeps a process with one model below {} at its peak:\n{}",
+                       measured.options.memory_limit_text, largest_table(measured));
+  }
+  out += fmt::format("\n{}.\n", fmt::join(measured.speed.notes, "; "));
+  out +=
+      "All of this with a cache of 4 B a number. Used are the written rows, allocated is their storage: room for the "
+      "whole "
+      "context,\nand with a sliding window for it and the tokens that are written at once. Process + is the growth of "
+      "resident memory, rounded\nto pages; it varies by some MB. To read a step is by formula what each layer's "
+      "queries "
+      "see: sharing across layers saves memory\nheld, not memory read; SharedKV and slim make the other half anew at "
+      "each step. Prefill is that of one sequence, whose cache is\ncopied to the others; decode is of all sequences "
+      "together.\n";
+  return out;
+}
+
+int64_t parse_bytes(const std::string& text, std::string_view what) {
+  static constexpr std::array<std::pair<std::string_view, int64_t>, 8> units{{{"KiB", int64_t{1} << 10},
+                                                                              {"MiB", int64_t{1} << 20},
+                                                                              {"GiB", int64_t{1} << 30},
+                                                                              {"TiB", int64_t{1} << 40},
+                                                                              {"kB", 1000},
+                                                                              {"MB", 1000000},
+                                                                              {"GB", 1000000000},
+                                                                              {"TB", 1000000000000}}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  const auto found = std::find_if(units.begin(), units.end(), [&](const auto& one) { return one.first == unit; });
+  if (error != std::errc() || found == units.end() || !(number > 0) ||
+      number * static_cast<double>(found->second) > 1e18) {
+    throw UsageError(fmt::format("{} {} must be a size as in 2GiB or 500MB", what, quoted(text)));
+  }
+  return static_cast<int64_t>(number * static_cast<double>(found->second));
+}
+
+}  // namespace headscope::cli
