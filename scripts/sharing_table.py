@@ -59,7 +59,7 @@ writes what it found. "yes" means:
 - map: every head's map is that of the formulas, within {maps:.0e}.
 
 Bytes are those of one more token in f32, while no window is full; the run's storage held as many. The kernel is the one that
-`run` names. Any scheme can be written in HeadScope's own config, `core/arch/families/headscope.cpp`.
+`run` names. Any scheme can be written in [HeadScope's own config](own-format.md).
 
 | scheme | named | prefill | decode | map | bytes per token | kernel |
 | --- | --- | --- | --- | --- | --- | --- |

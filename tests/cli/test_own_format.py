@@ -1,11 +1,14 @@
 """HeadScope's own config says the same as those of the families, bit for bit, and is read strictly."""
 
 import json
+import pathlib
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from own_format import rewrite, rewrite_deepseek
+from safetensors.torch import save_file
 
 IDS = ",".join(str(i * 7 % 90) for i in range(40))
 
@@ -78,3 +81,29 @@ def test_mistakes_are_named(headscope, random_models, tmp_path, change, words):
     assert result.returncode == 2
     for word in words:
         assert word in result.stderr.decode(), result.stderr.decode()
+
+
+def documented():
+    """The examples of docs/own-format.md."""
+    page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "own-format.md").read_text()
+    return [json.loads(block.split("```")[0]) for block in page.split("```json\n")[1:]]
+
+
+@pytest.mark.parametrize("which, variant, used", [(0, "SharedKV CLA-2 GQA-2", [16 * 4 * 40, 0]),
+                                                  (1, "GQA-2, window 16 in 1 of 2 layers", [32 * 4 * 16, 32 * 4 * 40])])
+def test_the_documented_examples_run(headscope, tmp_path, which, variant, used):
+    config = documented()[which]
+    gated, owners = config["layers"][0]["mlp"].get("gated", False), [store["layer"] for store in config["kv_stores"]]
+    weights = {"token_embedding": torch.randn(96, 32), "final_norm": torch.ones(32), "lm_head": torch.randn(96, 32)}
+    for i in range(2):
+        shapes = {"query": (32, 32), "attention_output": (32, 32), "mlp_up": (64, 32), "mlp_down": (32, 64)}
+        shapes |= {"mlp_gate": (64, 32)} if gated else {}
+        shapes |= {"value": (16, 32)} if i in owners else {}
+        shapes |= {"key": (16, 32)} if which == 1 else {}
+        weights |= {f"layers.{i}.{name}": torch.randn(*shape) / 6 for name, shape in shapes.items()}
+        weights |= {f"layers.{i}.{name}": torch.ones(32) for name in ("attention_norm", "mlp_norm")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file(weights, tmp_path / "model.safetensors")
+    assert headscope.json("info", tmp_path)["variant"] == variant
+    assert headscope.json("run", tmp_path, "--ids", IDS)["kv_bytes_used"] == used
+    headscope.text("verify", tmp_path)
