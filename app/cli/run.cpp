@@ -106,7 +106,12 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
 std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   const Model& model = run.model();
   std::string out;
-  if (model.has_tokenizer()) out += printable(model.tokenizer().decode(snapshot.ids)) + "\n\n";
+  if (model.has_tokenizer()) {
+    out += printable(model.tokenizer().decode(snapshot.ids)) + "\n\n";
+  } else if (const auto fresh = std::span(snapshot.ids).subspan(static_cast<size_t>(snapshot.prompt_tokens));
+             !fresh.empty()) {
+    out += fmt::format("generated {}\n\n", fmt::join(fresh, ","));
+  }
   const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
   out += facts_table({
       {"tokens",
@@ -179,9 +184,10 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("--logits", options->logits,
                       "Which logits to save: last, all (without this option) or positions a:b");
   command
-      ->add_option("--chunk", options->chunk,
-                   "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time; "
-                   "with sliding windows at most the largest, or 256")
+      ->add_option(
+          "--chunk", options->chunk,
+          "Most tokens of the prompt that go through the layers at once: fewer need less memory and more time; "
+          "with sliding windows at most the largest, or 256")
       ->capture_default_str();
   command
       ->add_option("--mla", options->mla,

@@ -89,9 +89,11 @@ class Comparison {
   std::vector<std::string> notes() const {
     std::vector<std::string> out{fmt::format("by formula, {} ({} B a number)", data_.dtype, data_.element_bytes)};
     if (plot_ == KvPlot::batch)
-      out.push_back(fmt::format("{} tokens in each sequence", format_count(static_cast<uint64_t>(context_))));
+      out.push_back(fmt::format("{} tokens in each sequence{}", format_count(static_cast<uint64_t>(context_)),
+                                data_.contexts.size() > 1 ? ", the longest of those asked for" : ""));
     if (plot_ == KvPlot::context) {
-      out.push_back(fmt::format("batch {}", format_count(static_cast<uint64_t>(batch_))));
+      out.push_back(fmt::format("batch {}{}", format_count(static_cast<uint64_t>(batch_)),
+                                data_.batches.size() > 1 ? ", the largest of those asked for" : ""));
     }
     if (plot_ == KvPlot::token && any_windows()) out.emplace_back("before any window is full");
     const auto counterfactual = [](const KvSubject& subject) { return subject.counterfactual; };
@@ -198,7 +200,7 @@ class Comparison {
                                            ? fmt::format("{}k", format_count(static_cast<uint64_t>(value / 1024)))
                                            : format_count(static_cast<uint64_t>(value))});
     }
-    ChartAxis y{"KV cache", lo, hi, true, {}};
+    ChartAxis y{"KV cache, logarithmic", lo, hi, true, {}};
     if (hi <= lo) y = {y.title, lo / 2, lo * 2, true, {}};
     y.ticks = log_byte_ticks(y.lo, y.hi, std::max(2, static_cast<int>(body.height / 48)));
     add_line_chart(figure, body, x, y, series, layout_);

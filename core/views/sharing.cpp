@@ -178,7 +178,8 @@ class SharingPainter {
       x += 12 + width + 12;
     };
     item({ColourRole::text}, "query head");
-    item(accent_paint(), "KV head it reads");
+    const bool latents = data_.architecture->kv_stores.front().stored == Stored::latent;
+    item(accent_paint(), latents ? "latent it reads" : "KV head it reads");
   }
 
   void add_table() {
