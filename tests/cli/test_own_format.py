@@ -107,3 +107,6 @@ def test_the_documented_examples_run(headscope, tmp_path, which, variant, used):
     assert headscope.json("info", tmp_path)["variant"] == variant
     assert headscope.json("run", tmp_path, "--ids", IDS)["kv_bytes_used"] == used
     headscope.text("verify", tmp_path)
+    # Without a tokenizer the new ids are all there is to read.
+    words = ("run", tmp_path, "--ids", "1,2", "--generate", 3, "--ignore-eos")
+    assert "generated " + ",".join(map(str, headscope.json(*words)["ids"][2:])) in headscope.text(*words)
