@@ -33,10 +33,10 @@ def shape_of(file, part, layer):
 
 def allocated_bytes(scheme):
     """The length is told, so nothing is allocated beyond it: storage, too, is what the scheme keeps. The cache of a window
-    has room for what the first token of a chunk still sees, and for the chunk."""
+    has room for the window and for the chunk that is written at once."""
     def rows(layer):
         window = scheme.store_window(layer) if scheme.owns(layer) else 0
-        return min(TOKENS, window - 1 + CHUNK) if window else TOKENS
+        return min(TOKENS, window + CHUNK) if window else TOKENS
 
     return [4 * numbers * rows(layer) for layer, numbers in enumerate(scheme.numbers_per_token())]
 
