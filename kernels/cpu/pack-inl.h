@@ -16,13 +16,21 @@ namespace headscope::cpu::HWY_NAMESPACE {
 HWY_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 HWY_INLINE int64_t round_down(int64_t n, int64_t step) { return n / step * step; }
 
-/// Rows -> [panels][key_dim][panel_rows]; rows that fill up the last panel are 0.
+/// Floats from one packed query to the next.
+HWY_INLINE int64_t query_stride(const AttentionProblem& p) { return round_up(p.key_dim, lanes); }
+
+/// Rows times the problem's scale -> [rows][query_stride]; rows that fill up the last panel repeat the last one.
 HWY_INLINE void pack_queries(const AttentionProblem& p, int64_t batch, const QueryRow* rows, int64_t count,
                              float* packed) {
+  const F d;
+  const V scale = hn::Set(d, p.scale);
   for (int64_t slot = 0; slot < round_up(count, panel_rows); ++slot) {
-    float* to = packed + slot / panel_rows * panel_rows * p.key_dim + slot % panel_rows;
-    const float* from = slot < count ? p.q.row(batch, rows[slot].head, rows[slot].row) : nullptr;
-    for (int64_t d = 0; d < p.key_dim; ++d) to[d * panel_rows] = from ? from[d] : 0.0F;
+    const QueryRow& row = rows[std::min(slot, count - 1)];
+    const float* from = p.q.row(batch, row.head, row.row);
+    float* to = packed + slot * query_stride(p);
+    int64_t i = 0;
+    for (; i + lanes <= p.key_dim; i += lanes) hn::Store(hn::Mul(hn::LoadU(d, from + i), scale), d, to + i);
+    for (; i < p.key_dim; ++i) to[i] = from[i] * p.scale;
   }
 }
 

@@ -18,7 +18,7 @@ namespace headscope::cpu::HWY_NAMESPACE {
 
 /// Rows of cells that one task fills.
 HWY_INLINE int64_t cell_rows(const TileRequest& request) {
-  return request.bin >= task_rows ? 1 : task_rows / request.bin;
+  return request.bin >= chunk_rows ? 1 : chunk_rows / request.bin;
 }
 
 struct TileScratch {
@@ -54,8 +54,8 @@ class TileTask {
     if (mean_) std::fill_n(scratch_.sums, count * columns, 0.0);
     const int64_t begin = request_.row_begin + first * request_.bin;
     const int64_t end = std::min(begin + count * request_.bin, request_.row_end);
-    for (int64_t row = begin; row < end; row += task_rows) {
-      if (!add_rows(row, std::min(row + task_rows, end), stop)) return;
+    for (int64_t row = begin; row < end; row += chunk_rows) {
+      if (!add_rows(row, std::min(row + chunk_rows, end), stop)) return;
     }
     if (mean_) write_means(count);
   }

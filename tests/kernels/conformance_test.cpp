@@ -114,14 +114,19 @@ void Conformance::expect_chunks_add_up_to_the_whole() {
 void Conformance::expect_tiles_match_reference() {
   std::vector<Results> own;
   for (const AttentionKernel& kernel : fast_kernels()) own.push_back(run_forward(kernel, case_, pool_));
+  const TileRequest places{case_.problem.batch - 1, case_.problem.q_heads - 1, 0, case_.problem.q_len, 0,
+                           case_.problem.kv_len};
+  const double finest = kernel_tolerance(pool_map(head_map(places), case_.problem.kv_len, places),
+                                         run_tile(reference_kernel(), case_.problem, expected_, places, pool_));
   for (const TileRequest& request : tile_requests()) {
     const std::vector<float> expected = run_tile(reference_kernel(), case_.problem, expected_, request, pool_);
     const std::vector<float> naive = pool_map(head_map(request), case_.problem.kv_len, request);
+    // Few coarse cells may meet naive weights that are right by luck; a maximum is as wrong as one of its places.
+    const double tolerance = std::max(kernel_tolerance(naive, expected), request.pooling == Pooling::max ? finest : 0);
     for (size_t i = 0; i < own.size(); ++i) {
       const AttentionKernel kernel = fast_kernels()[i];
       SCOPED_TRACE(std::string(kernel.name) + " bin " + std::to_string(request.bin));
-      EXPECT_TRUE(all_near(run_tile(kernel, case_.problem, own[i], request, pool_), expected,
-                           kernel_tolerance(naive, expected)));
+      EXPECT_TRUE(all_near(run_tile(kernel, case_.problem, own[i], request, pool_), expected, tolerance));
     }
   }
 }

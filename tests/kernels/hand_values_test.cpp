@@ -196,10 +196,13 @@ TEST_P(HandValues, ExpIsAccurate) {
       ASSERT_TRUE(!cuts || weights[j] == 0) << c.k[j];
       continue;
     }
-    worst = std::max(worst, std::abs(double{weights[j]} / exact - 1));
+    // What vector_math-inl.h promises; products without FMA (SSE4) are rounded once more.
+    const bool fused = GetParam().name != "cpu/SSE4";
+    const double allowed = fused ? 1.7e-7 + 1.4e-8 * std::abs(double{c.k[j]}) : 2e-7 + 7e-8 * std::abs(double{c.k[j]});
+    worst = std::max(worst, std::abs(double{weights[j]} / exact - 1) / allowed);
   }
   EXPECT_EQ(weights[0], 1);
-  EXPECT_LE(worst, 1.3e-7);
+  EXPECT_LE(worst, 1);
 }
 
 /// With a window of 1 the row maximum is the score: soft_cap * tanh of the product.
