@@ -30,7 +30,9 @@ struct ValueBlock {
   void pack(const AttentionProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted) {
     bad_count = 0;
     for (int64_t c = wanted.begin; c < wanted.end; ++c) {
-      if (pack_value_row(p.v.row(batch, kv_head, first + c - p.first_key), p.value_dim, c, packed)) continue;
+      const float* row = p.v.row(batch, kv_head, first + c - p.first_key);
+      prefetch_row(row + rows_ahead * p.v.row_stride, p.value_dim);
+      if (pack_value_row(row, p.value_dim, c, packed)) continue;
       clear_value_row(p.value_dim, c, packed);
       bad_keys[bad_count++] = static_cast<int32_t>(c);
     }
