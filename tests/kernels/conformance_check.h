@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tests/kernels/attention_case.h"
+
+namespace headscope::testing {
+
+/// Fails the test unless, on this case, every kernel agrees with the double reference and a naive f32 computation
+/// within the tolerance of tests/support/compare.h, in the forward pass and in tiles of several zooms; gives the same
+/// bits for one worker and for three, and for the rows cut into two calls; and writes beside nothing.
+void expect_conformance(const CaseSpec&);
+
+}  // namespace headscope::testing
