@@ -17,25 +17,38 @@ namespace headscope::cpu::HWY_NAMESPACE {
 /// Keys of one task, or those of the one cell that is longer.
 inline constexpr int64_t map_task_keys = 1024;
 
-/// The cells of a grid, and cells of some size where none is wanted.
-HWY_INLINE int64_t map_bin(const MapStatistics& wanted) { return wanted.wants_grid() ? wanted.bin : block_keys; }
-
 /// The keys [begin, end) of a head; `end` may lie behind kv_len.
 struct MapTask {
   int64_t batch, head;
   KeyRange keys;
 };
 
+/// How the keys of a head are cut into tasks, and these, and the rows, into pieces. Without cells to be pooled they are
+/// cut as if there were some of a convenient size.
 class MapPlan {
  public:
   MapPlan(const AttentionProblem& p, const MapStatistics& wanted)
       : heads_(p.batch * p.q_heads),
         q_heads_(p.q_heads),
-        width_(std::max(map_bin(wanted), map_task_keys / map_bin(wanted) * map_bin(wanted))),
+        key_bin_(wanted.wants_grid() ? wanted.bin : block_keys),
+        row_bin_(wanted.wants_grid() && wanted.bin > 1 ? wanted.bin : group_rows),
+        width_(std::max(key_bin_, map_task_keys / key_bin_ * key_bin_)),
         spans_((std::max(p.kv_len, wanted.wants_grid() ? wanted.cells * wanted.bin : 0) + width_ - 1) / width_) {}
 
-  int64_t width() const { return width_; }
-  int64_t spans() const { return spans_; }
+  int64_t width() const { return width_; }  ///< keys of a task
+  int64_t spans() const { return spans_; }  ///< tasks of a head
+
+  CellCut key_pieces(const KeyRange& keys) const { return {keys.begin, key_bin_, block_keys}; }
+  CellCut row_chunks() const { return {0, row_bin_, task_rows}; }                       ///< of positions
+  CellCut row_groups() const { return {0, row_bin_, std::min(row_bin_, group_rows)}; }  ///< of positions
+
+  /// Pieces of a task whose keys stay packed; 0 where they are too many.
+  int64_t packed_pieces() const {
+    int64_t count = 0;
+    const CellCut pieces = key_pieces({0, width_});
+    for (int64_t key = 0; key < width_ && width_ <= map_task_keys; key = pieces.piece(key).end) ++count;
+    return count;
+  }
   int64_t tasks() const { return heads_ * spans_; }
 
   /// The first keys come first: under a causal mask the most rows see them.
@@ -45,12 +58,13 @@ class MapPlan {
   }
 
  private:
-  int64_t heads_, q_heads_, width_, spans_;
+  int64_t heads_, q_heads_, key_bin_, row_bin_, width_, spans_;
 };
 
 struct MapScratch {
   ScoreBlock block;
   ColumnPool pool;
+  float* keys;        ///< packed once a task, [pieces][block_keys / tile_width][key_dim][tile_width]
   double* mass;       ///< [keys of the task]
   double* cell_sums;  ///< [rows of cells of a chunk][cells of the task], for bins above 1
   float* cell_peaks;  ///< the same
@@ -61,6 +75,7 @@ struct MapScratch {
     MapScratch scratch{};
     scratch.block = ScoreBlock::carve(carver, p.key_dim);
     scratch.pool = ColumnPool::carve(carver);
+    scratch.keys = carver.take<float>(plan.packed_pieces() * block_keys * p.key_dim);
     scratch.mass = carver.take<double>(plan.width());
     const bool pooled = wanted.wants_grid() && wanted.bin > 1;
     const int64_t cells = pooled ? std::max<int64_t>(1, task_rows / wanted.bin) * (plan.width() / wanted.bin) : 0;
@@ -207,6 +222,7 @@ class MapWork {
         log_sum_(log_sum),
         wanted_(wanted),
         task_(task),
+        plan_(problem, wanted),
         scratch_(scratch),
         grid_(problem, wanted, task, scratch_) {}
 
@@ -215,10 +231,9 @@ class MapWork {
     std::fill_n(scratch_.mass, task_.keys.end - task_.keys.begin, 0.0);
     std::fill_n(scratch_.histogram, wanted_.distance_buckets, 0.0);
     grid_.clear_rest();
-    const CellCut cut{0, map_bin(wanted_), task_rows};
     for (int64_t row = 0; row < p_.q_len;) {
       const int64_t position = row + p_.causal_offset;
-      const int64_t end = std::min(cut.piece(position).end - p_.causal_offset, p_.q_len);
+      const int64_t end = std::min(plan_.row_chunks().piece(position).end - p_.causal_offset, p_.q_len);
       grid_.start(position, end + p_.causal_offset);
       if (!add_rows(row, end, stop)) return false;
       grid_.finish();
@@ -242,18 +257,38 @@ class MapWork {
     if (wanted_.bin == 1 && grid_.active()) clear_unseen(begin, end);
     if (all.empty()) return true;
     pack_queries(p_, task_.batch, block.rows, block.count, block.queries);
-    const float* keys = p_.k.row(task_.batch, task_.head / (p_.q_heads / p_.kv_heads), 0);
-    const CellCut cut{task_.keys.begin, map_bin(wanted_), block_keys};
-    for (int64_t key = all.begin; key < all.end;) {
+    const CellCut cut = plan_.key_pieces(task_.keys);
+    int64_t index = 0;
+    for (KeyRange piece = cut.piece(task_.keys.begin); piece.begin < all.end; piece = cut.piece(piece.end), ++index) {
       if (stop.stop_requested()) return false;
-      const KeyRange piece = cut.piece(key);
+      if (piece.end <= all.begin) continue;
       for (int64_t slot = 0; slot < block.count; ++slot) block.rows[slot].keys = mine(begin + slot).intersect(piece);
       block.start(piece.begin);
-      multiply_scores(p_, keys, block);
+      multiply(index);
       add_block();
-      key = piece.end;
     }
     return true;
+  }
+
+  /// Scores of the rows against the piece of that index.
+  void multiply(int64_t index) {
+    const float* keys = p_.k.row(task_.batch, task_.head / (p_.q_heads / p_.kv_heads), 0);
+    ScoreBlock& block = scratch_.block;
+    if (plan_.packed_pieces() == 0) return multiply_scores(p_, keys, block);
+    if (!packed_) pack(keys);
+    packed_ = true;
+    block.keys = packed_keys(index);
+    multiply_packed(p_, block);
+  }
+  float* packed_keys(int64_t index) const { return scratch_.keys + index * block_keys * p_.key_dim; }
+
+  void pack(const float* keys) const {
+    const CellCut cut = plan_.key_pieces(task_.keys);
+    for (int64_t index = 0, key = task_.keys.begin; key < std::min(task_.keys.end, p_.kv_len); ++index) {
+      const KeyRange piece = cut.piece(key);
+      pack_block(p_, keys, key, {0, piece.end - key}, packed_keys(index));
+      key = piece.end;
+    }
   }
 
   /// Cells of one place each that add_block does not reach.
@@ -269,11 +304,9 @@ class MapWork {
 
   void add_block() {
     const ScoreBlock& block = scratch_.block;
-    const int64_t bin = wanted_.wants_grid() && wanted_.bin > 1 ? wanted_.bin : group_rows;
-    const CellCut groups{0, bin, std::min(bin, group_rows)};
     for (int64_t slot = 0; slot < block.count;) {
       const int64_t position = block.rows[slot].position;
-      const int64_t end = std::min(block.count, slot + groups.piece(position).end - position);
+      const int64_t end = std::min(block.count, slot + plan_.row_groups().piece(position).end - position);
       const KeyRange span = group_span(block, slot, end);
       if (!span.empty()) add_group(slot, end, span);
       slot = end;
@@ -342,8 +375,10 @@ class MapWork {
   const float* log_sum_;
   const MapStatistics& wanted_;
   const MapTask task_;
+  const MapPlan plan_;
   MapScratch scratch_;
   GridPart grid_;
+  bool packed_ = false;
 };
 
 /// The workspace: each worker's scratch, then the histograms of all tasks.

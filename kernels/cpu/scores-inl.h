@@ -57,12 +57,16 @@ HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
   return block.count - slot < panel_rows ? block.count - slot : panel_rows;
 }
 
-/// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles. `keys`: the KV head's.
-HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
-  if (block.all.empty()) return;
-  const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(block.first);
-  const float* first = keys + (block.first + present.begin - p.first_key) * p.k.row_stride;
-  pack_keys(first, p.k.row_stride, p.key_dim, block.all, present, block.keys);
+/// Packs columns `wanted` of the block of keys that starts at `first`. `keys`: the KV head's.
+HWY_INLINE void pack_block(const AttentionProblem& p, const float* keys, int64_t first, KeyRange wanted,
+                           float* packed) {
+  const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
+  const float* from = keys + (first + present.begin - p.first_key) * p.k.row_stride;
+  pack_keys(from, p.k.row_stride, p.key_dim, wanted, present, packed);
+}
+
+/// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles, from packed keys.
+HWY_INLINE void multiply_packed(const AttentionProblem& p, const ScoreBlock& block) {
   for (int64_t c = round_down(block.all.begin, tile_width); c < block.all.end; c += tile_width) {
     for (int64_t slot = 0; slot < block.count; slot += panel_rows) {
       const KeyRange seen = block.span(slot);
@@ -72,6 +76,13 @@ HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, co
                                                 block.row_scores(slot) + c, block_keys);
     }
   }
+}
+
+/// The same of keys that are packed now. `keys`: the KV head's.
+HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
+  if (block.all.empty()) return;
+  pack_block(p, keys, block.first, block.all, block.keys);
+  multiply_packed(p, block);
 }
 
 /// From a dot product to a score. ALiBi is taken relative to the query's position: a row's softmax does not
