@@ -67,15 +67,16 @@ template <Keep keep>
 HWY_INLINE void add_exponents(const KnownRow& known, KeyRange span, float* scores, const ColumnPool& pool) {
   const F d;
   const V shift = hn::Set(d, known.shift), rest = hn::Set(d, known.rest);
+  float *sums = pool.sums, *peaks = pool.peaks;  // local, or they are loaded anew after each store
   for (int64_t c = round_down(span.begin, lanes); c < span.end; c += lanes) {
     const V x = hn::Sub(hn::Sub(hn::Load(d, scores + c), shift), rest);
     if constexpr (keep == Keep::peaks || keep == Keep::sums_and_peaks) {
-      hn::Store(hn::Max(x, hn::Load(d, pool.peaks + c)), d, pool.peaks + c);
+      hn::Store(hn::Max(x, hn::Load(d, peaks + c)), d, peaks + c);
     }
     if constexpr (keep != Keep::peaks) {
       const V weight = exp_negative(x);
       hn::Store(weight, d, scores + c);
-      if constexpr (keep != Keep::weights) hn::Store(hn::Add(weight, hn::Load(d, pool.sums + c)), d, pool.sums + c);
+      if constexpr (keep != Keep::weights) hn::Store(hn::Add(weight, hn::Load(d, sums + c)), d, sums + c);
     }
   }
 }
@@ -103,6 +104,15 @@ HWY_INLINE void add_row(const AttentionProblem& p, const ScoreBlock& block, int6
   }
   finish_scores(ScoreTerms(p, block, row), seen, span, scores);
   add_exponents<keep>(known, span, scores, pool);
+}
+
+/// Adds columns `span`, rounded out to whole vectors, to doubles.
+HWY_INLINE void add_to_doubles(KeyRange span, const float* columns, double* sums) {
+  const hn::Repartition<double, F> d64;
+  const hn::Rebind<float, decltype(d64)> d32;
+  for (int64_t c = round_down(span.begin, lanes); c < span.end; c += lanes / 2) {
+    hn::StoreU(hn::Add(hn::LoadU(d64, sums + c), hn::PromoteTo(d64, hn::Load(d32, columns + c))), d64, sums + c);
+  }
 }
 
 /// Columns that any of the rows [slot, end) sees.

@@ -65,7 +65,7 @@ struct MapScratch {
   ScoreBlock block;
   ColumnPool pool;
   float* keys;        ///< packed once a task, [pieces][block_keys / tile_width][key_dim][tile_width]
-  double* mass;       ///< [keys of the task]
+  double* mass;       ///< [keys of the task + lanes]
   double* cell_sums;  ///< [rows of cells of a chunk][cells of the task], for bins above 1
   float* cell_peaks;  ///< the same
   double* histogram;  ///< [distance_buckets]
@@ -76,7 +76,7 @@ struct MapScratch {
     scratch.block = ScoreBlock::carve(carver, p.key_dim);
     scratch.pool = ColumnPool::carve(carver);
     scratch.keys = carver.take<float>(plan.packed_pieces() * block_keys * p.key_dim);
-    scratch.mass = carver.take<double>(plan.width());
+    scratch.mass = carver.take<double>(plan.width() + lanes);
     const bool pooled = wanted.wants_grid() && wanted.bin > 1;
     const int64_t cells = pooled ? std::max<int64_t>(1, task_rows / wanted.bin) * (plan.width() / wanted.bin) : 0;
     scratch.cell_sums = carver.take<double>(cells);
@@ -228,7 +228,7 @@ class MapWork {
 
   /// Writes what the task owns, but for its part of the histogram, which stays in the scratch. Stops early when asked.
   bool run(const std::stop_token& stop) {
-    std::fill_n(scratch_.mass, task_.keys.end - task_.keys.begin, 0.0);
+    std::fill_n(scratch_.mass, plan_.width() + lanes, 0.0);
     std::fill_n(scratch_.histogram, wanted_.distance_buckets, 0.0);
     grid_.clear_rest();
     for (int64_t row = 0; row < p_.q_len;) {
@@ -329,7 +329,7 @@ class MapWork {
       add_weights(i);
     }
     const int64_t offset = block.first - task_.keys.begin;
-    for (int64_t c = span.begin; c < span.end; ++c) scratch_.mass[offset + c] += double{pool.sums[c]};
+    add_to_doubles(span, pool.sums, scratch_.mass + offset);
     if (grid_.active() && wanted_.bin > 1) grid_.add(block.rows[slot].position, offset, span);
   }
 
