@@ -14,6 +14,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/forward-inl.h"
+#include "kernels/cpu/map_statistics-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,7 +26,9 @@ inline std::optional<std::string> unsupported(const AttentionProblem& p) {
 }
 
 inline AttentionKernel kernel(std::string_view name) {
-  return {name, "cpu", unsupported, forward_workspace, forward, tile_workspace, tile};
+  return {name,          "cpu",           unsupported, forward_workspace,
+          forward,       tiles_workspace, tiles,       map_statistics_workspace,
+          map_statistics};
 }
 
 }  // namespace headscope::cpu::HWY_NAMESPACE

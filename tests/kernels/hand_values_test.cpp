@@ -205,6 +205,31 @@ TEST_P(HandValues, ExpIsAccurate) {
   EXPECT_LE(worst, 1);
 }
 
+/// The same for all floats of three octaves, where Horner's form falls by an ulp now and then. Tiles take the
+/// exponential of a maximum for the maximum of exponentials.
+TEST_P(HandValues, ExpNeverFalls) {
+  if (GetParam().name == "reference") return;  // takes the maximum of exponentials
+  AttentionCase c = zero_case(1, 1, 1, 1);
+  const int64_t n = 1 << 20;
+  c.q = {1};
+  c.k.resize(n);
+  c.problem.kv_len = n;
+  c.problem.causal = false;
+  c.problem.k = c.problem.v = {c.k.data(), n, n, 1};
+  const Results zero = Results::sized(c.problem, 1);
+  float below = 1;
+  for (float x = -0.015625F; x > -0.125F;) {
+    for (float& key : c.k) {
+      key = x;
+      x = std::nextafter(x, -1.0F);
+    }
+    for (const float weight : run_tile(GetParam(), c.problem, zero, {0, 0, 0, 1, 0, n, 1, Pooling::max}, SerialFor())) {
+      ASSERT_LE(weight, below);
+      below = weight;
+    }
+  }
+}
+
 /// With a window of 1 the row maximum is the score: soft_cap * tanh of the product.
 TEST_P(HandValues, TanhIsAccurate) {
   const int64_t n = 4000;

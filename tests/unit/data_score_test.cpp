@@ -56,7 +56,9 @@ std::vector<float> reference_map(const RunSnapshot& run, int64_t layer, int64_t 
   std::vector<std::byte> scratch(reference.forward_workspace(problem, output, 1) + 4096);
   reference.forward(problem, output, scratch, SerialFor());
   const TileRequest request{0, 0, 0, tokens, 0, tokens};
-  EXPECT_TRUE(reference.tile(problem, row_max.data(), log_sum.data(), request, cells.data(), scratch, SerialFor(), {}));
+  float* first = cells.data();
+  EXPECT_TRUE(
+      reference.tiles(problem, row_max.data(), log_sum.data(), {&request, 1}, {&first, 1}, scratch, SerialFor(), {}));
   return cells;
 }
 
