@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "kernels/attention.h"
+#include "kernels/divergence.h"
 #include "kernels/parallel.h"
 
 namespace headscope {
@@ -43,6 +44,16 @@ struct AttentionKernel {
   /// Returns false, with `cells` half filled, when `stop` was requested meanwhile.
   bool (*tile)(const AttentionProblem&, const float* row_max, const float* log_sum, const TileRequest&, float* cells,
                std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
+
+  /// Scratch bytes for `divergence`.
+  size_t (*divergence_workspace)(const AttentionProblem&, const DivergenceRequest&, int workers);
+
+  /// The divergence of every pair of query heads. `row_max` and `log_sum` are [batch, q_heads, q_len], as a forward of
+  /// the same problem by the same kernel wrote them; the bounds count on that. Throws std::invalid_argument, before
+  /// anything is written, for a request outside the problem. Returns false, with nothing written, when `stop` was
+  /// requested meanwhile.
+  bool (*divergence)(const AttentionProblem&, const float* row_max, const float* log_sum, const DivergenceRequest&,
+                     const DivergenceOutput&, std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
 };
 
 /// All kernels in this build, the reference first, the fastest of this machine last.

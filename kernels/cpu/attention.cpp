@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 
 #include "hwy/highway.h"
+#include "kernels/cpu/divergence-inl.h"
 #include "kernels/cpu/forward-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
@@ -25,7 +26,7 @@ inline std::optional<std::string> unsupported(const AttentionProblem& p) {
 }
 
 inline AttentionKernel kernel(std::string_view name) {
-  return {name, "cpu", unsupported, forward_workspace, forward, tile_workspace, tile};
+  return {name, "cpu", unsupported, forward_workspace, forward, tile_workspace, tile, divergence_workspace, divergence};
 }
 
 }  // namespace headscope::cpu::HWY_NAMESPACE

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/cpu/row_shift-inl.h"
 #include "kernels/cpu/scores-inl.h"
 #include "kernels/kernels.h"
 
@@ -97,15 +98,12 @@ class TileTask {
     pool(row, seen, weights);
   }
 
-  /// exp(score - row_max - log_sum), with the scores relative to the query's position as the forward pass has them.
+  /// exp(score - row_max - log_sum).
   static void weigh(const QueryRow& row, float row_max, float log_sum, KeyRange seen, float* scores) {
     const F d;
-    const double relative = double{row_max} - double{row.slope} * static_cast<double>(row.position);
-    const auto shift = static_cast<float>(relative);
-    const auto rest = static_cast<float>(double{log_sum} + (relative - double{shift}));
+    const RowShift shift(row, row_max, log_sum);
     for (int64_t c = round_down(seen.begin, lanes); c < seen.end; c += lanes) {
-      const V x = hn::Sub(hn::Sub(hn::Load(d, scores + c), hn::Set(d, shift)), hn::Set(d, rest));
-      hn::Store(exp_negative(x), d, scores + c);
+      hn::Store(exp_negative(shift.below(hn::Load(d, scores + c))), d, scores + c);
     }
   }
 

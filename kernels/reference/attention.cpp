@@ -6,84 +6,23 @@
 #include <stdexcept>
 
 #include "kernels/atomic_max.h"
+#include "kernels/reference/divergence.h"
+#include "kernels/reference/scores.h"
 
 namespace headscope {
 namespace {
 
+using reference::aligned;
+using reference::flat;
+using reference::is_visible;
+using reference::keys_of;
+using reference::kv_head_of;
+using reference::position_of;
+using reference::Query;
+using reference::rotated_keys_bytes;
+using reference::score;
+
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-struct Query {
-  int64_t batch, head, row;
-};
-
-size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-int64_t kv_head_of(const AttentionProblem& p, int64_t q_head) { return q_head / (p.q_heads / p.kv_heads); }
-int64_t position_of(const AttentionProblem& p, int64_t row) { return row + p.causal_offset; }
-int64_t keys_present(const AttentionProblem& p) { return p.kv_len - p.first_key; }
-int64_t flat(const AttentionProblem& p, const Query& query) {
-  return (query.batch * p.q_heads + query.head) * p.q_len + query.row;
-}
-
-// --- the definition of a score -----------------------------------------------------------------------------
-
-bool is_visible(const AttentionProblem& p, const Query& query, int64_t key) {
-  const int64_t position = position_of(p, query.row);
-  if (key < p.first_key) return false;
-  if (p.causal && key > position) return false;
-  if (p.window != 0 && key <= position - p.window) return false;
-  return !p.key_log_weight || p.key_log_weight[query.head * p.kv_len + key] != -infinity;
-}
-
-double score(const AttentionProblem& p, const Rows<const float>& keys, const Query& query, int64_t key) {
-  const float* q = p.q.row(query.batch, query.head, query.row);
-  const float* k = keys.row(query.batch, kv_head_of(p, query.head), key - p.first_key);
-  double s = 0;
-  for (int64_t d = 0; d < p.key_dim; ++d) s += double{q[d]} * double{k[d]};
-  s *= p.scale;
-  if (p.soft_cap > 0) s = p.soft_cap * std::tanh(s / p.soft_cap);
-  if (p.alibi_slopes) s += double{p.alibi_slopes[query.head]} * static_cast<double>(key);
-  if (p.key_log_weight) s += p.key_log_weight[query.head * p.kv_len + key];
-  return s;
-}
-
-// --- K = rotate(V) -----------------------------------------------------------------------------------------
-
-void rotate_row(const KeyFromValue& rotation, const float* value, int64_t position, int64_t key_dim, float* key) {
-  std::copy_n(value, key_dim, key);
-  const int64_t half = rotation.dims / 2;
-  for (int64_t j = 0; j < half; ++j) {
-    const double theta = std::pow(rotation.base, -2.0 * static_cast<double>(j) / static_cast<double>(rotation.dims));
-    const double angle = static_cast<double>(position) * theta;
-    const bool interleaved = rotation.style == RotationStyle::interleaved;
-    const int64_t a = interleaved ? 2 * j : j;
-    const int64_t b = interleaved ? 2 * j + 1 : j + half;
-    const double x = value[a], y = value[b];
-    key[a] = static_cast<float>(x * std::cos(angle) - y * std::sin(angle));
-    key[b] = static_cast<float>(y * std::cos(angle) + x * std::sin(angle));
-  }
-}
-
-size_t rotated_keys_bytes(const AttentionProblem& p) {
-  if (!p.key_from_value.enabled) return 0;
-  return aligned(static_cast<size_t>(p.batch * p.kv_heads * keys_present(p) * p.key_dim) * sizeof(float));
-}
-
-/// The stored keys, or those made from V into `storage` [batch, kv_heads, kv_len - first_key, key_dim].
-Rows<const float> keys_of(const AttentionProblem& p, std::byte* storage, const ParallelFor& parallel) {
-  if (!p.key_from_value.enabled) return p.k;
-  auto* keys = reinterpret_cast<float*>(storage);
-  const int64_t head_size = keys_present(p) * p.key_dim;
-  const Rows<float> rotated{keys, p.kv_heads * head_size, head_size, p.key_dim};
-  parallel.run(p.batch * p.kv_heads, [&](int64_t task, int) {
-    const int64_t batch = task / p.kv_heads, head = task % p.kv_heads;
-    for (int64_t row = 0; row < keys_present(p); ++row) {
-      rotate_row(p.key_from_value, p.v.row(batch, head, row), p.first_key + row, p.key_dim,
-                 rotated.row(batch, head, row));
-    }
-  });
-  return {rotated.data, rotated.batch_stride, rotated.head_stride, rotated.row_stride};
-}
 
 // --- one row -----------------------------------------------------------------------------------------------
 
@@ -255,7 +194,15 @@ std::optional<std::string> unsupported(const AttentionProblem&) { return std::nu
 }  // namespace
 
 AttentionKernel reference_attention_kernel() {
-  return {"reference", "cpu", unsupported, forward_workspace, forward, tile_workspace, tile};
+  return {"reference",
+          "cpu",
+          unsupported,
+          forward_workspace,
+          forward,
+          tile_workspace,
+          tile,
+          reference::divergence_workspace,
+          reference::divergence};
 }
 
 }  // namespace headscope

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <vector>
+
+#include "tests/kernels/attention_case.h"
+
+namespace headscope::testing {
+
+/// What a divergence call writes, each [q_heads, q_heads].
+struct Divergences {
+  std::vector<float> value, lower, upper;
+};
+
+/// A request for the rows that see more than one key, of the last batch.
+DivergenceRequest divergence_request(const AttentionProblem& problem, DivergenceEstimator estimator);
+
+/// Runs a kernel into guarded memory and fails the test if it writes beside its outputs or its workspace, or where the
+/// results break a promise of DivergenceOutput. `forward` is of the same kernel.
+Divergences run_divergence(const AttentionKernel& kernel, const AttentionProblem& problem, const Results& forward,
+                           const DivergenceRequest& request, const ParallelFor& parallel);
+
+/// The same of a forward pass of its own.
+Divergences run_divergence(const AttentionKernel& kernel, const AttentionCase& c, const DivergenceRequest& request,
+                           const ParallelFor& parallel);
+
+/// Jensen-Shannon divergence and squared Hellinger distance of all pairs, from the whole map at once; [q_heads,
+/// q_heads].
+template <class Real>
+struct DenseDivergences {
+  std::vector<Real> exact, h2;
+};
+
+/// In double, from Q and K alone, written apart from the kernels and by other formulas: a softmax of its own,
+/// JSD = (KL(p | m) + KL(q | m)) / 2, h2 = 1 - sum sqrt(p q).
+DenseDivergences<double> dense_divergences(const AttentionProblem& problem, const DivergenceRequest& request);
+
+/// In plain f32: how far rounding alone takes the results.
+DenseDivergences<float> naive_divergences(const AttentionCase& c, const DivergenceRequest& request);
+
+/// The value that the estimator `hellinger` gives for h2.
+double middle_of_bracket(double h2);
+
+}  // namespace headscope::testing
