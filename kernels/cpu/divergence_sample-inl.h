@@ -1,4 +1,4 @@
-// Divergences of all head pairs from sampled keys, compiled once per vector target.
+// Sums over sampled keys that the divergences of all head pairs are made of, compiled once per vector target.
 #if defined(HEADSCOPE_DIVERGENCE_SAMPLE_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADSCOPE_DIVERGENCE_SAMPLE_INL
 #undef HEADSCOPE_DIVERGENCE_SAMPLE_INL

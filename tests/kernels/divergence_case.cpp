@@ -47,9 +47,8 @@ std::vector<double> dense_row(const AttentionProblem& p, int64_t batch, int64_t 
 double divergence_of(const std::vector<double>& p, const std::vector<double>& q) {
   double sum = 0;
   for (size_t k = 0; k < p.size(); ++k) {
-    const double m = (p[k] + q[k]) / 2;
-    if (p[k] > 0) sum += p[k] * std::log(p[k] / m) / 2;
-    if (q[k] > 0) sum += q[k] * std::log(q[k] / m) / 2;
+    if (p[k] > 0) sum += p[k] * std::log(2 * p[k] / (p[k] + q[k])) / 2;
+    if (q[k] > 0) sum += q[k] * std::log(2 * q[k] / (p[k] + q[k])) / 2;
   }
   return sum;
 }
@@ -76,6 +75,17 @@ float naive_h2(const float* p, const float* q, size_t count) {
     h2 += apart * apart / 2;
   }
   return h2;
+}
+
+/// Fills what is below the diagonal.
+template <class Real>
+void mirror(DenseDivergences<Real>& d, size_t heads) {
+  for (size_t i = 0; i < heads; ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      d.exact[i * heads + j] = d.exact[j * heads + i];
+      d.h2[i * heads + j] = d.h2[j * heads + i];
+    }
+  }
 }
 
 void expect_promises(const Divergences& d, int64_t heads) {
@@ -138,12 +148,13 @@ DenseDivergences<double> dense_divergences(const AttentionProblem& p, const Dive
     std::vector<std::vector<double>> maps;
     for (int64_t head = 0; head < p.q_heads; ++head) maps.push_back(dense_row(p, request.batch, head, row));
     for (size_t i = 0; i < heads; ++i) {
-      for (size_t j = 0; j < heads; ++j) {
+      for (size_t j = i; j < heads; ++j) {
         sums.exact[i * heads + j] += divergence_of(maps[i], maps[j]) / rows;
         sums.h2[i * heads + j] += (1 - affinity_of(maps[i], maps[j])) / rows;
       }
     }
   }
+  mirror(sums, heads);
   return sums;
 }
 
@@ -159,17 +170,22 @@ DenseDivergences<float> naive_divergences(const AttentionCase& c, const Divergen
                                  static_cast<size_t>(row)) *
                                     keys;
     };
+    std::vector<float> entropy;
+    std::vector<bool> empty;
     for (size_t i = 0; i < heads; ++i) {
-      const bool empty_i = naive_entropy(map(i), map(i), keys) == 0 && *std::max_element(map(i), map(i) + keys) == 0;
-      for (size_t j = 0; j < heads; ++j) {
-        const bool empty_j = *std::max_element(map(j), map(j) + keys) == 0;
-        const float one_empty = empty_i == empty_j ? 0.0F : 0.5F;
-        sums.exact[i * heads + j] += naive_entropy(map(i), map(j), keys) + one_empty * static_cast<float>(ln2) -
-                                     (naive_entropy(map(i), map(i), keys) + naive_entropy(map(j), map(j), keys)) / 2;
+      entropy.push_back(naive_entropy(map(i), map(i), keys));
+      empty.push_back(*std::max_element(map(i), map(i) + keys) == 0);
+    }
+    for (size_t i = 0; i < heads; ++i) {
+      for (size_t j = i; j < heads; ++j) {
+        const float one_empty = empty[i] == empty[j] ? 0.0F : 0.5F;
+        const float joint = naive_entropy(map(i), map(j), keys) + one_empty * static_cast<float>(ln2);
+        sums.exact[i * heads + j] += joint - (entropy[i] + entropy[j]) / 2;
         sums.h2[i * heads + j] += naive_h2(map(i), map(j), keys) + one_empty;
       }
     }
   }
+  mirror(sums, heads);
   for (float& sum : sums.exact) sum /= rows;
   for (float& sum : sums.h2) sum /= rows;
   return sums;

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
 #include <vector>
 
 #include "tests/kernels/attention_case.h"
@@ -36,6 +40,30 @@ DenseDivergences<double> dense_divergences(const AttentionProblem& problem, cons
 
 /// In plain f32: how far rounding alone takes the results.
 DenseDivergences<float> naive_divergences(const AttentionCase& c, const DivergenceRequest& request);
+
+/// Runs every task on the calling thread and asks for a stop before one of them, of each run.
+class StopAtTask final : public ParallelFor {
+ public:
+  StopAtTask(std::stop_source& source, int64_t stopping_task) : source_(source), stopping_task_(stopping_task) {}
+  int workers() const override { return 1; }
+  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
+    for (int64_t task = 0; task < tasks; ++task) {
+      if (task == std::min(stopping_task_, tasks - 1)) source_.request_stop();
+      body(task, 0);
+    }
+  }
+
+ private:
+  std::stop_source& source_;
+  int64_t stopping_task_;
+};
+
+/// Names a test by its kernel.
+inline std::string kernel_name(const ::testing::TestParamInfo<AttentionKernel>& test) {
+  std::string name(test.param.name);
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+}
 
 /// The value that the estimator `hellinger` gives for h2.
 double middle_of_bracket(double h2);
