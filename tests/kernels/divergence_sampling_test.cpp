@@ -64,9 +64,7 @@ TEST_P(DivergenceSampling, BoundsHoldAndErrorsAreFarBelowThem) {
 
 TEST_P(DivergenceSampling, MoreSamplesComeCloser) {
   const Divergences truth = exact_ones();
-  for (const size_t at : {1, 2, 3, 6, 7, 11}) {
-    EXPECT_TRUE(difference(run(forward_, 40000, 5).value[at], truth.value[at]) <= 3e-3);
-  }
+  EXPECT_TRUE(all_near(run(forward_, 10000, 5).value, truth.value, 6e-3));
 }
 
 TEST_P(DivergenceSampling, TheSeedDecides) {
@@ -80,7 +78,7 @@ TEST_P(DivergenceSampling, TargetsBeyondTheWeightsFindTheirKeys) {
   Results halved = forward_;
   for (float& log_sum : halved.log_sum) log_sum += static_cast<float>(ln2);
   const Divergences truth = exact_ones(), d = run(halved, 10000, 3);
-  EXPECT_TRUE(all_near(d.value, truth.value, 0.01));
+  EXPECT_TRUE(all_near(d.value, truth.value, 6e-3));
 }
 
 TEST_P(DivergenceSampling, LongInputsNeedLittleMemory) {
