@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "kernels/reference/divergence.h"
 #include "kernels/reference/map_statistics.h"
 #include "kernels/reference/scores.h"
 #include "kernels/reference/tiles.h"
@@ -148,9 +149,17 @@ std::optional<std::string> unsupported(const AttentionProblem&) { return std::nu
 }  // namespace
 
 AttentionKernel reference_attention_kernel() {
-  return {"reference",   "cpu",           unsupported, forward_workspace,
-          forward,       tiles_workspace, tiles,       map_statistics_workspace,
-          map_statistics};
+  return {.name = "reference",
+          .device = "cpu",
+          .unsupported = unsupported,
+          .forward_workspace = forward_workspace,
+          .forward = forward,
+          .tiles_workspace = tiles_workspace,
+          .tiles = tiles,
+          .map_statistics_workspace = map_statistics_workspace,
+          .map_statistics = map_statistics,
+          .divergence_workspace = divergence_workspace,
+          .divergence = divergence};
 }
 
 }  // namespace headscope
