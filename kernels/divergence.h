@@ -15,9 +15,9 @@ enum class DivergenceEstimator {
 /// where p is a row of weights exp(score - row_max - log_sum) and H its entropy. The square root is a metric.
 ///
 /// - exact: the value, and bounds that take in all rounding.
-/// - hellinger: h2 = 1 - sum sqrt(p_i p_j) has ln 2 * h2 <= JSD <= h2, key by key and so for means of rows too (Topsoe,
-///   IEEE Trans. Inf. Theory 46, 2000). The bounds are this bracket, cut at ln 2 and widened by all rounding; the
-///   value is the middle of the bracket before it is widened.
+/// - hellinger: h2 = 1 - sum sqrt(p_i p_j) has ln 2 * h2 <= JSD <= h2. It holds for the terms of each key, whose ratio
+///   goes from 1 at p_i = p_j down to ln 2 where one is 0, and so for means of rows too. The bounds are this bracket,
+///   cut at ln 2 and widened by all rounding; the value is the middle of the bracket before it is widened.
 /// - sampled: JSD is the mean of ln 2 - h(p_i / (p_i + p_j)), with h(r) = -r ln r - (1 - r) ln(1 - r), over keys drawn
 ///   from (p_i + p_j) / 2. Each head draws `samples` keys, one each from rows spread evenly over the range. A pair has
 ///   2 * samples independent terms within [0, ln 2], so by Hoeffding's inequality (1963) all pairs are within

@@ -19,9 +19,9 @@ struct DivergenceEstimate {
 
 // How wrong weights move a divergence. Let a head's `root_error` be the L2 norm, over keys and averaged over rows, of
 // what its square roots of weights are off: relative errors of d in all weights make d / 2. Both sqrt(h2) and sqrt(JSD)
-// are metrics whose squares add up over keys, and JSD <= h2, so each moves by at most (the sum of both heads'
-// root errors) / sqrt(2). The error is thus of second order where two heads are nearly equal. `root_error` below is
-// that sum; NaN in it, or in the mean, makes NaN of all three numbers.
+// are metrics whose squares add up over keys (Endres and Schindelin, IEEE Trans. Inf. Theory 49, 2003), and JSD <= h2,
+// so each moves by at most (the sum of both heads' root errors) / sqrt(2). The error is thus of second order where two
+// heads are nearly equal. `root_error` below is that sum; NaN in it, or in the mean, makes NaN of all three numbers.
 
 /// From the mean over rows, known to +-sum_error.
 DivergenceEstimate exact_divergence(double mean, double root_error, double sum_error);

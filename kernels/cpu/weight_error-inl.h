@@ -30,10 +30,10 @@ HWY_INLINE float dot(const float* a, const float* b, int64_t dim) {
 /// R = |row_max| + |log_sum| relative to the query's position, and W the largest |key_log_weight|, a weight e^x is off
 /// by the factor e^D with
 ///   d + 1 roundings of at most B: dot product and scale, and 8 more if a soft-cap, an ALiBi term or both follow;
-///   5 roundings of |x| + R and 2 of W: the terms of the score, row_max and log_sum taken off, and their own rounding;
-///   3 roundings: exp; in the forward pass half a rounding of |x| more.
-/// The forward pass that wrote row_max and log_sum made the same errors, and in its sums at most 128 roundings, 4 in
-/// each block of keys and 2 of R. Under the weights, |x| has an L2 norm of at most ln(kv_len) + 1.
+///   5 roundings of at most |x| + R + W: the terms of the score, row_max and log_sum taken off, and their own rounding;
+///   3 roundings: exp; 6 where its result is the square root; in the forward pass half a rounding of |x| more.
+/// The forward pass that wrote row_max and log_sum made the same errors again, and in its sums at most 128 roundings
+/// and 4 for each block of keys. Under the weights, |x| has an L2 norm of at most ln(kv_len) + 1.
 class WeightError {
  public:
   WeightError(const AttentionProblem& problem, const float* row_max, const float* log_sum, int64_t batch,
@@ -44,7 +44,7 @@ class WeightError {
   double of_head(int64_t head) const {
     const Keys keys = largest_keys(head);
     const double blocks = std::ceil(static_cast<double>(p_.kv_len) / block_keys);
-    const double common = 11 * (keys.log_weight + std::log(static_cast<double>(p_.kv_len)) + 1) + 134 + 4 * blocks;
+    const double common = 11 * (keys.log_weight + std::log(static_cast<double>(p_.kv_len)) + 1) + 137 + 4 * blocks;
     double squares = 0;
     for (int64_t row = row_begin_; row < row_end_; ++row) {
       const int64_t at = (batch_ * p_.q_heads + head) * p_.q_len + row;
