@@ -29,8 +29,9 @@ struct AttentionKernel {
   /// Why this kernel cannot run the problem, or nothing when it can.
   std::optional<std::string> (*unsupported)(const AttentionProblem&);
 
-  /// Scratch bytes that `forward` needs for `workers` workers; the caller allocates (64-byte aligned).
-  size_t (*forward_workspace)(const AttentionProblem&, int workers);
+  /// Scratch bytes that `forward` needs for `workers` workers; the caller allocates (64-byte aligned). Of the output,
+  /// what is wanted counts and no pointer is followed.
+  size_t (*forward_workspace)(const AttentionProblem&, const AttentionOutput&, int workers);
 
   /// O, log-sum-exp, row statistics and thumbnails in one pass. Throws std::invalid_argument, before anything is
   /// written, for more thumbnail cells than Thumbnails::max_cells.

@@ -30,8 +30,8 @@ struct CellCut {
   }
 };
 
-/// Rows of a cell that are pooled together in f32 before doubles take over; task_rows is a multiple.
+/// Rows of a cell that are pooled together in f32 before doubles take over; chunk_rows is a multiple.
 inline constexpr int64_t group_rows = 32;
-static_assert(task_rows % group_rows == 0);
+static_assert(chunk_rows % group_rows == 0);
 
 }  // namespace headscope::cpu

@@ -1,5 +1,5 @@
 // Weights of a block of scores when the log-sum-exp is known, and their sums and maxima over cells, compiled once per
-// vector target. A maximum is taken of exponents: one exponential a cell is enough, because exp_negative never falls.
+// vector target. A maximum is taken of exponents: one exponential a cell is enough, because exp_rising never falls.
 #if defined(HEADSCOPE_CELLS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADSCOPE_CELLS_INL
 #undef HEADSCOPE_CELLS_INL
@@ -38,7 +38,7 @@ struct KnownRow {
 HWY_INLINE V weight_of(V exponent) {
   const F d;
   const M spoiled = hn::Eq(exponent, hn::Set(d, spoiled_exponent));
-  return hn::IfThenElse(spoiled, hn::Set(d, not_a_number), exp_negative(exponent));
+  return hn::IfThenElse(spoiled, hn::Set(d, not_a_number), exp_rising(exponent));
 }
 
 /// What is kept of the rows of a group, for each column of a block.
@@ -60,7 +60,8 @@ struct ColumnPool {
   }
 };
 
-/// What add_row keeps. Where weights are computed, they replace the scores.
+/// What add_row keeps. Where weights are computed, they replace the scores. Weights alone are those that maxima of
+/// exponents turn into; the others are computed faster.
 enum class Keep { weights, sums, peaks, sums_and_peaks };
 
 template <Keep keep>
@@ -74,7 +75,7 @@ HWY_INLINE void add_exponents(const KnownRow& known, KeyRange span, float* score
       hn::Store(hn::Max(x, hn::Load(d, peaks + c)), d, peaks + c);
     }
     if constexpr (keep != Keep::peaks) {
-      const V weight = exp_negative(x);
+      const V weight = keep == Keep::weights ? exp_rising(x) : exp_negative(x);
       hn::Store(weight, d, scores + c);
       if constexpr (keep != Keep::weights) hn::Store(hn::Add(weight, hn::Load(d, sums + c)), d, sums + c);
     }

@@ -39,7 +39,7 @@ class MapPlan {
   int64_t spans() const { return spans_; }  ///< tasks of a head
 
   CellCut key_pieces(const KeyRange& keys) const { return {keys.begin, key_bin_, block_keys}; }
-  CellCut row_chunks() const { return {0, row_bin_, task_rows}; }                       ///< of positions
+  CellCut row_chunks() const { return {0, row_bin_, chunk_rows}; }                      ///< of positions
   CellCut row_groups() const { return {0, row_bin_, std::min(row_bin_, group_rows)}; }  ///< of positions
 
   /// Pieces of a task whose keys stay packed; 0 where they are too many.
@@ -78,7 +78,7 @@ struct MapScratch {
     scratch.keys = carver.take<float>(plan.packed_pieces() * block_keys * p.key_dim);
     scratch.mass = carver.take<double>(plan.width() + lanes);
     const bool pooled = wanted.wants_grid() && wanted.bin > 1;
-    const int64_t cells = pooled ? std::max<int64_t>(1, task_rows / wanted.bin) * (plan.width() / wanted.bin) : 0;
+    const int64_t cells = pooled ? std::max<int64_t>(1, chunk_rows / wanted.bin) * (plan.width() / wanted.bin) : 0;
     scratch.cell_sums = carver.take<double>(cells);
     scratch.cell_peaks = carver.take<float>(cells);
     scratch.histogram = carver.take<double>(wanted.distance_buckets);

@@ -18,7 +18,7 @@ struct TileTask {
   int64_t first, count;
 };
 
-/// Cuts requests into tasks of at most task_rows query rows (or one row of cells), the same number for each worker
+/// Cuts requests into tasks of at most chunk_rows query rows (or one row of cells), the same number for each worker
 /// where there are enough. Cells are the same however they are cut.
 class TilePlan {
  public:
@@ -46,7 +46,7 @@ class TilePlan {
 
   /// Most rows of cells of a task, for any number of workers.
   static int64_t most_rows(const TileRequest& request) {
-    return request.bin >= task_rows ? 1 : task_rows / request.bin;
+    return request.bin >= chunk_rows ? 1 : chunk_rows / request.bin;
   }
 
  private:
@@ -104,8 +104,8 @@ class TileWork {
     const bool peaks = request_.pooling == Pooling::max && request_.bin > 1;
     std::fill_n(cells_, count_, peaks ? minus_infinity : 0.0F);
     if (sums_cells(request_)) std::fill_n(scratch_.sums, count_, 0.0);
-    for (int64_t row = first_row_; row < end_row_; row += task_rows) {
-      if (!add_rows(row, std::min(row + task_rows, end_row_), stop)) return;
+    for (int64_t row = first_row_; row < end_row_; row += chunk_rows) {
+      if (!add_rows(row, std::min(row + chunk_rows, end_row_), stop)) return;
     }
     if (sums_cells(request_)) write_means();
     if (peaks) write_peaks();

@@ -5,10 +5,10 @@
 #include <limits>
 #include <stdexcept>
 
-#include "kernels/atomic_max.h"
 #include "kernels/reference/map_statistics.h"
 #include "kernels/reference/scores.h"
 #include "kernels/reference/tiles.h"
+#include "kernels/shared_cells.h"
 
 namespace headscope {
 namespace {
@@ -93,26 +93,37 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
   if (wanted.argmax) wanted.argmax[at] = static_cast<int32_t>(argmax);
 }
 
-void raise_thumbnail(const AttentionProblem& p, const Thumbnails& wanted, const Query& query, const double* weights) {
+void add_to_thumbnails(const AttentionProblem& p, const Thumbnails& wanted, const Query& query,
+                       const double* weights) {
   const int64_t position = position_of(p, query.row), recorded = wanted.cells * wanted.bin;
-  if (!wanted.max || position < 0 || position >= recorded) return;
-  float* map = wanted.max + (query.batch * p.q_heads + query.head) * wanted.cells * wanted.cells;
-  float* cells = map + position / wanted.bin * wanted.cells;
-  for (int64_t j = 0; j < std::min(p.kv_len, recorded); ++j)
-    raise_cell(cells + j / wanted.bin, static_cast<float>(weights[j]));
+  if (position < 0 || position >= recorded) return;
+  const int64_t head = query.batch * p.q_heads + query.head;
+  const int64_t first = (head * wanted.cells + position / wanted.bin) * wanted.cells;
+  const int64_t keys = std::min(p.kv_len, recorded);
+  for (int64_t j = 0; wanted.max && j < keys; ++j) {
+    raise_cell(wanted.max + first + j / wanted.bin, static_cast<float>(weights[j]));
+  }
+  for (int64_t j = 0; wanted.sum && j < keys;) {
+    const int64_t cell = j / wanted.bin;
+    double sum = 0;
+    for (; j < keys && j / wanted.bin == cell; ++j) sum += weights[j];
+    add_to_cell(wanted.sum + first + cell,
+                std::isnan(sum) ? Thumbnails::sum_of_nan : std::llround(sum / Thumbnails::sum_unit));
+  }
 }
 
 // --- the operations ----------------------------------------------------------------------------------------
 
 size_t row_bytes(const AttentionProblem& p) { return aligned(static_cast<size_t>(p.kv_len) * sizeof(double)); }
 
-size_t forward_workspace(const AttentionProblem& p, int workers) {
+size_t forward_workspace(const AttentionProblem& p, const AttentionOutput&, int workers) {
   return rotated_keys_bytes(p) + row_bytes(p) * static_cast<size_t>(workers);
 }
 
 void forward(const AttentionProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
              const ParallelFor& parallel) {
-  if (output.thumbnails.max && output.thumbnails.cells > Thumbnails::max_cells) {
+  const Thumbnails& thumbnails = output.thumbnails;
+  if ((thumbnails.max || thumbnails.sum) && thumbnails.cells > Thumbnails::max_cells) {
     throw std::invalid_argument("a thumbnail has more cells than kernels take");
   }
   const Rows<const float> keys = keys_of(p, workspace.data(), parallel);
@@ -129,7 +140,7 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
       output.log_sum[task] = softmax.visible == 0 ? 0.0F : static_cast<float>(std::log(softmax.sum) + rounding);
     }
     write_statistics(p, output.statistics, query, weights);
-    raise_thumbnail(p, output.thumbnails, query, weights);
+    add_to_thumbnails(p, output.thumbnails, query, weights);
   });
 }
 

@@ -234,7 +234,7 @@ void run_forward_rows(const AttentionKernel& kernel, const AttentionCase& c, int
   const AttentionProblem part = rows_of(c.problem, begin, end);
   GuardedOutput guarded(part, c.spec);
   std::copy(results.thumbnails.begin(), results.thumbnails.end(), guarded.thumbnails.data());
-  Guarded<std::byte> workspace(kernel.forward_workspace(part, parallel.workers()));
+  Guarded<std::byte> workspace(kernel.forward_workspace(part, guarded.output, parallel.workers()));
   kernel.forward(part, guarded.output, workspace.span(), parallel);
   EXPECT_TRUE(workspace.intact()) << "wrote beside the workspace";
   guarded.expect_intact();
