@@ -13,7 +13,15 @@
 namespace headscope {
 namespace {
 
-using namespace reference;
+using reference::aligned;
+using reference::flat;
+using reference::is_visible;
+using reference::keys_of;
+using reference::kv_head_of;
+using reference::position_of;
+using reference::Query;
+using reference::rotated_keys_bytes;
+using reference::score;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -93,8 +101,7 @@ void write_statistics(const AttentionProblem& p, const RowStatistics& wanted, co
   if (wanted.argmax) wanted.argmax[at] = static_cast<int32_t>(argmax);
 }
 
-void add_to_thumbnails(const AttentionProblem& p, const Thumbnails& wanted, const Query& query,
-                       const double* weights) {
+void add_to_thumbnails(const AttentionProblem& p, const Thumbnails& wanted, const Query& query, const double* weights) {
   const int64_t position = position_of(p, query.row), recorded = wanted.cells * wanted.bin;
   if (position < 0 || position >= recorded) return;
   const int64_t head = query.batch * p.q_heads + query.head;
@@ -149,9 +156,15 @@ std::optional<std::string> unsupported(const AttentionProblem&) { return std::nu
 }  // namespace
 
 AttentionKernel reference_attention_kernel() {
-  return {"reference",   "cpu",           unsupported, forward_workspace,
-          forward,       tiles_workspace, tiles,       map_statistics_workspace,
-          map_statistics};
+  return {"reference",
+          "cpu",
+          unsupported,
+          forward_workspace,
+          forward,
+          reference::tiles_workspace,
+          reference::tiles,
+          reference::map_statistics_workspace,
+          reference::map_statistics};
 }
 
 }  // namespace headscope
