@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "kernels/cpu/cell_cut.h"
+#include "kernels/cpu/row_shift-inl.h"
 #include "kernels/cpu/scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,18 +21,16 @@ inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 /// Stands for NaN among exponents, where maxima would lose NaN. No exponent of a sound row is above about 0.
 inline constexpr float spoiled_exponent = std::numeric_limits<float>::infinity();
 
-/// The log-sum-exp of a row in two parts, relative to the query's position as the scores are (ALiBi).
+/// The log-sum-exp of a row.
 struct KnownRow {
-  float shift = 0, rest = 0;  ///< weight = exp((score - shift) - rest)
-  bool spoiled = false;       ///< it is NaN
-  bool empty = false;
+  RowShift shift;
+  bool spoiled;  ///< it is NaN
+  bool empty;
 
   KnownRow(const QueryRow& row, float row_max, float log_sum)
-      : spoiled(std::isnan(row_max) || std::isnan(log_sum)), empty(row_max == minus_infinity) {
-    const double relative = double{row_max} - double{row.slope} * static_cast<double>(row.position);
-    shift = static_cast<float>(relative);
-    rest = static_cast<float>(double{log_sum} + (relative - double{shift}));
-  }
+      : shift(row, row_max, log_sum),
+        spoiled(std::isnan(row_max) || std::isnan(log_sum)),
+        empty(row_max == minus_infinity) {}
 };
 
 /// The weight of an exponent, which may be spoiled.
@@ -60,21 +59,21 @@ struct ColumnPool {
   }
 };
 
-/// What add_row keeps. Where weights are computed, they replace the scores.
+/// What add_row keeps. Where weights are computed, they replace the scores. Weights alone are those that maxima of
+/// exponents turn into; the others are computed faster.
 enum class Keep { weights, sums, peaks, sums_and_peaks };
 
 template <Keep keep>
-HWY_INLINE void add_exponents(const KnownRow& known, KeyRange span, float* scores, const ColumnPool& pool) {
+HWY_INLINE void add_exponents(RowShift shift, KeyRange span, float* scores, const ColumnPool& pool) {
   const F d;
-  const V shift = hn::Set(d, known.shift), rest = hn::Set(d, known.rest);
   float *sums = pool.sums, *peaks = pool.peaks;  // local, or they are loaded anew after each store
   for (int64_t c = round_down(span.begin, lanes); c < span.end; c += lanes) {
-    const V x = hn::Sub(hn::Sub(hn::Load(d, scores + c), shift), rest);
+    const V x = shift.below(hn::Load(d, scores + c));
     if constexpr (keep == Keep::peaks || keep == Keep::sums_and_peaks) {
       hn::Store(hn::Max(x, hn::Load(d, peaks + c)), d, peaks + c);
     }
     if constexpr (keep != Keep::peaks) {
-      const V weight = exp_rising(x);
+      const V weight = keep == Keep::weights ? exp_rising(x) : exp_negative(x);
       hn::Store(weight, d, scores + c);
       if constexpr (keep != Keep::weights) hn::Store(hn::Add(weight, hn::Load(d, sums + c)), d, sums + c);
     }
@@ -103,7 +102,7 @@ HWY_INLINE void add_row(const AttentionProblem& p, const ScoreBlock& block, int6
     return add_without_weights(row, known, seen, span, block.first, scores, pool);
   }
   finish_scores(ScoreTerms(p, block, row), seen, span, scores);
-  add_exponents<keep>(known, span, scores, pool);
+  add_exponents<keep>(known.shift, span, scores, pool);
 }
 
 /// Adds columns `span`, rounded out to whole vectors, to doubles.

@@ -14,7 +14,15 @@
 namespace headscope {
 namespace {
 
-using namespace reference;
+using reference::aligned;
+using reference::flat;
+using reference::is_visible;
+using reference::keys_of;
+using reference::kv_head_of;
+using reference::position_of;
+using reference::Query;
+using reference::rotated_keys_bytes;
+using reference::score;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -154,12 +162,12 @@ AttentionKernel reference_attention_kernel() {
           .unsupported = unsupported,
           .forward_workspace = forward_workspace,
           .forward = forward,
-          .tiles_workspace = tiles_workspace,
-          .tiles = tiles,
-          .map_statistics_workspace = map_statistics_workspace,
-          .map_statistics = map_statistics,
-          .divergence_workspace = divergence_workspace,
-          .divergence = divergence};
+          .tiles_workspace = reference::tiles_workspace,
+          .tiles = reference::tiles,
+          .map_statistics_workspace = reference::map_statistics_workspace,
+          .map_statistics = reference::map_statistics,
+          .divergence_workspace = reference::divergence_workspace,
+          .divergence = reference::divergence};
 }
 
 }  // namespace headscope
