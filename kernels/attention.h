@@ -77,16 +77,21 @@ struct RowStatistics {
   int64_t window_tokens = 16;
 };
 
-/// Max-pooled maps of all heads, made in the forward pass: cell (r, c) of a head is the largest weight of
-/// query positions [r * bin, (r + 1) * bin) on keys [c * bin, (c + 1) * bin). The caller clears it before the
-/// first chunk of a prompt; each call raises the cells that its rows touch, so chunks add up. A row whose
-/// log-sum-exp is NaN makes NaN of every cell that holds a key it sees, and NaN stays.
+/// Pooled maps of all heads, made in the forward pass: cell (r, c) of a head covers query positions
+/// [r * bin, (r + 1) * bin) and keys [c * bin, (c + 1) * bin). `max` holds the largest weight of a cell, `sum` the
+/// weights of all its places. The caller clears them before the first chunk of a prompt; each call raises, or adds to,
+/// the cells that its rows touch, so chunks add up. A row whose log-sum-exp is NaN makes NaN (`sum_of_nan`, or anything
+/// negative) of every cell that holds a key it sees, and that stays.
 struct Thumbnails {
-  static constexpr int64_t max_cells = 256;  ///< kernels set this much scratch aside for every row
+  static constexpr int64_t max_cells = 1024;
+  /// Sums are whole numbers, so that they do not depend on the order of adding; one row adds at most 1.
+  static constexpr double sum_unit = 1.0 / (1 << 30);
+  static constexpr int64_t sum_of_nan = INT64_MIN;
 
-  float* max = nullptr;  ///< [batch, q_heads, cells, cells] or null
-  int64_t cells = 64;    ///< at most max_cells
-  int64_t bin = 1;       ///< tokens a cell; positions beyond cells * bin are not recorded
+  float* max = nullptr;    ///< [batch, q_heads, cells, cells] or null
+  int64_t cells = 64;      ///< at most max_cells
+  int64_t bin = 1;         ///< tokens a cell; positions beyond cells * bin are not recorded
+  int64_t* sum = nullptr;  ///< [batch, q_heads, cells, cells] in sum_unit, or null
 };
 
 /// What a call writes. Any pointer may be null; `row_max` and `log_sum` come together.

@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "kernels/attention.h"
+#include "kernels/divergence.h"
+#include "kernels/map_statistics.h"
 #include "kernels/parallel.h"
 
 namespace headscope {
@@ -28,21 +30,41 @@ struct AttentionKernel {
   /// Why this kernel cannot run the problem, or nothing when it can.
   std::optional<std::string> (*unsupported)(const AttentionProblem&);
 
-  /// Scratch bytes that `forward` needs for `workers` workers; the caller allocates (64-byte aligned).
-  size_t (*forward_workspace)(const AttentionProblem&, int workers);
+  /// Scratch bytes that `forward` needs for `workers` workers; the caller allocates (64-byte aligned). Of the output,
+  /// what is wanted counts and no pointer is followed.
+  size_t (*forward_workspace)(const AttentionProblem&, const AttentionOutput&, int workers);
 
   /// O, log-sum-exp, row statistics and thumbnails in one pass. Throws std::invalid_argument, before anything is
   /// written, for more thumbnail cells than Thumbnails::max_cells.
   void (*forward)(const AttentionProblem&, const AttentionOutput&, std::span<std::byte> workspace, const ParallelFor&);
 
-  /// Scratch bytes for `tile`.
-  size_t (*tile_workspace)(const AttentionProblem&, const TileRequest&, int workers);
+  /// Scratch bytes for `tiles`.
+  size_t (*tiles_workspace)(const AttentionProblem&, std::span<const TileRequest>, int workers);
 
-  /// Fills `cells` [request.rows(), request.columns()], row major, with pooled weights exp(score - lse).
-  /// `row_max` and `log_sum` are [batch, q_heads, q_len], as a forward of the same problem wrote them.
-  /// Returns false, with `cells` half filled, when `stop` was requested meanwhile.
-  bool (*tile)(const AttentionProblem&, const float* row_max, const float* log_sum, const TileRequest&, float* cells,
-               std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
+  /// Fills `cells[i]` [rows(), columns() of request i], row major, with pooled weights exp(score - lse), all requests
+  /// in one parallel run. `row_max` and `log_sum` are [batch, q_heads, q_len], as a forward of the same problem wrote
+  /// them. Returns false, with the cells half filled, when `stop` was requested meanwhile.
+  bool (*tiles)(const AttentionProblem&, const float* row_max, const float* log_sum, std::span<const TileRequest>,
+                std::span<float* const> cells, std::span<std::byte> workspace, const ParallelFor&,
+                std::stop_token stop);
+
+  /// Scratch bytes for `map_statistics`; what is wanted counts and no pointer is followed.
+  size_t (*map_statistics_workspace)(const AttentionProblem&, const MapStatistics&, int workers);
+
+  /// Writes what is asked for, from the same `row_max` and `log_sum` as tiles. Returns false, with the arrays half
+  /// filled, when `stop` was requested meanwhile.
+  bool (*map_statistics)(const AttentionProblem&, const float* row_max, const float* log_sum, const MapStatistics&,
+                         std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
+
+  /// Scratch bytes for `divergence`.
+  size_t (*divergence_workspace)(const AttentionProblem&, const DivergenceRequest&, int workers);
+
+  /// The divergence of every pair of query heads. `row_max` and `log_sum` are [batch, q_heads, q_len], as a forward of
+  /// the same problem by the same kernel wrote them; the bounds count on that. Throws std::invalid_argument, before
+  /// anything is written, for a request outside the problem. Returns false, with nothing written, when `stop` was
+  /// requested meanwhile.
+  bool (*divergence)(const AttentionProblem&, const float* row_max, const float* log_sum, const DivergenceRequest&,
+                     const DivergenceOutput&, std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
 };
 
 /// All kernels in this build, the reference first, the fastest of this machine last.

@@ -34,7 +34,7 @@ struct KernelTrial {
     std::vector<float> out(static_cast<size_t>(q_heads * q_len * dim));
     AttentionOutput output;
     output.out = {out.data(), 0, q_len * dim, dim};
-    const Workspace workspace(kernel.forward_workspace(problem, workers.workers()));
+    const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()));
     kernel.forward(problem, output, workspace.span(), workers);
     return out;
   }

@@ -69,9 +69,10 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
   Tile tile{request.rows(), request.columns(), {}};
   tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
   const AttentionKernel& kernel = wanted != nullptr ? *wanted : select_attention_kernel(problem);
-  Workspace workspace(kernel.tile_workspace(problem, request, workers.workers()));
-  if (!kernel.tile(problem, row_max.data(), log_sum.data(), request, tile.cells.data(), workspace.span(), workers,
-                   stop)) {
+  float* cells = tile.cells.data();
+  Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()));
+  if (!kernel.tiles(problem, row_max.data(), log_sum.data(), {&request, 1}, {&cells, 1}, workspace.span(), workers,
+                    stop)) {
     throw Cancelled();
   }
   return tile;

@@ -72,11 +72,14 @@ void LayerRecord::add_queries(const float* rows, int64_t tokens) {
 
 std::string_view attend(const AttentionProblem& problem, LayerRecord* record, float* out, const ParallelFor& workers) {
   const AttentionKernel& kernel = select_attention_kernel(problem);
-  const Workspace workspace(kernel.forward_workspace(problem, workers.workers()));
+  const auto forward = [&](const AttentionOutput& output) {
+    const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()));
+    kernel.forward(problem, output, workspace.span(), workers);
+  };
   AttentionOutput output;
   output.out = {out, 0, problem.value_dim, problem.q_heads * problem.value_dim};
   if (record == nullptr) {
-    kernel.forward(problem, output, workspace.span(), workers);
+    forward(output);
     return kernel.name;
   }
   while (problem.kv_len > record->thumbnails->bin * record->thumbnails->cells) {
@@ -89,7 +92,7 @@ std::string_view attend(const AttentionProblem& problem, LayerRecord* record, fl
   output.log_sum = results.log_sum.data();
   output.statistics = results.pointers();
   output.thumbnails = {record->thumbnails->max.data(), record->thumbnails->cells, record->thumbnails->bin};
-  kernel.forward(problem, output, workspace.span(), workers);
+  forward(output);
   store_rows(results, *record, problem.q_heads, problem.q_len);
   return kernel.name;
 }

@@ -95,7 +95,7 @@ double visible_places(const AttentionProblem& p) {
 
 double fastest_ms(const AttentionKernel& kernel, const AttentionProblem& problem, const AttentionOutput& output,
                   const ParallelFor& pool, int repeats) {
-  const size_t bytes = kernel.forward_workspace(problem, pool.workers());
+  const size_t bytes = kernel.forward_workspace(problem, output, pool.workers());
   const std::unique_ptr<void, decltype(&std::free)> memory(std::aligned_alloc(64, (bytes + 63) / 64 * 64), &std::free);
   const std::span workspace(static_cast<std::byte*>(memory.get()), bytes);
   double fastest = 1e30;

@@ -13,7 +13,9 @@
 #include "hwy/foreach_target.h"
 
 #include "hwy/highway.h"
+#include "kernels/cpu/divergence-inl.h"
 #include "kernels/cpu/forward-inl.h"
+#include "kernels/cpu/map_statistics-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,7 +27,17 @@ inline std::optional<std::string> unsupported(const AttentionProblem& p) {
 }
 
 inline AttentionKernel kernel(std::string_view name) {
-  return {name, "cpu", unsupported, forward_workspace, forward, tile_workspace, tile};
+  return {.name = name,
+          .device = "cpu",
+          .unsupported = unsupported,
+          .forward_workspace = forward_workspace,
+          .forward = forward,
+          .tiles_workspace = tiles_workspace,
+          .tiles = tiles,
+          .map_statistics_workspace = map_statistics_workspace,
+          .map_statistics = map_statistics,
+          .divergence_workspace = divergence_workspace,
+          .divergence = divergence};
 }
 
 }  // namespace headscope::cpu::HWY_NAMESPACE

@@ -60,20 +60,13 @@ struct TileRow {
   }
 };
 
-/// Strides of the left operand: element (row, step) is at row * row_stride + step * step_stride.
-struct QueryLayout {  ///< packed queries [key_dim][panel_rows]
-  static constexpr int64_t row_stride = 1, step_stride = panel_rows;
-};
-struct WeightLayout {  ///< weights [task_rows][block_keys]
-  static constexpr int64_t row_stride = block_keys, step_stride = 1;
-};
-
-/// result[row] = (factors ? factors[row] * result[row] : 0) + sum over steps, in order, of left(row, step) *
-/// right[step]. Every element is one chain of fused multiply-adds, so it has the same bits whatever the shape of
-/// the tile. `right` is [steps][kVectors * lanes].
-template <class Left, int kRows, int kVectors>
-HWY_NOINLINE void multiply_tile(const float* HWY_RESTRICT left, const float* HWY_RESTRICT right, int64_t steps,
-                                const float* HWY_RESTRICT factors, float* HWY_RESTRICT result, int64_t result_stride) {
+/// result[row] = (factors ? factors[row] * result[row] : 0) + sum over steps, in order, of
+/// left[row * left_stride + step] * right[step]. Every element is one chain of fused multiply-adds, so it has the same
+/// bits whatever the shape of the tile. `right` is [steps][kVectors * lanes].
+template <int kRows, int kVectors>
+HWY_NOINLINE void multiply_tile(const float* HWY_RESTRICT left, int64_t left_stride, const float* HWY_RESTRICT right,
+                                int64_t steps, const float* HWY_RESTRICT factors, float* HWY_RESTRICT result,
+                                int64_t result_stride) {
   TileRow<kVectors> r0, r1, r2, r3, r4, r5;
   const auto start = [&](int row, auto& tile) HWY_ATTR {
     if (factors) {
@@ -91,13 +84,13 @@ HWY_NOINLINE void multiply_tile(const float* HWY_RESTRICT left, const float* HWY
   for (int64_t step = 0; step < steps; ++step) {
     TileRow<kVectors> b;
     b.load(right);
-    r0.add(left[0 * Left::row_stride], b);
-    if constexpr (kRows > 1) r1.add(left[1 * Left::row_stride], b);
-    if constexpr (kRows > 2) r2.add(left[2 * Left::row_stride], b);
-    if constexpr (kRows > 3) r3.add(left[3 * Left::row_stride], b);
-    if constexpr (kRows > 4) r4.add(left[4 * Left::row_stride], b);
-    if constexpr (kRows > 5) r5.add(left[5 * Left::row_stride], b);
-    left += Left::step_stride;
+    r0.add(left[0 * left_stride], b);
+    if constexpr (kRows > 1) r1.add(left[1 * left_stride], b);
+    if constexpr (kRows > 2) r2.add(left[2 * left_stride], b);
+    if constexpr (kRows > 3) r3.add(left[3 * left_stride], b);
+    if constexpr (kRows > 4) r4.add(left[4 * left_stride], b);
+    if constexpr (kRows > 5) r5.add(left[5 * left_stride], b);
+    ++left;
     right += kVectors * lanes;
   }
   r0.store(result);
@@ -109,27 +102,27 @@ HWY_NOINLINE void multiply_tile(const float* HWY_RESTRICT left, const float* HWY
 }
 
 /// The smallest tile height that covers `rows`; spare rows compute what nobody reads.
-template <class Left, int kVectors>
-HWY_INLINE void multiply_panel(int64_t rows, const float* left, const float* right, int64_t steps, const float* factors,
-                               float* result, int64_t result_stride) {
-  if (rows > 4) return multiply_tile<Left, 6, kVectors>(left, right, steps, factors, result, result_stride);
-  if (rows > 2) return multiply_tile<Left, 4, kVectors>(left, right, steps, factors, result, result_stride);
-  if (rows > 1) return multiply_tile<Left, 2, kVectors>(left, right, steps, factors, result, result_stride);
-  multiply_tile<Left, 1, kVectors>(left, right, steps, factors, result, result_stride);
+template <int kVectors>
+HWY_INLINE void multiply_panel(int64_t rows, const float* left, int64_t left_stride, const float* right, int64_t steps,
+                               const float* factors, float* result, int64_t result_stride) {
+  if (rows > 4) return multiply_tile<6, kVectors>(left, left_stride, right, steps, factors, result, result_stride);
+  if (rows > 2) return multiply_tile<4, kVectors>(left, left_stride, right, steps, factors, result, result_stride);
+  if (rows > 1) return multiply_tile<2, kVectors>(left, left_stride, right, steps, factors, result, result_stride);
+  multiply_tile<1, kVectors>(left, left_stride, right, steps, factors, result, result_stride);
 }
 
 /// The same for a width known at run time, 1 to tile_vectors.
-template <class Left>
-HWY_INLINE void multiply_panel(int64_t vectors, int64_t rows, const float* left, const float* right, int64_t steps,
-                               const float* factors, float* result, int64_t result_stride) {
+HWY_INLINE void multiply_panel(int64_t vectors, int64_t rows, const float* left, int64_t left_stride,
+                               const float* right, int64_t steps, const float* factors, float* result,
+                               int64_t result_stride) {
   if (vectors == tile_vectors) {
-    return multiply_panel<Left, tile_vectors>(rows, left, right, steps, factors, result, result_stride);
+    return multiply_panel<tile_vectors>(rows, left, left_stride, right, steps, factors, result, result_stride);
   }
   if constexpr (tile_vectors > 2) {
-    if (vectors == 3) return multiply_panel<Left, 3>(rows, left, right, steps, factors, result, result_stride);
-    if (vectors == 2) return multiply_panel<Left, 2>(rows, left, right, steps, factors, result, result_stride);
+    if (vectors == 3) return multiply_panel<3>(rows, left, left_stride, right, steps, factors, result, result_stride);
+    if (vectors == 2) return multiply_panel<2>(rows, left, left_stride, right, steps, factors, result, result_stride);
   }
-  multiply_panel<Left, 1>(rows, left, right, steps, factors, result, result_stride);
+  multiply_panel<1>(rows, left, left_stride, right, steps, factors, result, result_stride);
 }
 
 }  // namespace headscope::cpu::HWY_NAMESPACE

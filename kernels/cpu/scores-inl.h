@@ -12,24 +12,33 @@
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
 
-/// Scores of a task against one block of keys and what they are made from, in a worker's workspace.
+/// Scores of some rows against one block of keys and what they are made from, in a worker's workspace.
 struct ScoreBlock {
-  QueryRow* rows;   ///< [task_rows]
+  QueryRow* rows;   ///< [chunk_rows]
   int64_t count;    ///< rows in use
-  float* queries;   ///< packed, [task_rows / panel_rows][key_dim][panel_rows]
+  float* queries;   ///< packed, [chunk_rows][query_stride]
   float* keys;      ///< packed, [block_keys / tile_width][key_dim][tile_width]
-  float* scores;    ///< [task_rows][block_keys]
-  KeyRange* spans;  ///< [task_rows / panel_rows], columns that any row of a panel sees
+  float* scores;    ///< [chunk_rows][block_keys]
+  KeyRange* spans;  ///< [chunk_rows / panel_rows], columns that any row of a panel sees
   KeyRange all;     ///< columns that any row sees
   int64_t first;    ///< the block's first key
 
-  static ScoreBlock carve(Carver& carver, int64_t key_dim) {
+  /// Memory of its own for the rows.
+  static ScoreBlock carve_rows(Carver& carver, int64_t key_dim) {
     ScoreBlock block{};
-    block.rows = carver.take<QueryRow>(task_rows);
-    block.queries = carver.take<float>(task_rows * key_dim);
-    block.keys = carver.take<float>(block_keys * key_dim);
-    block.scores = carver.take<float>(task_rows * block_keys);
-    block.spans = carver.take<KeyRange>(task_rows / panel_rows);
+    block.rows = carver.take<QueryRow>(chunk_rows);
+    block.queries = carver.take<float>(chunk_rows * round_up(key_dim, lanes));
+    block.spans = carver.take<KeyRange>(chunk_rows / panel_rows);
+    return block;
+  }
+  /// Memory for one block of keys, which several groups of rows may share.
+  void carve_keys(Carver& carver, int64_t key_dim) {
+    keys = carver.take<float>(block_keys * key_dim);
+    scores = carver.take<float>(chunk_rows * block_keys);
+  }
+  static ScoreBlock carve(Carver& carver, int64_t key_dim) {
+    ScoreBlock block = carve_rows(carver, key_dim);
+    block.carve_keys(carver, key_dim);
     return block;
   }
   float* row_scores(int64_t slot) const { return scores + slot * block_keys; }
@@ -57,34 +66,45 @@ HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
   return block.count - slot < panel_rows ? block.count - slot : panel_rows;
 }
 
-/// <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles. `keys`: the KV head's.
-HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
-  if (block.all.empty()) return;
-  const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(block.first);
-  const float* first = keys + (block.first + present.begin - p.first_key) * p.k.row_stride;
-  pack_keys(first, p.k.row_stride, p.key_dim, block.all, present, block.keys);
+/// Packs the columns `wanted` of the block of keys that starts at `first`. `keys`: the KV head's.
+HWY_INLINE void pack_block(const AttentionProblem& p, const float* keys, int64_t first, KeyRange wanted,
+                           float* packed) {
+  const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
+  const float* from = keys + (first + present.begin - p.first_key) * p.k.row_stride;
+  pack_keys(from, p.k.row_stride, p.key_dim, wanted, present, packed);
+}
+
+/// Scaled <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles, from packed
+/// keys.
+HWY_INLINE void multiply_packed(const AttentionProblem& p, const ScoreBlock& block) {
   for (int64_t c = round_down(block.all.begin, tile_width); c < block.all.end; c += tile_width) {
     for (int64_t slot = 0; slot < block.count; slot += panel_rows) {
       const KeyRange seen = block.span(slot);
       if (seen.empty() || c + tile_width <= seen.begin || c >= seen.end) continue;
-      multiply_panel<QueryLayout, tile_vectors>(rows_in_panel(block, slot), block.queries + slot * p.key_dim,
-                                                block.keys + c * p.key_dim, p.key_dim, nullptr,
-                                                block.row_scores(slot) + c, block_keys);
+      multiply_panel<tile_vectors>(rows_in_panel(block, slot), block.queries + slot * query_stride(p), query_stride(p),
+                                   block.keys + c * p.key_dim, p.key_dim, nullptr, block.row_scores(slot) + c,
+                                   block_keys);
     }
   }
 }
 
-/// From a dot product to a score. ALiBi is taken relative to the query's position: a row's softmax does not
+/// The same, packing the keys first.
+HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
+  if (block.all.empty()) return;
+  pack_block(p, keys, block.first, block.all, block.keys);
+  multiply_packed(p, block);
+}
+
+/// From a scaled dot product to a score. ALiBi is taken relative to the query's position: a row's softmax does not
 /// change when its scores shift, and slope * j alone would use up the digits of a float.
 struct ScoreTerms {
-  float scale, soft_cap, slope;
+  float soft_cap, slope;
   float offset;             ///< first key of the block - position of the query
   const float* log_weight;  ///< of the block's first key, or null
   int64_t available;        ///< keys of the block that exist
 
   ScoreTerms(const AttentionProblem& p, const ScoreBlock& block, const QueryRow& row)
-      : scale(p.scale),
-        soft_cap(p.soft_cap),
+      : soft_cap(p.soft_cap),
         slope(row.slope),
         offset(static_cast<float>(block.first - row.position)),
         log_weight(row.log_weight ? row.log_weight + block.first : nullptr),
@@ -103,24 +123,20 @@ HWY_INLINE V load_log_weight(const ScoreTerms& terms, int64_t column) {
   return hn::Load(d, tail);
 }
 
-template <bool kPlain>
-HWY_INLINE V score_of(V dot, const ScoreTerms& terms, int64_t column) {
+HWY_INLINE V score_of(V s, const ScoreTerms& terms, int64_t column) {
   const F d;
-  V s = hn::Mul(dot, hn::Set(d, terms.scale));
-  if constexpr (!kPlain) {
-    if (terms.soft_cap > 0) {
-      const V cap = hn::Set(d, terms.soft_cap);
-      s = hn::Mul(cap, tanh_any(hn::Div(s, cap)));
-    }
-    if (terms.slope != 0) {
-      const V distance = hn::Add(hn::Set(d, terms.offset), hn::Iota(d, static_cast<float>(column)));
-      s = hn::MulAdd(hn::Set(d, terms.slope), distance, s);
-    }
-    if (terms.log_weight) {
-      const V weight = load_log_weight(terms, column);
-      const V hidden = hn::Set(d, minus_infinity);
-      s = hn::IfThenElse(hn::Eq(weight, hidden), hidden, hn::Add(s, weight));
-    }
+  if (terms.soft_cap > 0) {
+    const V cap = hn::Set(d, terms.soft_cap);
+    s = hn::Mul(cap, tanh_any(hn::Div(s, cap)));
+  }
+  if (terms.slope != 0) {
+    const V distance = hn::Add(hn::Set(d, terms.offset), hn::Iota(d, static_cast<float>(column)));
+    s = hn::MulAdd(hn::Set(d, terms.slope), distance, s);
+  }
+  if (terms.log_weight) {
+    const V weight = load_log_weight(terms, column);
+    const V hidden = hn::Set(d, minus_infinity);
+    s = hn::IfThenElse(hn::Eq(weight, hidden), hidden, hn::Add(s, weight));
   }
   return s;
 }
@@ -128,43 +144,47 @@ HWY_INLINE V score_of(V dot, const ScoreTerms& terms, int64_t column) {
 /// Replaces what a row does not see by -inf, whatever was there.
 HWY_INLINE V hide_outside(V s, int64_t column, KeyRange seen) {
   const F d;
-  if (column >= seen.begin && column + lanes <= seen.end) return s;
   const V index = hn::Iota(d, static_cast<float>(column));
   const M inside = hn::And(hn::Ge(index, hn::Set(d, static_cast<float>(seen.begin))),
                            hn::Lt(index, hn::Set(d, static_cast<float>(seen.end))));
   return hn::IfThenElse(inside, s, hn::Set(d, minus_infinity));
 }
 
-/// Largest score of a row in the block and the first column that has it; -inf and any column if it sees none.
-struct Peak {
-  float score;
-  int64_t column;
-};
-
-/// Turns dot products into scores in place, over the vectors that cover `span` (at least what the row sees).
+/// Turns scaled dot products into scores in place, over the vectors that cover `span` (at least what the row sees), and
+/// returns the largest; -inf if the row sees none. NaN counts as none.
 template <bool kPlain>
-HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
+HWY_INLINE float finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
   const F d;
   V best = hn::Set(d, minus_infinity);
-  V where = hn::Zero(d);
-  V index = hn::Iota(d, static_cast<float>(round_down(span.begin, lanes)));
-  for (int64_t c = round_down(span.begin, lanes); c < span.end; c += lanes) {
-    const V s = hide_outside(score_of<kPlain>(hn::Load(d, scores + c), terms, c), c, seen);
-    hn::Store(s, d, scores + c);
-    const M better = hn::Lt(best, s);
-    best = hn::IfThenElse(better, s, best);
-    where = hn::IfThenElse(better, index, where);
-    index = hn::Add(index, hn::Set(d, static_cast<float>(lanes)));
+  const int64_t begin = round_down(span.begin, lanes);
+  for (int64_t c = begin; c < span.end; c += lanes) {
+    V s = hn::Load(d, scores + c);
+    if constexpr (!kPlain) s = score_of(s, terms, c);
+    const bool edge = c < seen.begin || c + lanes > seen.end;
+    if (edge) s = hide_outside(s, c, seen);
+    if (!kPlain || edge) hn::Store(s, d, scores + c);
+    best = hn::Max(s, best);  // x86 takes the second of the two when either is NaN
   }
-  const V peak = hn::MaxOfLanes(d, best);
-  const V first = hn::IfThenElse(hn::Eq(best, peak), where, hn::Set(d, static_cast<float>(block_keys)));
-  const float column = hn::GetLane(hn::MinOfLanes(d, first));
-  return {hn::GetLane(peak), static_cast<int64_t>(column)};
+  return hn::GetLane(hn::MaxOfLanes(d, best));
 }
 
-HWY_INLINE Peak finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
+HWY_INLINE float finish_scores(const ScoreTerms& terms, KeyRange seen, KeyRange span, float* scores) {
   return terms.plain() ? finish_scores<true>(terms, seen, span, scores)
                        : finish_scores<false>(terms, seen, span, scores);
+}
+
+/// The first column of the vectors that cover `span` whose score is `peak`; any column if there is none. Without
+/// branches, which a processor could not predict.
+HWY_INLINE int64_t column_of(float peak, KeyRange span, const float* scores) {
+  const F d;
+  const int64_t begin = round_down(span.begin, lanes), end = round_up(span.end, lanes);
+  const V wanted = hn::Set(d, peak), step = hn::Set(d, static_cast<float>(lanes));
+  V index = hn::Iota(d, static_cast<float>(end - lanes)), where = hn::Set(d, static_cast<float>(end - 1));
+  for (int64_t c = end - lanes; c >= begin; c -= lanes) {
+    where = hn::IfThenElse(hn::Eq(hn::Load(d, scores + c), wanted), index, where);
+    index = hn::Sub(index, step);
+  }
+  return static_cast<int64_t>(hn::GetLane(hn::MinOfLanes(d, where)));
 }
 
 /// The larger of each pair; NaN wins.

@@ -234,7 +234,7 @@ void run_forward_rows(const AttentionKernel& kernel, const AttentionCase& c, int
   const AttentionProblem part = rows_of(c.problem, begin, end);
   GuardedOutput guarded(part, c.spec);
   std::copy(results.thumbnails.begin(), results.thumbnails.end(), guarded.thumbnails.data());
-  Guarded<std::byte> workspace(kernel.forward_workspace(part, parallel.workers()));
+  Guarded<std::byte> workspace(kernel.forward_workspace(part, guarded.output, parallel.workers()));
   kernel.forward(part, guarded.output, workspace.span(), parallel);
   EXPECT_TRUE(workspace.intact()) << "wrote beside the workspace";
   guarded.expect_intact();
@@ -250,9 +250,10 @@ Results run_forward(const AttentionKernel& kernel, const AttentionCase& c, const
 std::vector<float> run_tile(const AttentionKernel& kernel, const AttentionProblem& problem, const Results& forward,
                             const TileRequest& request, const ParallelFor& parallel) {
   Guarded<float> cells(static_cast<size_t>(request.rows() * request.columns()));
-  Guarded<std::byte> workspace(kernel.tile_workspace(problem, request, parallel.workers()));
-  EXPECT_TRUE(kernel.tile(problem, forward.row_max.data(), forward.log_sum.data(), request, cells.data(),
-                          workspace.span(), parallel, {}));
+  float* first = cells.data();
+  Guarded<std::byte> workspace(kernel.tiles_workspace(problem, {&request, 1}, parallel.workers()));
+  EXPECT_TRUE(kernel.tiles(problem, forward.row_max.data(), forward.log_sum.data(), {&request, 1}, {&first, 1},
+                           workspace.span(), parallel, {}));
   EXPECT_TRUE(cells.intact()) << "wrote beside the cells";
   EXPECT_TRUE(workspace.intact()) << "wrote beside the workspace";
   return {cells.data(), cells.data() + cells.size()};

@@ -9,4 +9,11 @@ namespace headscope::testing {
 /// The shapes and options every kernel is tested on: each value of each axis occurs with several of the others.
 std::vector<CaseSpec> conformance_cases();
 
+/// Cases in which every value of an axis (lengths, heads, dimensions, memory, masks, scores, ...) meets every value of
+/// every other one at least once.
+std::vector<CaseSpec> covering_cases();
+
+/// All combinations of lengths, groups and key sizes; the other axes take turns.
+std::vector<CaseSpec> product_cases();
+
 }  // namespace headscope::testing

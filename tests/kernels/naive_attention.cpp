@@ -9,8 +9,18 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
+float scaled_dot(const AttentionProblem& p, const float* q, const float* k, DotOrder order) {
+  float s = 0;
+  if (order == DotOrder::forward) {
+    for (int64_t d = 0; d < p.key_dim; ++d) s += q[d] * k[d];
+    return s * p.scale;
+  }
+  for (int64_t d = p.key_dim; d-- > 0;) s += q[d] * p.scale * k[d];
+  return s;
+}
+
 /// Scores of one row, -inf where masked.
-std::vector<float> naive_scores(const AttentionProblem& p, int64_t b, int64_t h, int64_t i) {
+std::vector<float> naive_scores(const AttentionProblem& p, int64_t b, int64_t h, int64_t i, DotOrder order) {
   std::vector<float> scores(static_cast<size_t>(p.kv_len), -infinity);
   const int64_t position = i + p.causal_offset;
   const int64_t last = p.causal ? std::min(p.kv_len - 1, position) : p.kv_len - 1;
@@ -18,9 +28,7 @@ std::vector<float> naive_scores(const AttentionProblem& p, int64_t b, int64_t h,
   const float* q = p.q.row(b, h, i);
   for (int64_t j = first; j <= last; ++j) {
     const float* k = p.k.row(b, h * p.kv_heads / p.q_heads, j);
-    float s = 0;
-    for (int64_t d = 0; d < p.key_dim; ++d) s += q[d] * k[d];
-    s *= p.scale;
+    float s = scaled_dot(p, q, k, order);
     if (p.soft_cap > 0) s = std::tanh(s / p.soft_cap) * p.soft_cap;
     if (p.alibi_slopes) s += p.alibi_slopes[h] * static_cast<float>(j);
     const float weight = p.key_log_weight ? p.key_log_weight[h * p.kv_len + j] : 0.0F;
@@ -63,11 +71,11 @@ void naive_thumbnail(const AttentionCase& c, const float* weights, int64_t i, fl
   }
 }
 
-void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveAttention& naive) {
+void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, DotOrder order, NaiveAttention& naive) {
   const AttentionProblem& p = c.problem;
   Results& r = naive.results;
   const auto at = static_cast<size_t>((b * p.q_heads + h) * p.q_len + i);
-  const std::vector<float> scores = naive_scores(p, b, h, i);
+  const std::vector<float> scores = naive_scores(p, b, h, i, order);
   const float row_max = *std::max_element(scores.begin(), scores.end());
   float* weights = naive.map.data() + at * static_cast<size_t>(p.kv_len);
   float* out = r.out.data() + at * static_cast<size_t>(p.value_dim);
@@ -89,14 +97,14 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveAtt
 
 }  // namespace
 
-NaiveAttention naive_attention(const AttentionCase& c) {
+NaiveAttention naive_attention(const AttentionCase& c, DotOrder order) {
   const AttentionProblem& p = c.problem;
   NaiveAttention naive;
   naive.results = Results::sized(p, c.spec.cells);
   naive.map.resize(static_cast<size_t>(p.batch * p.q_heads * p.q_len * p.kv_len));
   for (int64_t b = 0; b < p.batch; ++b) {
     for (int64_t h = 0; h < p.q_heads; ++h) {
-      for (int64_t i = 0; i < p.q_len; ++i) naive_row(c, b, h, i, naive);
+      for (int64_t i = 0; i < p.q_len; ++i) naive_row(c, b, h, i, order, naive);
     }
   }
   return naive;

@@ -11,7 +11,13 @@ struct NaiveAttention {
   std::vector<float> map;  ///< [batch, q_heads, q_len, kv_len]
 };
 
-NaiveAttention naive_attention(const AttentionCase& c);
+/// How its dot products are rounded: two equally good ways, which tell more of what rounding does than one.
+enum class DotOrder {
+  forward,   ///< the first dimension first; scaled in the end
+  backward,  ///< the last dimension first, of scaled queries
+};
+
+NaiveAttention naive_attention(const AttentionCase& c, DotOrder order = DotOrder::forward);
 
 /// Pools a dense map of one head as a tile request asks, in f32.
 std::vector<float> pool_map(const float* map, int64_t kv_len, const TileRequest& request);

@@ -201,7 +201,7 @@ TEST_P(Robustness, EachOutputMayBeLeftOut) {
   const Results all = run(c);
   Results one = Results::sized(c.problem, c.spec.cells);
   const auto call = [&](const AttentionOutput& output) {
-    Guarded<std::byte> workspace(GetParam().forward_workspace(c.problem, 1));
+    Guarded<std::byte> workspace(GetParam().forward_workspace(c.problem, output, 1));
     GetParam().forward(c.problem, output, workspace.span(), SerialFor());
   };
   AttentionOutput nothing;
@@ -249,7 +249,7 @@ TEST_P(Robustness, NoRowsAndNoKeys) {
   AttentionCase c(spec_of(5));
   AttentionProblem no_rows = c.problem;
   no_rows.q_len = 0;
-  Guarded<std::byte> workspace(GetParam().forward_workspace(no_rows, 1));
+  Guarded<std::byte> workspace(GetParam().forward_workspace(no_rows, {}, 1));
   GetParam().forward(no_rows, {}, workspace.span(), SerialFor());
   EXPECT_TRUE(workspace.intact());
   c.problem.kv_len = 0;

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <thread>
+#include <memory>
 
 #include "tests/kernels/attention_case.h"
 #include "tests/support/compare.h"
@@ -45,6 +45,83 @@ TEST_P(Tiles, APartIsASliceOfTheMapToTheBit) {
     slice.insert(slice.end(), map.begin() + i * 530 + part.key_begin, map.begin() + i * 530 + part.key_end);
   }
   EXPECT_TRUE(same_bits(tile(part), slice));
+}
+
+TEST_P(Tiles, APartOfACoarseMapIsASliceToTheBit) {
+  for (const Pooling pooling : {Pooling::max, Pooling::mean}) {
+    for (const int64_t bin : {3, 8, 20, 70, 265}) {
+      const TileRequest all = whole(bin, pooling);
+      const TileRequest part{0, 3, bin * (bin < 100 ? 2 : 0), 230, bin, bin * (bin < 100 ? 4 : 2), bin, pooling};
+      const std::vector<float> map = tile(all), cells = tile(part);
+      std::vector<float> slice;
+      for (int64_t r = part.row_begin / bin; r < all.rows(); ++r) {
+        const auto from = map.begin() + r * all.columns() + part.key_begin / bin;
+        slice.insert(slice.end(), from, from + part.columns());
+      }
+      EXPECT_TRUE(same_bits(cells, slice)) << "bin " << bin;
+    }
+  }
+}
+
+TEST_P(Tiles, EachZoomIsThePoolOfTheOneBefore) {
+  for (const Pooling pooling : {Pooling::max, Pooling::mean}) {
+    for (int64_t bin = 2; bin <= 512; bin *= 2) {
+      // 512 keys, so that all cells of a row are as wide and means pool without weights, but for the last rows.
+      const TileRequest fine{0, 1, 0, 224, 0, 512, bin / 2, pooling}, coarse{0, 1, 0, 224, 0, 512, bin, pooling};
+      if (pooling == Pooling::mean && 224 % bin != 0) break;
+      const std::vector<float> before = tile(fine);
+      std::vector<float> pooled(static_cast<size_t>(coarse.rows() * coarse.columns()));
+      for (int64_t i = 0; i < fine.rows() * fine.columns(); ++i) {
+        const int64_t r = i / fine.columns() / 2, c = i % fine.columns() / 2;
+        float& cell = pooled[static_cast<size_t>(r * coarse.columns() + c)];
+        const float weight = before[static_cast<size_t>(i)];
+        cell = pooling == Pooling::max ? std::max(cell, weight) : cell + weight / 4;
+      }
+      if (pooling == Pooling::max) {
+        EXPECT_TRUE(same_bits(tile(coarse), pooled)) << "bin " << bin;
+      } else {
+        EXPECT_TRUE(all_near(tile(coarse), pooled, 1e-7)) << "bin " << bin;
+      }
+    }
+  }
+}
+
+TEST_P(Tiles, ABatchGivesTheBitsOfSingleTiles) {
+  const std::vector<TileRequest> requests = {{0, 3, 0, 230, 0, 530, 1, Pooling::max},
+                                             {0, 0, 100, 101, 20, 29, 1, Pooling::mean},
+                                             {0, 2, 0, 230, 0, 530, 16, Pooling::mean},
+                                             {0, 1, 5, 225, 9, 500, 300, Pooling::max},
+                                             {0, 2, 7, 207, 0, 530, 7, Pooling::max}};
+  std::vector<std::unique_ptr<Guarded<float>>> memory;
+  std::vector<float*> cells;
+  for (const TileRequest& request : requests) {
+    memory.push_back(std::make_unique<Guarded<float>>(static_cast<size_t>(request.rows() * request.columns())));
+    cells.push_back(memory.back()->data());
+  }
+  Guarded<std::byte> workspace(kernel_.tiles_workspace(case_.problem, requests, pool_.workers()));
+  EXPECT_TRUE(kernel_.tiles(case_.problem, forward_.row_max.data(), forward_.log_sum.data(), requests, cells,
+                            workspace.span(), pool_, {}));
+  EXPECT_TRUE(workspace.intact());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_TRUE(memory[i]->intact());
+    EXPECT_TRUE(same_bits(std::vector<float>(cells[i], cells[i] + memory[i]->size()), tile(requests[i]))) << i;
+  }
+}
+
+TEST_P(Tiles, NoRequestsAreNoWork) {
+  Guarded<std::byte> workspace(kernel_.tiles_workspace(case_.problem, {}, 1));
+  EXPECT_TRUE(kernel_.tiles(case_.problem, nullptr, nullptr, {}, {}, workspace.span(), SerialFor(), {}));
+}
+
+TEST_P(Tiles, WorkersDoNotChangeABit) {
+  for (const int64_t bin : {1, 5, 100}) {
+    const TileRequest request = whole(bin, Pooling::mean);
+    const std::vector<float> expected = tile(request);
+    for (const int workers : {1, 3, 7}) {
+      const ThreadPool pool(workers);
+      EXPECT_TRUE(same_bits(run_tile(kernel_, case_.problem, forward_, request, pool), expected)) << workers;
+    }
+  }
 }
 
 TEST_P(Tiles, ACoarseMaximumIsThePoolOfTheFineToTheBit) {
@@ -121,79 +198,6 @@ TEST_P(Tiles, APickedHeadGivesTheSameBits) {
   std::copy_n(forward_.log_sum.begin() + 3 * 230 + 50, 70, rows.log_sum.begin());
   const TileRequest picked{0, 0, 0, 70, 0, 530, 1, Pooling::max};
   EXPECT_TRUE(same_bits(run_tile(kernel_, one, rows, picked, pool_), tile({0, 3, 50, 120, 0, 530, 1, Pooling::max})));
-}
-
-/// Asks for a stop when the second task is due.
-class StopAtSecondTask final : public ParallelFor {
- public:
-  explicit StopAtSecondTask(std::stop_source& source) : source_(source) {}
-  int workers() const override { return 1; }
-  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
-    for (int64_t task = 0; task < tasks; ++task) {
-      if (task == 1) source_.request_stop();
-      body(task, 0);
-    }
-  }
-
- private:
-  std::stop_source& source_;
-};
-
-TEST_P(Tiles, AStopIsSeenBetweenTasks) {
-  const TileRequest request = whole(1, Pooling::max);
-  Guarded<float> cells(static_cast<size_t>(request.rows() * request.columns()));
-  Guarded<std::byte> workspace(kernel_.tile_workspace(case_.problem, request, 1));
-  std::stop_source source;
-  EXPECT_FALSE(kernel_.tile(case_.problem, forward_.row_max.data(), forward_.log_sum.data(), request, cells.data(),
-                            workspace.span(), StopAtSecondTask(source), source.get_token()));
-  EXPECT_TRUE(cells.untouched(cells.size() - 530, cells.size())) << "the last row was still computed";
-}
-
-/// Runs one task; once it is about to start, another thread counts `yields` and asks for a stop.
-class StopSoonAfterStart final : public ParallelFor {
- public:
-  StopSoonAfterStart(std::stop_source& source, int64_t yields) : source_(source), yields_(yields) {}
-  int workers() const override { return 1; }
-  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
-    ASSERT_EQ(tasks, 1);
-    const std::jthread stopper([this] {
-      for (int64_t i = 0; i < yields_; ++i) std::this_thread::yield();
-      source_.request_stop();
-    });
-    body(0, 0);
-  }
-
- private:
-  std::stop_source& source_;
-  int64_t yields_;
-};
-
-/// A long tile of one task, whose last row outweighs the others: a kernel that looks at the stop between tasks alone
-/// always counts that row. No clock: where a stop falls before or after the task, another try follows.
-TEST_P(Tiles, AStopIsSeenInsideATask) {
-  CaseSpec spec;
-  spec.q_len = spec.kv_len = sanitized() ? 4000 : 8000;
-  spec.key_dim = 64;
-  const AttentionCase longer(spec);
-  const auto rows = static_cast<size_t>(spec.q_len);
-  const TileRequest request{0, 0, 0, spec.q_len, 0, spec.kv_len, spec.kv_len, Pooling::max};
-  const std::vector<float> row_max(rows);
-  std::vector<float> log_sum(rows, 85.0F);
-  log_sum.back() = 40;
-  constexpr float last_row = 1e-20F;  // the others have at most exp(largest score - 85)
-  bool stopped_inside = false;
-  for (int64_t yields = 1; yields <= 1 << 16 && !stopped_inside; yields *= 2) {
-    Guarded<float> cell(1);
-    Guarded<std::byte> workspace(kernel_.tile_workspace(longer.problem, request, 1));
-    std::stop_source source;
-    const bool done = kernel_.tile(longer.problem, row_max.data(), log_sum.data(), request, cell.data(),
-                                   workspace.span(), StopSoonAfterStart(source, yields), source.get_token());
-    const bool begun = !workspace.untouched(0, workspace.size());
-    const bool finished = !cell.untouched(0, 1) && cell[0] > last_row;
-    EXPECT_FALSE(done && !finished);
-    stopped_inside = begun && !finished;
-  }
-  EXPECT_TRUE(stopped_inside);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Tiles, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {

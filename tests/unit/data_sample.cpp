@@ -127,7 +127,7 @@ void GrowingRun::attend(int64_t layer, int64_t tokens, const ParallelFor& worker
   std::vector<float> out(size * static_cast<size_t>(problem.value_dim));
   output.out = {out.data(), 0, problem.value_dim, heads * problem.value_dim};
   const AttentionKernel& kernel = select_attention_kernel(problem);
-  const Workspace workspace(kernel.forward_workspace(problem, workers.workers()));
+  const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()));
   kernel.forward(problem, output, workspace.span(), workers);
   values[2].assign(argmax.begin(), argmax.end());
 

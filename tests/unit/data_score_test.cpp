@@ -50,13 +50,15 @@ std::vector<float> reference_map(const RunSnapshot& run, int64_t layer, int64_t 
   const PositionBias bias = position_bias(*run.architecture, head, 1, problem.kv_len);
   bias.add_to(problem);
   std::vector<float> row_max(tokens), log_sum(tokens), cells(tokens * tokens);
-  std::vector<std::byte> scratch(reference.forward_workspace(problem, 1) + 4096);
   AttentionOutput output;
   output.row_max = row_max.data();
   output.log_sum = log_sum.data();
+  std::vector<std::byte> scratch(reference.forward_workspace(problem, output, 1) + 4096);
   reference.forward(problem, output, scratch, SerialFor());
   const TileRequest request{0, 0, 0, tokens, 0, tokens};
-  EXPECT_TRUE(reference.tile(problem, row_max.data(), log_sum.data(), request, cells.data(), scratch, SerialFor(), {}));
+  float* first = cells.data();
+  EXPECT_TRUE(
+      reference.tiles(problem, row_max.data(), log_sum.data(), {&request, 1}, {&first, 1}, scratch, SerialFor(), {}));
   return cells;
 }
 

@@ -1,0 +1,245 @@
+// Some query rows of a forward pass on their way over the keys, compiled once per vector target.
+#if defined(HEADSCOPE_CHUNK_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADSCOPE_CHUNK_INL
+#undef HEADSCOPE_CHUNK_INL
+#else
+#define HEADSCOPE_CHUNK_INL
+#endif
+
+#include "kernels/cpu/row_results.h"
+#include "kernels/cpu/softmax-inl.h"
+#include "kernels/cpu/thumbnails-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headscope::cpu::HWY_NAMESPACE {
+
+/// One block of values, packed: [padded_values][block_keys] in panels.
+struct ValueBlock {
+  float* packed;
+  int32_t* bad_keys;  ///< [block_keys], columns whose values hold inf or NaN; 0 stands for them in `packed`
+  int64_t bad_count;
+
+  static ValueBlock carve(Carver& carver, int64_t value_dim) {
+    ValueBlock block{};
+    block.packed = carver.take<float>(padded_values(value_dim) * block_keys);
+    block.bad_keys = carver.take<int32_t>(block_keys);
+    return block;
+  }
+
+  /// Takes the columns `wanted` of the block of keys that starts at `first`.
+  void pack(const AttentionProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted) {
+    bad_count = 0;
+    for (int64_t c = wanted.begin; c < wanted.end; ++c) {
+      const float* row = p.v.row(batch, kv_head, first + c - p.first_key);
+      prefetch_row(row + rows_ahead * p.v.row_stride, p.value_dim);
+      if (pack_value_row(row, p.value_dim, c, packed)) continue;
+      clear_value_row(p.value_dim, c, packed);
+      bad_keys[bad_count++] = static_cast<int32_t>(c);
+    }
+  }
+};
+
+/// What chunks of one task share, in a worker's workspace.
+struct ChunkScratch {
+  ScoreBlock scores;  ///< its part for keys and scores
+  ValueBlock values;
+  float* factors;       ///< [chunk_rows / panel_rows][panel_floats], the shrinkage of a block
+  int64_t* bin_totals;  ///< for ThumbnailRows
+
+  static ChunkScratch carve(Carver& carver, const AttentionProblem& p, const SumsShape& shape) {
+    ChunkScratch scratch{};
+    scratch.scores.carve_keys(carver, p.key_dim);
+    scratch.values = ValueBlock::carve(carver, p.value_dim);
+    scratch.factors = carver.take<float>(chunk_rows / panel_rows * panel_floats);
+    scratch.bin_totals = ThumbnailRows::carve(carver, shape);
+    return scratch;
+  }
+};
+
+/// Up to chunk_rows rows of a task.
+class Chunk {
+ public:
+  /// Slots [first, first + count) of the task.
+  Chunk(const AttentionProblem& problem, const AttentionOutput& output, const Task& task, int64_t first, int64_t count,
+        const ScoreBlock& rows, const ChunkScratch& scratch)
+      : p_(problem),
+        output_(output),
+        task_(task),
+        block_(rows),
+        scratch_(scratch),
+        statistics_(output.statistics.entropy || output.statistics.distance || output.statistics.distance_variance) {
+    block_.keys = scratch.scores.keys;
+    block_.scores = scratch.scores.scores;
+    block_.count = count;
+    for (int64_t slot = 0; slot < count; ++slot) {
+      const int64_t in_task = first + slot;
+      block_.rows[slot] =
+          query_row(p_, task_.first_head + in_task / task_.rows, task_.first_row + in_task % task_.rows);
+    }
+  }
+
+  void pack() const { pack_queries(p_, task_.batch, block_.rows, block_.count, block_.queries); }
+
+  /// Keys that any row sees.
+  KeyRange keys() const {
+    KeyRange all;
+    for (int64_t slot = 0; slot < block_.count; ++slot) all.unite(block_.rows[slot].keys);
+    return all;
+  }
+
+  /// From now on blocks are added to `sums`, cleared.
+  void collect_in(const Sums& sums) {
+    sums_ = sums;
+    sums_.clear(block_.count);
+  }
+
+  /// Moves on to the block of keys that starts at `first`; returns the columns that any row sees.
+  KeyRange start(int64_t first) {
+    block_.start(first);
+    return block_.all;
+  }
+
+  /// Adds the block, whose keys and values are packed.
+  void add_block() {
+    if (block_.all.empty()) return;
+    multiply_packed(p_, block_);
+    for (int64_t slot = 0; slot < block_.count; slot += panel_rows) softmax_panel(slot);
+    if (output_.out.data) add_values();
+  }
+
+  void fold_into(const Sums& all, const Sums& later) const { fold(all, later, block_.count); }
+
+  /// Results from the sums over all keys.
+  void write(const Sums& all) const {
+    for (int64_t slot = 0; slot < block_.count; ++slot) {
+      const RowState state(all.panel_of(slot), slot % panel_rows);
+      write_row(p_, output_, task_.batch, block_.rows[slot], state, all.values_of(slot));
+    }
+    const ThumbnailRows thumbnails(p_, output_.thumbnails, task_.batch, scratch_.bin_totals);
+    thumbnails.add(block_.rows, block_.count, all);
+  }
+
+ private:
+  float* factors_of(int64_t slot) const { return scratch_.factors + slot / panel_rows * panel_floats; }
+
+  /// Scores of a panel -> weights, in place, and the sums of its rows.
+  void softmax_panel(int64_t slot) {
+    const KeyRange span = block_.span(slot);
+    if (span.empty()) return;
+    const int64_t rows = rows_in_panel(block_, slot);
+    PanelState& state = sums_.panel_of(slot);
+    BlockSums sums;
+    for (int64_t i = 0; i < rows; ++i) find_peak(slot + i, span, state, i, sums);
+    float* factors = factors_of(slot);
+    raise_maxima(state, sums.peak, factors);
+    for (int64_t i = 0; i < rows; ++i) {
+      if (sums_.shape.bin_sums > 0) shrink_bins(slot + i, factors[i]);
+      const auto column = static_cast<int64_t>(sums.peak_key[i]) - block_.first;
+      float* scores = block_.row_scores(slot + i);
+      if (statistics_) {
+        weigh<true>(state.row_max[i], span, column, scores, i, sums);
+      } else {
+        weigh<false>(state.row_max[i], span, column, scores, i, sums);
+      }
+      add_ranges(slot + i, scores, i, sums);
+    }
+    join(state, sums);
+  }
+
+  /// Scores of one row, and its peak in this block.
+  void find_peak(int64_t slot, KeyRange span, PanelState& state, int64_t lane, BlockSums& sums) {
+    const KeyRange seen = block_.columns(slot);
+    float* scores = block_.row_scores(slot);
+    const float peak = finish_scores(ScoreTerms(p_, block_, block_.rows[slot]), seen, span, scores);
+    const bool raised = peak > state.row_max[lane];
+    const int64_t key = block_.first + (statistics_ || raised ? column_of(peak, span, scores) : span.begin);
+    if (raised) state.argmax[lane] = key;
+    sums.peak[lane] = peak;
+    sums.peak_key[lane] = static_cast<double>(key);
+    if (sums_.shape.bin_max > 0) note_peaks(slot, seen, scores);
+  }
+
+  void shrink_bins(int64_t slot, float factor) const {
+    if (factor == 1) return;
+    float* bins = sums_.bin_sums_of(slot);
+    for (int64_t bin = 0; bin < sums_.shape.bin_sums; ++bin) bins[bin] *= factor;
+  }
+
+  /// What ranges of keys weigh: sink, window and the bins of thumbnails.
+  void add_ranges(int64_t slot, const float* weights, int64_t lane, BlockSums& sums) const {
+    const RowStatistics& wanted = output_.statistics;
+    const KeyRange seen = block_.columns(slot);
+    const int64_t position = block_.rows[slot].position;
+    const auto weight_of = [&](KeyRange keys) HWY_ATTR {
+      const KeyRange part = keys.within_block(block_.first).intersect(seen);
+      return part.empty() ? 0.0F : sum_range(weights, part.begin, part.end);
+    };
+    if (wanted.sink) sums.sink[lane] = weight_of({0, wanted.sink_tokens});
+    if (wanted.window) sums.window[lane] = weight_of({position - wanted.window_tokens + 1, position + 1});
+    if (sums_.shape.bin_sums > 0) note_sums(slot, seen, weights);
+  }
+
+  void note_peaks(int64_t slot, KeyRange seen, const float* scores) const {
+    if (!ThumbnailRows::records(output_.thumbnails, block_.rows[slot].position)) return;
+    float* bins = sums_.bin_max_of(slot);
+    for_each_bin(output_.thumbnails, block_.first, seen, [&](int64_t bin, int64_t begin, int64_t end) HWY_ATTR {
+      bins[bin] = max_range(scores, begin, end, bins[bin]);
+    });
+  }
+
+  void note_sums(int64_t slot, KeyRange seen, const float* weights) const {
+    if (!ThumbnailRows::records(output_.thumbnails, block_.rows[slot].position)) return;
+    float* bins = sums_.bin_sums_of(slot);
+    for_each_bin(output_.thumbnails, block_.first, seen, [&](int64_t bin, int64_t begin, int64_t end) HWY_ATTR {
+      bins[bin] += sum_range(weights, begin, end);
+    });
+  }
+
+  void add_values() const {
+    const int64_t padded = padded_values(p_.value_dim);
+    for (int64_t first = 0; first < padded; first += tile_width) multiply_values(first, panel_vectors(padded, first));
+    add_bad_values();
+  }
+
+  /// Adds weights times the values of dimensions [first, first + tile_width).
+  void multiply_values(int64_t first, int64_t vectors) const {
+    const float* values = scratch_.values.packed + first * block_keys;
+    for (int64_t slot = 0; slot < block_.count; slot += panel_rows) {
+      const int64_t rows = rows_in_panel(block_, slot);
+      const KeyRange seen = block_.span(slot);
+      if (seen.empty()) continue;
+      multiply_panel(vectors, rows, block_.row_scores(slot) + seen.begin, block_keys,
+                     values + seen.begin * vectors * lanes, seen.end - seen.begin, factors_of(slot),
+                     sums_.values_of(slot) + first, sums_.shape.values);
+    }
+  }
+
+  /// Values that hold inf or NaN reach only the rows that see them: in the product above, a weight of 0 would
+  /// carry NaN into rows that do not.
+  void add_bad_values() const {
+    for (int64_t i = 0; i < scratch_.values.bad_count; ++i) {
+      const int64_t c = scratch_.values.bad_keys[i];
+      const float* value = p_.v.row(task_.batch, task_.kv_head, block_.first + c - p_.first_key);
+      for (int64_t slot = 0; slot < block_.count; ++slot) {
+        const QueryRow& row = block_.rows[slot];
+        const KeyRange seen = block_.columns(slot);
+        if (c < seen.begin || c >= seen.end || !row.sees(block_.first + c)) continue;
+        const float weight = block_.row_scores(slot)[c];
+        float* sums = sums_.values_of(slot);
+        for (int64_t d = 0; d < p_.value_dim; ++d) sums[d] += weight * value[d];
+      }
+    }
+  }
+
+  const AttentionProblem& p_;
+  const AttentionOutput& output_;
+  const Task& task_;
+  ScoreBlock block_;
+  const ChunkScratch& scratch_;
+  const bool statistics_;  ///< those that need a term for every key
+  Sums sums_{};
+};
+
+}  // namespace headscope::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

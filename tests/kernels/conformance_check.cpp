@@ -1,0 +1,162 @@
+#include "tests/kernels/conformance_check.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/kernels/naive_attention.h"
+#include "tests/support/compare.h"
+
+namespace headscope::testing {
+namespace {
+
+class Conformance {
+ public:
+  Conformance(const CaseSpec& spec, double slack) : case_(spec), slack_(slack) {}
+
+  void expect_reference_agrees_with_naive();
+  void expect_forward_matches_reference();
+  void expect_workers_do_not_change_a_bit();
+  void expect_chunks_add_up_to_the_whole();
+  void expect_tiles_match_reference();
+
+ private:
+  const AttentionCase case_;
+  const double slack_;
+  const NaiveAttention naive_ = naive_attention(case_);
+  const NaiveAttention backward_ = naive_attention(case_, DotOrder::backward);
+  const ThreadPool pool_{3};
+  const Results expected_ = run_forward(reference_kernel(), case_, pool_);
+
+  double tolerance(const NamedArray& array) const {
+    const auto &expected = expected_.*array.array, &naive = naive_.results.*array.array;
+    const auto& backward = backward_.results.*array.array;
+    const double own = std::max(
+        {kernel_tolerance(naive, expected), kernel_tolerance(backward, expected), kernel_tolerance(naive, backward)});
+    const auto is_any_of = [&](auto... arrays) { return ((array.array == arrays) || ...); };
+    if (is_any_of(&Results::max, &Results::sink, &Results::window, &Results::thumbnails)) {
+      return std::max(own, weight_tolerance());
+    }
+    // Sums over weights that add up to 1: where all are tiny, digits are those of 1.
+    const bool sum = is_any_of(&Results::entropy, &Results::distance, &Results::distance_variance, &Results::log_sum);
+    return sum ? std::max(own, 4 * f32_ulp(std::vector{1.0F})) : own;
+  }
+
+  /// Of a weight, or some weights of one row. A few may meet naive weights that are right by luck: what rounding does
+  /// is seen where two naive maps differ, and digits are those of the largest weight.
+  double weight_tolerance() const {
+    return 2 * largest_difference(std::span(naive_.map), std::span(backward_.map)) + 4 * f32_ulp(expected_.max);
+  }
+
+  /// Where rounding picks another of two nearly equal keys, their weights must be nearly equal.
+  void expect_same_argmax(const Results& actual) {
+    const AttentionProblem& p = case_.problem;
+    const bool exact = case_.spec.scores == Scores::ties && !p.alibi_slopes && !p.key_log_weight;
+    for (size_t at = 0; at < actual.argmax.size(); ++at) {
+      const int32_t key = actual.argmax[at];
+      if (key == expected_.argmax[at]) continue;
+      ASSERT_FALSE(exact) << "row " << at << " has key " << key << ", expected the lowest, " << expected_.argmax[at];
+      ASSERT_TRUE(key >= 0 && key < p.kv_len) << "row " << at << " has argmax " << key;
+      const float weight = naive_.map[at * static_cast<size_t>(p.kv_len) + static_cast<size_t>(key)];
+      EXPECT_TRUE(difference(weight, expected_.max[at]) <= slack_ * weight_tolerance())
+          << "row " << at << " has key " << key;
+    }
+  }
+
+  std::vector<TileRequest> tile_requests() const {
+    const AttentionProblem& p = case_.problem;
+    std::vector<TileRequest> requests;
+    for (const auto pooling : {Pooling::max, Pooling::mean}) {
+      for (const int64_t bin : {1, 3, 16, 100}) {
+        TileRequest whole{p.batch - 1, p.q_heads - 1, 0, p.q_len, 0, p.kv_len, bin, pooling};
+        TileRequest inside = whole;
+        inside.row_begin = p.q_len / 3;
+        inside.key_begin = p.kv_len / 4;
+        inside.key_end = std::max(inside.key_begin + 1, p.kv_len * 7 / 8);
+        requests.push_back(whole);
+        requests.push_back(inside);
+      }
+    }
+    return requests;
+  }
+  const float* head_map(const TileRequest& request) const {
+    const AttentionProblem& p = case_.problem;
+    return naive_.map.data() + (request.batch * p.q_heads + request.q_head) * p.q_len * p.kv_len;
+  }
+};
+
+/// The reference and the naive computation were written apart; here they check each other, to f32 precision.
+void Conformance::expect_reference_agrees_with_naive() {
+  for (const NamedArray& array : result_arrays()) {
+    const auto& expected = expected_.*array.array;
+    const double rounding = case_.spec.scores == Scores::large ? 2e-2 : 1e-4;
+    EXPECT_TRUE(all_near(naive_.results.*array.array, expected, rounding * (1 + f32_ulp(expected) * (1 << 23))))
+        << array.name;
+  }
+}
+
+void Conformance::expect_forward_matches_reference() {
+  for (const AttentionKernel& kernel : fast_kernels()) {
+    SCOPED_TRACE(kernel.name);
+    const Results actual = run_forward(kernel, case_, pool_);
+    for (const NamedArray& array : result_arrays()) {
+      EXPECT_TRUE(all_near(actual.*array.array, expected_.*array.array, slack_ * tolerance(array))) << array.name;
+    }
+    expect_same_argmax(actual);
+  }
+}
+
+void Conformance::expect_workers_do_not_change_a_bit() {
+  for (const AttentionKernel& kernel : fast_kernels()) {
+    SCOPED_TRACE(kernel.name);
+    const Results one = run_forward(kernel, case_, SerialFor());
+    const Results three = run_forward(kernel, case_, pool_);
+    for (const NamedArray& array : result_arrays()) {
+      EXPECT_TRUE(same_bits(one.*array.array, three.*array.array)) << array.name;
+    }
+    EXPECT_TRUE(same_bits(one.argmax, three.argmax));
+  }
+}
+
+void Conformance::expect_chunks_add_up_to_the_whole() {
+  const int64_t cut = case_.problem.q_len * 2 / 5;
+  if (cut == 0) return;
+  for (const AttentionKernel& kernel : attention_kernels()) {
+    SCOPED_TRACE(kernel.name);
+    const Results whole = run_forward(kernel, case_, pool_);
+    Results chunks = Results::sized(case_.problem, case_.spec.cells);
+    run_forward_rows(kernel, case_, 0, cut, pool_, chunks);
+    run_forward_rows(kernel, case_, cut, case_.problem.q_len, pool_, chunks);
+    for (const NamedArray& array : result_arrays()) {
+      EXPECT_TRUE(same_bits(chunks.*array.array, whole.*array.array)) << array.name;
+    }
+    EXPECT_TRUE(same_bits(chunks.argmax, whole.argmax));
+  }
+}
+
+void Conformance::expect_tiles_match_reference() {
+  std::vector<Results> own;
+  for (const AttentionKernel& kernel : fast_kernels()) own.push_back(run_forward(kernel, case_, pool_));
+  for (const TileRequest& request : tile_requests()) {
+    const std::vector<float> expected = run_tile(reference_kernel(), case_.problem, expected_, request, pool_);
+    const std::vector<float> naive = pool_map(head_map(request), case_.problem.kv_len, request);
+    const double tolerance = std::max(kernel_tolerance(naive, expected), weight_tolerance());
+    for (size_t i = 0; i < own.size(); ++i) {
+      const AttentionKernel kernel = fast_kernels()[i];
+      SCOPED_TRACE(std::string(kernel.name) + " bin " + std::to_string(request.bin));
+      EXPECT_TRUE(all_near(run_tile(kernel, case_.problem, own[i], request, pool_), expected, slack_ * tolerance));
+    }
+  }
+}
+
+}  // namespace
+
+void expect_conformance(const CaseSpec& spec, double slack) {
+  // The reference and the naive results serve all five.
+  Conformance conformance(spec, slack);
+  conformance.expect_reference_agrees_with_naive();
+  conformance.expect_forward_matches_reference();
+  conformance.expect_workers_do_not_change_a_bit();
+  conformance.expect_chunks_add_up_to_the_whole();
+  conformance.expect_tiles_match_reference();
+}
+
+}  // namespace headscope::testing
