@@ -142,7 +142,7 @@ struct PairFormat {
 class LinearPlan {
  public:
   LinearPlan(const LinearProblem& p, int workers)
-      : tokens_(p.tokens), rows_(p.rows), row_blocks_((p.rows + block_rows - 1) / block_rows) {
+      : tokens_(p.tokens), rows_(p.rows), row_blocks_(std::max<int64_t>(1, (p.rows + block_rows - 1) / block_rows)) {
     // Packing a block costs as much as multiplying it with some eight tokens, so tokens are cut for balance alone.
     constexpr int64_t fewest_tokens = 16 * panel_rows, tasks_of_a_worker = 4;
     const bool enough_rows = row_blocks_ >= 2 * tasks_of_a_worker * workers;
