@@ -44,10 +44,10 @@ Check check_tokenizer(const Model& model) {
 }
 
 /// How far the logits of two passes may be apart, as a share of their range. In bf16 a pass over many tokens rounds
-/// what enters each matrix, by up to u = 2^-9 of it; a pass over few does not (kernels/linear.h). Each layer adds two
-/// branches to the residual stream, each behind two matrices in a row: that is 4 roundings a layer, which add up like
-/// the steps of a random walk, to sqrt(4 layers) u of the stream. Twice that is allowed, because a softmax makes
-/// differences larger.
+/// what enters each matrix, by some u = 2^-9 of it (2^-8 at most); a pass over few does not (kernels/linear.h). Each
+/// layer adds two branches to the residual stream, each behind two matrices in a row: that is 4 roundings a layer,
+/// which add up like the steps of a random walk, to sqrt(4 layers) u of the stream. Twice that is allowed, because a
+/// softmax makes differences larger.
 double allowed_difference(const Model& model) {
   if (model.dtype() != DType::bf16) return 1e-4;
   return 2 * std::ldexp(std::sqrt(4 * static_cast<double>(model.architecture()->layer_count())), -9);

@@ -69,7 +69,7 @@ def test_f32_of_a_bf16_file_is_transformers_in_f32(headscope, bf16_models, tmp_p
 @pytest.mark.parametrize("name", MODELS)
 def test_bf16_is_off_by_its_rounding(headscope, bf16_models, tmp_path, name):
     """The error adds up like a random walk over the 4 roundings of each layer (what enters two matrices in a row, in
-    attention and MLP), each of at most 2^-9; twice that for what a softmax makes larger. Typical errors are
+    attention and MLP), each of some 2^-9; twice that for what a softmax makes larger. Typical errors are
     compared, because the largest of thousands says little; transformers with everything in bf16 must do no better."""
     import random_models as module
     import torch
