@@ -32,9 +32,8 @@ inline constexpr int64_t few_tokens = 8;
 /// What every kernel promises, and tests/kernels/linear_test.cpp checks:
 /// - Products and sums are f32. bf16 weights are widened, which rounds nothing; only kernels that say so round x to
 ///   bf16 (to nearest, ties to even), and then denormal numbers count as 0. Results are never rounded to bf16.
-/// - Up to few_tokens tokens a result is a sum of a few partial sums; beyond, one chain of fused multiply-adds (without
-///   FMA: of multiplications and additions) in the order of the columns, from the bias on. So results for few and for
-///   many tokens differ by rounding.
+/// - Up to few_tokens tokens a result is a sum of sums over every so-many-th column; beyond, of sums over blocks of
+///   columns that lie together. So results for few and for many tokens differ by rounding.
 /// - Within each of the two a token's results are the same to the bit for any number of workers, whatever tokens are
 ///   beside it and however many, and a row's whatever rows are beside it.
 /// - NaN and infinity in a weight row, a token or a bias reach the results of that row or token alone.

@@ -2,8 +2,8 @@
 //
 // A task is block_rows weight rows times some tokens. It packs its weights block by block, block_rows x block_words of
 // 32 bits each, which stay in the second-level cache (L2); six tokens at a time, whose words stay in L1, are then
-// multiplied with every panel of them. Results go on where the block before left them, so each is one chain of
-// multiply-adds over all columns.
+// multiplied with every panel of them. A result is one chain of multiply-adds for each block of columns, and these are
+// added, which is also more exact than one long chain.
 #if defined(HEADSCOPE_LINEAR_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADSCOPE_LINEAR_INL
 #undef HEADSCOPE_LINEAR_INL
@@ -190,20 +190,30 @@ HWY_INLINE void copy_floats(const float* from, int64_t count, float* to) {
   for (; i < count; ++i) to[i] = from[i];
 }
 
-/// What the sums start from: the bias in the first block of columns, what the block before left in later ones.
+/// Sums start from the bias in the first block of columns, from 0 in later ones.
 HWY_INLINE void start_tile(const ResultTile& r, bool first_block, float* tile) {
   for (int64_t t = 0; t < r.count; ++t) {
-    const float* from = first_block ? r.bias : r.y + t * r.y_stride;
-    if (from != nullptr) {
-      copy_floats(from, r.width, tile + t * tile_width);
+    if (first_block && r.bias != nullptr) {
+      copy_floats(r.bias, r.width, tile + t * tile_width);
     } else {
       std::memset(tile + t * tile_width, 0, tile_width * sizeof(float));
     }
   }
 }
 
-HWY_INLINE void finish_tile(const ResultTile& r, const float* tile) {
-  for (int64_t t = 0; t < r.count; ++t) copy_floats(tile + t * tile_width, r.width, r.y + t * r.y_stride);
+/// Writes the sums of the first block of columns; adds those of later ones.
+HWY_INLINE void finish_tile(const ResultTile& r, bool first_block, const float* tile) {
+  const F d;
+  for (int64_t t = 0; t < r.count; ++t, tile += tile_width) {
+    float* y = r.y + t * r.y_stride;
+    if (first_block) {
+      copy_floats(tile, r.width, y);
+      continue;
+    }
+    int64_t i = 0;
+    for (; i + lanes <= r.width; i += lanes) hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::Load(d, tile + i)), d, y + i);
+    for (; i < r.width; ++i) y[i] += tile[i];
+  }
 }
 
 /// One block of columns of one task.
@@ -229,7 +239,7 @@ HWY_INLINE void multiply_columns(const LinearProblem& p, const LinearPlan& plan,
                               p.bias != nullptr ? p.bias + row : nullptr};
       start_tile(result, column == 0, scratch.tile);
       Format::multiply(left, scratch.weights + (row - row_begin) * words, words, scratch.tile);
-      finish_tile(result, scratch.tile);
+      finish_tile(result, column == 0, scratch.tile);
     }
   }
 }
