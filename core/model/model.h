@@ -33,8 +33,8 @@ struct LoadOptions {
 class Model {
  public:
   /// Reads every tensor straight into its place: beside the weights, memory holds at most one tensor twice (one whose
-  /// rows are sorted into several weights, that the file has transposed, or that is rounded to bf16). Throws Error (architecture not runnable,
-  /// tokenizer larger than the embedding, ...).
+  /// rows are sorted into several weights, that the file has transposed, or that is rounded to bf16). Throws Error
+  /// (architecture not runnable, tokenizer larger than the embedding, ...).
   static std::shared_ptr<const Model> load(Checkpoint&, const LoadOptions& = {}, const Progress& = {});
 
   /// From parts made in memory; validates them like a file's. For tests and for converted models.
