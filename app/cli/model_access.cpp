@@ -93,6 +93,14 @@ std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& tex
 void add_load_options(CLI::App& command, LoadOptions& options) {
   command.add_flag("--exact-alibi", options.exact_alibi,
                    "ALiBi without the rounding to bf16 that Falcon was trained with");
+  const auto choose = [&options](const std::string& name) {
+    options.linear = name == "own" ? LinearMethod::own : LinearMethod::libtorch;
+  };
+  command
+      .add_option_function<std::string>(
+          "--linear", choose,
+          "Who multiplies f32 weights with many tokens: own or libtorch; the faster one here unless given")
+      ->check(CLI::IsMember({"own", "libtorch"}));
 }
 
 std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions options, const Context& context) {

@@ -90,6 +90,7 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
   json["device"] = snapshot.device;
   json["dtype"] = snapshot.dtype;
   json["kernel"] = snapshot.kernel;
+  json["linear"] = snapshot.linear;
   const std::string_view alibi = alibi_name(snapshot.architecture->position);
   if (!alibi.empty()) json["alibi"] = alibi;
   if (!snapshot.mla.empty()) json["mla"] = snapshot.mla;

@@ -171,6 +171,7 @@ void describe_run(const Job& job) {
   text("device", run.device);
   text("dtype", run.dtype);
   text("kernel", run.kernel);
+  text("linear", run.linear);
   const std::string_view alibi = alibi_name(job.architecture.position);
   if (!alibi.empty()) text("alibi", std::string(alibi));
   if (!run.mla.empty()) text("mla", run.mla);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/model/description.h"
+#include "core/model/linear.h"
 #include "core/model/startup_pages.h"
 #include "core/model/supported.h"
 #include "core/model/torch_errors.h"
@@ -38,7 +39,9 @@ at::Tensor read_tensor(Checkpoint& checkpoint, const TensorInfo& info, const Ten
   at::Tensor tensor = read_values(checkpoint, info, held_as(info, wish, dtype), progress);
   if (wish.plus_one) tensor += 1;
   if (wish.more_rows_allowed) tensor = tensor.narrow(0, 0, wish.shape.front());
-  return wish.transposed ? tensor.t() : tensor;
+  if (!wish.transposed) return tensor;
+  // Rows must lie in one piece, to be read in one.
+  return empty_weight(tensor.t().sizes(), tensor.scalar_type()).copy_(tensor.t());
 }
 
 /// The rows of `tensor` that make up one weight: a view where they lie together, else a copy.
@@ -145,8 +148,12 @@ std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptio
   }
   release_startup_pages();
   WeightMap map = with_torch_errors([&] { return read_weights(checkpoint, description, dtype, progress); });
+  // bf16 has no choice to measure.
+  const LinearMethod method = options.linear        ? *options.linear
+                              : dtype == DType::f32 ? measured_linear_method()
+                                                    : LinearMethod::own;
   auto model = std::make_shared<Model>(description.name, description.architecture,
-                                       arrange(map, description.architecture), std::move(tokenizer));
+                                       arrange(map, description.architecture, method), std::move(tokenizer));
   model->tokenizer_problem_ = std::move(problem);
   model->notes_ = std::move(description.notes);
   model->parameters_ = description.binding.parameters;
@@ -167,6 +174,11 @@ Model::~Model() = default;
 
 DType Model::dtype() const {
   return weights_->token_embedding.scalar_type() == at::kBFloat16 ? DType::bf16 : DType::f32;
+}
+
+std::string_view Model::linear_kernel() const {
+  if (weights_->lm_head.method == LinearMethod::libtorch) return "libtorch";
+  return linear_kernel_name(weights_->lm_head);
 }
 
 const Tokenizer& Model::tokenizer() const {

@@ -5,11 +5,13 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/arch/architecture.h"
 #include "core/base/progress.h"
 #include "core/io/checkpoint.h"
+#include "core/model/linear_method.h"
 #include "core/tokenizer/tokenizer.h"
 
 namespace headscope {
@@ -23,14 +25,16 @@ struct LoadOptions {
   /// Type of weights and linear layers: f32 or bf16; nothing takes bf16 where most of the weights are stored so, else
   /// f32. Norms and biases are f32 in any case.
   std::optional<DType> dtype;
+  /// Who multiplies f32 weights with many tokens; nothing measures it.
+  std::optional<LinearMethod> linear;
 };
 
 /// A loaded model: architecture, weights, tokenizer. Immutable after load, so it may be shared between threads.
 class Model {
  public:
   /// Reads every tensor straight into its place: beside the weights, memory holds at most one tensor twice (one whose
-  /// rows are sorted into several weights, or that is rounded to bf16). Throws Error (architecture not runnable,
-  /// tokenizer larger than the embedding, ...).
+  /// rows are sorted into several weights, that the file has transposed, or that is rounded to bf16). Throws Error
+  /// (architecture not runnable, tokenizer larger than the embedding, ...).
   static std::shared_ptr<const Model> load(Checkpoint&, const LoadOptions& = {}, const Progress& = {});
 
   /// From parts made in memory; validates them like a file's. For tests and for converted models.
@@ -48,6 +52,8 @@ class Model {
   int64_t parameters() const { return parameters_; }
   /// Type of the weights and of the linear layers: f32 or bf16.
   DType dtype() const;
+  /// "libtorch", or the name of the kernel that multiplies the weights with many tokens.
+  std::string_view linear_kernel() const;
 
  private:
   std::string name_;

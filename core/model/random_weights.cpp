@@ -65,7 +65,7 @@ std::shared_ptr<const Model> random_weights(std::string name, Architecture archi
       map[{part.layer, part.weight, part.expert}] = random_weight(wish, dtype, random);
     }
   });
-  Weights weights = arrange(map, architecture);
+  Weights weights = arrange(map, architecture, LinearMethod::own);
   return std::make_shared<Model>(std::move(name), std::move(architecture), std::move(weights), std::nullopt);
 }
 

@@ -6,23 +6,30 @@ namespace {
 /// The weights of one layer, or of none (-1).
 class LayerPicker {
  public:
-  LayerPicker(const WeightMap& map, int64_t layer) : map_(map), layer_(layer) {}
+  LayerPicker(const WeightMap& map, LinearMethod method, int64_t layer) : map_(map), method_(method), layer_(layer) {}
 
   /// Undefined when the model has none.
   at::Tensor get(Weight weight, int64_t expert = 0) const {
     const auto found = map_.find({layer_, weight, expert});
     return found == map_.end() ? at::Tensor() : found->second;
   }
-  Linear linear(Weight weight, Weight bias) const { return {get(weight), get(bias)}; }
+  Linear linear(Weight weight, Weight bias) const { return {get(weight), get(bias), method_}; }
   NormWeights norm(Weight weight, Weight bias) const { return {get(weight), get(bias)}; }
   MlpWeights expert(int64_t index) const {
-    return {{get(Weight::expert_gate, index), {}},
-            {get(Weight::expert_up, index), {}},
-            {get(Weight::expert_down, index), {}}};
+    return {{get(Weight::expert_gate, index), {}, method_},
+            {get(Weight::expert_up, index), {}, method_},
+            {get(Weight::expert_down, index), {}, method_}};
+  }
+  /// What every token passes beside its experts.
+  MlpWeights shared() const {
+    return {{get(Weight::shared_gate), {}, method_},
+            {get(Weight::shared_up), {}, method_},
+            {get(Weight::shared_down), {}, method_}};
   }
 
  private:
   const WeightMap& map_;
+  LinearMethod method_;
   int64_t layer_;
 };
 
@@ -49,9 +56,7 @@ LayerWeights arrange_layer(const LayerPicker& pick, const Mlp& mlp) {
       .router = pick.get(Weight::router),
       .router_bias = pick.get(Weight::router_bias),
       .experts = {},
-      .shared = {{pick.get(Weight::shared_gate), {}},
-                 {pick.get(Weight::shared_up), {}},
-                 {pick.get(Weight::shared_down), {}}},
+      .shared = pick.shared(),
   };
   for (int64_t index = 0; mlp.experts > 1 && index < mlp.experts; ++index) {
     weights.experts.push_back(pick.expert(index));
@@ -61,8 +66,8 @@ LayerWeights arrange_layer(const LayerPicker& pick, const Mlp& mlp) {
 
 }  // namespace
 
-Weights arrange(const WeightMap& map, const Architecture& architecture) {
-  const LayerPicker outside(map, -1);
+Weights arrange(const WeightMap& map, const Architecture& architecture, LinearMethod method) {
+  const LayerPicker outside(map, method, -1);
   Weights weights;
   weights.token_embedding = outside.get(Weight::token_embedding);
   weights.position_embedding = outside.get(Weight::position_embedding);
@@ -71,7 +76,7 @@ Weights arrange(const WeightMap& map, const Architecture& architecture) {
   if (!weights.lm_head.weight.defined()) weights.lm_head.weight = weights.token_embedding;
   for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) {
     weights.layers.push_back(
-        arrange_layer(LayerPicker(map, layer), architecture.layers[static_cast<size_t>(layer)].mlp));
+        arrange_layer(LayerPicker(map, method, layer), architecture.layers[static_cast<size_t>(layer)].mlp));
   }
   return weights;
 }

@@ -4,13 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace headscope {
+#include "core/model/linear.h"
 
-/// y = x weight^T + bias; weight [out, in] (possibly a transposed or narrowed view of a file's tensor), bias [out] or
-/// undefined.
-struct Linear {
-  at::Tensor weight, bias;
-};
+namespace headscope {
 
 /// weight [d_model], bias [d_model] or undefined.
 struct NormWeights {

@@ -23,7 +23,7 @@ at::Tensor only_best_groups(const Router& router, const at::Tensor& scores) {
 
 ChosenExperts choose_experts(const Mlp& mlp, const LayerWeights& weights, const at::Tensor& x) {
   const Router& router = mlp.router;
-  const at::Tensor logits = at::linear(x, weights.router);
+  const at::Tensor logits = apply_linear({weights.router, {}, weights.output.method}, x);
   const at::Tensor scores = router.score == Router::Score::sigmoid ? logits.sigmoid() : logits.softmax(-1);
   const at::Tensor for_choice = router.choice_bias ? scores + weights.router_bias : scores;
   ChosenExperts chosen;

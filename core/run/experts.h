@@ -16,8 +16,8 @@ struct ChosenExperts {
 ChosenExperts choose_experts(const Mlp&, const LayerWeights&, const at::Tensor& x);
 
 /// The mixture: each token's experts, weighted, and what every token passes. Experts are added in their order, so that
-/// in f32 a token's result depends on the tokens beside it by rounding alone; in bf16 an expert of one token is not
-/// rounded and one of several is (bf16_linear.h).
+/// in f32 a token's result depends on the tokens beside it by rounding alone; in bf16 an expert of few tokens does not
+/// round them and one of many does (kernels/linear.h).
 at::Tensor apply_experts(const Mlp&, const LayerWeights&, const at::Tensor& x);
 
 }  // namespace headscope

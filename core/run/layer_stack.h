@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "core/model/torch_workers.h"
 #include "core/run/attention_step.h"
 #include "core/run/kv_cache.h"
 #include "core/run/read_cache.h"
 #include "core/run/run.h"
-#include "core/run/torch_workers.h"
 
 namespace headscope {
 

@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "core/base/error.h"
-#include "core/run/bf16_linear.h"
+#include "kernels/linear.h"
 
 namespace headscope {
 namespace {
@@ -24,11 +24,11 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
   throw std::logic_error("activate: unknown activation");
 }
 
-/// `exact`: nothing is rounded to bf16, whatever that costs.
+/// `exact`: x is not rounded to bf16, whatever that costs.
 at::Tensor linear_product(const Linear& linear, const at::Tensor& x, bool exact) {
-  if (linear.weight.scalar_type() != at::kBFloat16) return at::linear(x, linear.weight, linear.bias);
-  at::Tensor y = bf16_product(linear.weight, x, bf16_way(linear.weight, x.size(0), exact));
-  return linear.bias.defined() ? y.add_(linear.bias) : y;
+  const bool library = linear.method == LinearMethod::libtorch && linear.weight.scalar_type() == at::kFloat;
+  if (library && x.size(0) > few_tokens) return at::linear(x, linear.weight, linear.bias);
+  return own_product(linear, x, exact);
 }
 
 at::Tensor soft_cap(const at::Tensor& x, double cap) { return cap > 0 ? cap * at::tanh(x / cap) : x; }
@@ -54,6 +54,8 @@ at::Tensor apply_qk_norm(QkNorm kind, const at::Tensor& weight, const at::Tensor
 
 at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return linear_product(linear, x, false); }
 
+at::Tensor apply_exact_linear(const Linear& linear, const at::Tensor& x) { return linear_product(linear, x, true); }
+
 at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor& x) {
   at::Tensor inner = apply_linear(weights.up, x);
   if (mlp.gated) {
@@ -78,7 +80,7 @@ at::Tensor embed(const Architecture& architecture, const Weights& weights, const
 at::Tensor compute_logits(const Architecture& architecture, const Weights& weights, const at::Tensor& x) {
   const at::Tensor normed = apply_norm(architecture, weights.final_norm, x);
   // Logits rounded to bf16 would make ties among the likeliest tokens.
-  return soft_cap(linear_product(weights.lm_head, normed, true), architecture.logits_soft_cap);
+  return soft_cap(apply_exact_linear(weights.lm_head, normed), architecture.logits_soft_cap);
 }
 
 }  // namespace headscope

@@ -7,15 +7,17 @@
 
 namespace headscope {
 
-/// Token-wise parts of a layer, through LibTorch. `x` is [tokens, d_model], f32.
+/// Token-wise parts of a layer. `x` is [tokens, d_model], f32.
 at::Tensor apply_norm(const Architecture&, const NormWeights&, const at::Tensor& x);
 /// The norm of queries or keys `x` [tokens, heads * key_dim]; `weight` undefined without one.
 at::Tensor apply_qk_norm(QkNorm, const at::Tensor& weight, const at::Tensor& x, double epsilon);
 /// Over the last dimension.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
-/// x may be [tokens, anything] in f32, and so is the result. With bf16 weights the sums are f32, but with more than one
-/// token what goes in and comes out may be rounded to bf16, where that is faster (core/run/bf16_linear.h).
+/// x may be [tokens, anything] in f32, and so is the result. Sums are f32; with bf16 weights, x of more than few_tokens
+/// tokens is rounded to bf16 where that is faster (kernels/linear.h).
 at::Tensor apply_linear(const Linear&, const at::Tensor& x);
+/// The same, with nothing rounded to bf16, whatever that costs.
+at::Tensor apply_exact_linear(const Linear&, const at::Tensor& x);
 /// One MLP, or one expert.
 at::Tensor apply_mlp(const Mlp&, const MlpWeights&, const at::Tensor& x);
 at::Tensor embed(const Architecture&, const Weights&, const at::Tensor& ids, int64_t first_position);

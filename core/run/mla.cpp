@@ -7,7 +7,8 @@
 namespace headscope {
 namespace {
 
-/// rows [tokens, heads, in] times one matrix [in, out] for each head: [tokens, heads, out]. bf16 is widened.
+/// rows [tokens, heads, in] times one matrix [in, out] for each head: [tokens, heads, out]. bf16 is widened. These many
+/// small products are LibTorch's.
 at::Tensor multiply_by_head(const at::Tensor& rows, const at::Tensor& matrices) {
   return at::matmul(rows.transpose(0, 1), matrices.to(at::kFloat)).transpose(0, 1);
 }
@@ -42,8 +43,10 @@ MlaExpanded mla_expanded(const Layer& layer, const KvStore& store, const LayerWe
   const int64_t tokens = rows.size(0), heads = layer.q_heads;
   const at::Tensor latent = rows.narrow(1, 0, store.value_dim);
   const at::Tensor shared = rows.narrow(1, store.value_dim, store.rope_key()).unsqueeze(1);
-  const at::Tensor content = at::linear(latent, weights.latent_key.to(at::kFloat)).view({tokens, heads, -1});
-  const at::Tensor values = at::linear(latent, weights.latent_value.to(at::kFloat)).view({tokens, heads, -1});
+  const auto of_heads = [&](const at::Tensor& weight) {
+    return apply_exact_linear({weight, {}, weights.output.method}, latent).view({tokens, heads, -1});
+  };
+  const at::Tensor content = of_heads(weights.latent_key), values = of_heads(weights.latent_value);
   return {at::cat({content, shared.expand({tokens, heads, store.rope_key()})}, 2), values};
 }
 

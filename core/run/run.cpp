@@ -148,6 +148,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.device = "cpu";
   snapshot.dtype = state.model->dtype() == DType::bf16 ? "bf16" : "f32";
   snapshot.kernel = listed(state.layers.kernels());
+  snapshot.linear = state.model->linear_kernel();
   if (has_latents(*state.architecture)) {
     snapshot.mla = state.options.mla_form == MlaForm::naive ? "naive" : "absorbed";
   }

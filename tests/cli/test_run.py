@@ -14,7 +14,7 @@ import safetensors
 
 RUN_TYPES = {
     "ids": list, "prompt_tokens": int, "text": str, "pieces": list, "top": list, "kv_bytes_used": list,
-    "kv_bytes_allocated": list, "device": str, "dtype": str, "kernel": str, "version": str,
+    "kv_bytes_allocated": list, "device": str, "dtype": str, "kernel": str, "linear": str, "version": str,
 }
 PUBLISHED = [int(i) for i in """1 410 469 347 286 261 376 298 315 421 395 317 426 338 401 396 267 337 410 408 419 292 411
 322 265 282 295 433 426 385 328 432 358 394 261 370 432 352 266 268 388 426 338 391 266 267 337 335 312 432 398 358 279
@@ -52,6 +52,22 @@ def test_text_output_says_the_same(headscope, stories):
 def test_chosen_threads_change_nothing(headscope, stories):
     one, two = (headscope.json("run", stories, "--prompt", "Zoo", "--generate", 20, "--threads", n) for n in (1, 2))
     assert one["ids"] == two["ids"]
+
+
+def test_who_multiplies_is_said_and_can_be_chosen(headscope, stories, tmp_path):
+    """Both ways give the same numbers but for rounding."""
+    words = ("run", stories, "--prompt", "Zoo was a little girl named Lily", "--save", "logits", "--out")
+    logits = {}
+    for way in ("own", "libtorch"):
+        found = headscope.json(*words, tmp_path / f"{way}.h5", "--linear", way)
+        assert found["linear"] == "libtorch" if way == "libtorch" else found["linear"].startswith("cpu/")
+        with h5py.File(tmp_path / f"{way}.h5") as file:
+            assert file.attrs["linear"] == found["linear"]
+            logits[way] = file["logits"][()]
+    assert len(logits["own"]) > 8, "few tokens go through our kernels in any case"
+    assert abs(logits["own"] - logits["libtorch"]).max() < 1e-4
+    assert headscope.json("run", stories, "--ids", "1", "--dtype", "bf16")["linear"].startswith("cpu/")
+    headscope.refusal("verify", "--linear", "own", code=1, words=["MODEL"])
 
 
 def test_chunks_change_nothing(headscope, stories):

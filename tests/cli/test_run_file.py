@@ -47,6 +47,7 @@ def test_attributes(saved, headscope):
     file, run = saved
     assert {name: as_text(file.attrs[name]) for name in ("model", "family", "variant", "device", "dtype", "interventions")} == {
         "model": "stories260K", "family": "llama", "variant": "GQA-4", "device": "cpu", "dtype": "f32", "interventions": ""}
+    assert as_text(file.attrs["linear"]) == run["linear"]
     assert as_text(file.attrs["kernel"]) == run["kernel"] and as_text(file.attrs["version"]) == run["version"]
     assert file["stats/sink"].attrs["sink_tokens"] == 1
     for group in ("k", "v"):

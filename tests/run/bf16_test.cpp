@@ -15,7 +15,6 @@
 #include "core/model/description.h"
 #include "core/model/model.h"
 #include "core/model/weights.h"
-#include "core/run/bf16_linear.h"
 #include "core/run/run.h"
 #include "tests/run/random_model.h"
 
@@ -184,42 +183,6 @@ TEST(Bf16Model, LoadingTellsItsProgressInsideATensorAndStopsThere) {
     EXPECT_THROW(file.load(dtype, stopping), Cancelled);
     EXPECT_LT(last, 0.9);
   }
-}
-
-double largest(const at::Tensor& values) { return values.abs().max().item<double>(); }
-
-TEST(Bf16Linear, EveryWayIsTheProduct) {
-  at::manual_seed(5);
-  struct Shape {
-    int64_t rows, columns;
-  };
-  for (const Shape shape : {Shape{7, 5}, {96, 33}, {2100, 1024}}) {  // the last is more than one widened block
-    const at::Tensor weight = at::randn({shape.rows, shape.columns}).to(at::kBFloat16);
-    for (const int64_t tokens : {1, 2, 19}) {
-      const at::Tensor x = at::randn({tokens, shape.columns});
-      const at::Tensor exact = at::linear(x.to(at::kDouble), weight.to(at::kDouble));
-      // Each rounding to bf16 is off by 2^-9 at most.
-      const auto worst = [&](Bf16Way way) { return largest(bf16_product(weight, x, way) - exact) / largest(exact); };
-      EXPECT_LT(worst(Bf16Way::rounded), 2.0 / 512) << shape.rows << " x " << shape.columns << ", " << tokens;
-      EXPECT_LT(worst(Bf16Way::widened), 2e-6) << shape.rows << " x " << shape.columns << ", " << tokens;
-      if (tokens == 1) {
-        EXPECT_LT(worst(Bf16Way::vector), 2e-6) << shape.rows << " x " << shape.columns;
-      }
-      EXPECT_EQ(bf16_product(weight, x, Bf16Way::widened).scalar_type(), at::kFloat);
-    }
-  }
-}
-
-TEST(Bf16Linear, ViewsOfLargerTensorsAndTransposedOnesWork) {
-  at::manual_seed(6);
-  const at::Tensor stored = at::randn({64, 48}).to(at::kBFloat16), x = at::randn({1, 48});
-  const at::Tensor rows = stored.narrow(0, 10, 20);
-  EXPECT_EQ(bf16_way(rows, 1), Bf16Way::vector);
-  EXPECT_LT(largest(bf16_product(rows, x, Bf16Way::vector) - at::linear(x, rows.to(at::kFloat))), 1e-5);
-  const at::Tensor transposed = stored.t(), y = at::randn({1, 64});
-  EXPECT_NE(bf16_way(transposed, 1), Bf16Way::vector);
-  EXPECT_LT(largest(bf16_product(transposed, y, Bf16Way::widened) - at::linear(y, transposed.to(at::kFloat))), 1e-4);
-  EXPECT_EQ(bf16_way(transposed, 1, true), Bf16Way::widened);
 }
 
 }  // namespace

@@ -87,6 +87,9 @@ void compare_logits(const Fed& whole, const Fed& parts) {
   EXPECT_LE(worst(expected, all_of(parts.run.logits())), 2e-5 * (double{*high} - double{*low}));
 }
 
+/// Linear layers sum few tokens in another order than many, and a softmax makes the rounding of scores larger.
+constexpr double weight_difference = 4e-5;
+
 /// Log-sum-exp in nats, and all statistics: weights and nats, tokens, squared tokens; which key is largest but for
 /// ties.
 void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t heads) {
@@ -97,11 +100,11 @@ void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t hea
       EXPECT_LE(std::abs(error), 3e-5 * std::max(1.0, std::abs(lse)))
           << "log-sum-exp of row " << i << ", head " << head;
       for (const auto& [which, allowed] : {std::pair{Statistic::entropy, 5e-5},
-                                           {Statistic::max, 2e-5},
+                                           {Statistic::max, weight_difference},
                                            {Statistic::distance, 1e-3},
                                            {Statistic::distance_variance, 5e-2},
-                                           {Statistic::sink, 2e-5},
-                                           {Statistic::window, 2e-5}}) {
+                                           {Statistic::sink, weight_difference},
+                                           {Statistic::window, weight_difference}}) {
         EXPECT_NEAR(found.statistic(which, i, head, heads), expected.statistic(which, i, head, heads), allowed)
             << statistic_names[static_cast<size_t>(which)] << " of row " << i << ", head " << head;
       }
@@ -110,7 +113,7 @@ void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t hea
     }
   }
   EXPECT_EQ(found.thumbnails->bin, expected.thumbnails->bin);
-  EXPECT_LE(worst(expected.thumbnails->max, found.thumbnails->max), 2e-5);
+  EXPECT_LE(worst(expected.thumbnails->max, found.thumbnails->max), weight_difference);
 }
 
 void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_t layer, int64_t head) {
@@ -118,7 +121,8 @@ void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_
   for (const TileQuery& query :
        {TileQuery{layer, head, 0, tokens, 0, tokens}, TileQuery{layer, head, 3, 61, 2, 64, 5, Pooling::mean}}) {
     const Tile whole = compute_tile(expected, query, workers), parts = compute_tile(found, query, workers);
-    EXPECT_LE(worst(whole.cells, parts.cells), 2e-5) << "head " << head << ", " << query.bin << " tokens a cell";
+    EXPECT_LE(worst(whole.cells, parts.cells), weight_difference)
+        << "head " << head << ", " << query.bin << " tokens a cell";
   }
 }
 

@@ -1,0 +1,79 @@
+#include "core/model/linear.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include <ATen/ATen.h>
+
+#include "core/data/workspace.h"
+#include "core/model/torch_workers.h"
+#include "kernels/linear.h"
+
+namespace headscope {
+namespace {
+
+/// The same numbers with columns that lie side by side, as a file's tensors have them.
+at::Tensor with_dense_rows(const at::Tensor& rows) { return rows.stride(1) == 1 ? rows : rows.contiguous(); }
+
+/// What x and y leave open.
+LinearProblem problem_of(const Linear& linear, const at::Tensor& weight) {
+  LinearProblem p;
+  if (weight.scalar_type() == at::kBFloat16) {
+    p.bf16_weights = static_cast<const uint16_t*>(weight.const_data_ptr());
+  } else {
+    p.weights = weight.const_data_ptr<float>();
+  }
+  p.rows = weight.size(0);
+  p.columns = weight.size(1);
+  p.row_stride = weight.stride(0);
+  p.bias = linear.bias.defined() ? linear.bias.const_data_ptr<float>() : nullptr;
+  return p;
+}
+
+template <class Work>
+double seconds(Work work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+at::Tensor own_product(const Linear& linear, const at::Tensor& x_any, bool exact) {
+  const at::Tensor weight = with_dense_rows(linear.weight), x = with_dense_rows(x_any);
+  at::Tensor y = at::empty({x.size(0), weight.size(0)}, at::kFloat);
+  LinearProblem p = problem_of(linear, weight);
+  p.x = x.const_data_ptr<float>();
+  p.tokens = x.size(0);
+  p.x_stride = x.stride(0);
+  p.y = y.data_ptr<float>();
+  p.y_stride = y.stride(0);
+  p.exact = exact;
+  const TorchWorkers workers;
+  const LinearKernel& kernel = select_linear_kernel(p);
+  const Workspace workspace(kernel.workspace(p, workers.workers()));
+  kernel.multiply(p, workspace.span(), workers);
+  return y;
+}
+
+std::string_view linear_kernel_name(const Linear& linear) {
+  LinearProblem p = problem_of(linear, linear.weight);
+  p.tokens = few_tokens + 1;
+  return select_linear_kernel(p).name;
+}
+
+LinearMethod measured_linear_method() {
+  // Any numbers but zeros; the process's random generator is left alone.
+  const auto numbers = [](int64_t rows) { return at::linspace(-1, 1, rows * 768).view({rows, 768}); };
+  const Linear linear{numbers(768), {}, LinearMethod::own};
+  const at::Tensor x = numbers(256);
+  double own = std::numeric_limits<double>::infinity(), library = own;
+  for (int round = 0; round < 4; ++round) {
+    own = std::min(own, seconds([&] { own_product(linear, x, true); }));
+    library = std::min(library, seconds([&] { at::linear(x, linear.weight); }));
+  }
+  return library < 0.9 * own ? LinearMethod::libtorch : LinearMethod::own;
+}
+
+}  // namespace headscope

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+
+namespace headscope::cpu::avx512bf16 {
+
+// The parts of a linear layer that need AVX512_BF16, compiled with its own flags: call them where the processor has it.
+// Two bf16 of neighbouring columns, the first in the lower half, are one 32-bit word; buffers of words are declared as
+// float, as those of the f32 kernels are.
+
+/// Rounds `columns` numbers to (columns + 1) / 2 words, to nearest, ties to even; denormal numbers become 0. An odd
+/// last column is paired with 0.
+void round_pairs(const float* from, int64_t columns, float* words);
+
+/// 1 to 6 tokens: words, rows `stride` words apart, and the f32 rows that are rounded after them, which are fetched
+/// meanwhile.
+struct Tokens {
+  const float* words;
+  int64_t stride, count;
+  const float* next;
+  int64_t next_stride;
+};
+
+/// result[token][r] += sum over words, in order, of the products of both halves of left[token][word] and
+/// right[word][r]. `right` is [words][64], `result` [6][64], both 64-byte aligned.
+void multiply_panel(const Tokens& left, const float* right, int64_t words, float* result);
+
+}  // namespace headscope::cpu::avx512bf16
