@@ -13,15 +13,7 @@
 namespace headscope {
 namespace {
 
-using reference::aligned;
-using reference::flat;
-using reference::is_visible;
-using reference::keys_of;
-using reference::kv_head_of;
-using reference::position_of;
-using reference::Query;
-using reference::rotated_keys_bytes;
-using reference::score;
+using namespace reference;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -156,15 +148,9 @@ std::optional<std::string> unsupported(const AttentionProblem&) { return std::nu
 }  // namespace
 
 AttentionKernel reference_attention_kernel() {
-  return {"reference",
-          "cpu",
-          unsupported,
-          forward_workspace,
-          forward,
-          reference::tiles_workspace,
-          reference::tiles,
-          reference::map_statistics_workspace,
-          reference::map_statistics};
+  return {"reference",   "cpu",           unsupported, forward_workspace,
+          forward,       tiles_workspace, tiles,       map_statistics_workspace,
+          map_statistics};
 }
 
 }  // namespace headscope

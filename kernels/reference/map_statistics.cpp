@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/reference/known_weight.h"
+#include "kernels/reference/scores.h"
 
 namespace headscope::reference {
 namespace {
