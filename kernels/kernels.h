@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "kernels/attention.h"
+#include "kernels/divergence.h"
 #include "kernels/map_statistics.h"
 #include "kernels/parallel.h"
 
@@ -54,6 +55,16 @@ struct AttentionKernel {
   /// filled, when `stop` was requested meanwhile.
   bool (*map_statistics)(const AttentionProblem&, const float* row_max, const float* log_sum, const MapStatistics&,
                          std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
+
+  /// Scratch bytes for `divergence`.
+  size_t (*divergence_workspace)(const AttentionProblem&, const DivergenceRequest&, int workers);
+
+  /// The divergence of every pair of query heads. `row_max` and `log_sum` are [batch, q_heads, q_len], as a forward of
+  /// the same problem by the same kernel wrote them; the bounds count on that. Throws std::invalid_argument, before
+  /// anything is written, for a request outside the problem. Returns false, with nothing written, when `stop` was
+  /// requested meanwhile.
+  bool (*divergence)(const AttentionProblem&, const float* row_max, const float* log_sum, const DivergenceRequest&,
+                     const DivergenceOutput&, std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
 };
 
 /// All kernels in this build, the reference first, the fastest of this machine last.

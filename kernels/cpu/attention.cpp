@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 
 #include "hwy/highway.h"
+#include "kernels/cpu/divergence-inl.h"
 #include "kernels/cpu/forward-inl.h"
 #include "kernels/cpu/map_statistics-inl.h"
 #include "kernels/cpu/tile-inl.h"
@@ -26,9 +27,17 @@ inline std::optional<std::string> unsupported(const AttentionProblem& p) {
 }
 
 inline AttentionKernel kernel(std::string_view name) {
-  return {name,          "cpu",           unsupported, forward_workspace,
-          forward,       tiles_workspace, tiles,       map_statistics_workspace,
-          map_statistics};
+  return {.name = name,
+          .device = "cpu",
+          .unsupported = unsupported,
+          .forward_workspace = forward_workspace,
+          .forward = forward,
+          .tiles_workspace = tiles_workspace,
+          .tiles = tiles,
+          .map_statistics_workspace = map_statistics_workspace,
+          .map_statistics = map_statistics,
+          .divergence_workspace = divergence_workspace,
+          .divergence = divergence};
 }
 
 }  // namespace headscope::cpu::HWY_NAMESPACE

@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "kernels/reference/divergence.h"
 #include "kernels/reference/map_statistics.h"
 #include "kernels/reference/scores.h"
 #include "kernels/reference/tiles.h"
@@ -13,7 +14,15 @@
 namespace headscope {
 namespace {
 
-using namespace reference;
+using reference::aligned;
+using reference::flat;
+using reference::is_visible;
+using reference::keys_of;
+using reference::kv_head_of;
+using reference::position_of;
+using reference::Query;
+using reference::rotated_keys_bytes;
+using reference::score;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -148,9 +157,17 @@ std::optional<std::string> unsupported(const AttentionProblem&) { return std::nu
 }  // namespace
 
 AttentionKernel reference_attention_kernel() {
-  return {"reference",   "cpu",           unsupported, forward_workspace,
-          forward,       tiles_workspace, tiles,       map_statistics_workspace,
-          map_statistics};
+  return {.name = "reference",
+          .device = "cpu",
+          .unsupported = unsupported,
+          .forward_workspace = forward_workspace,
+          .forward = forward,
+          .tiles_workspace = reference::tiles_workspace,
+          .tiles = reference::tiles,
+          .map_statistics_workspace = reference::map_statistics_workspace,
+          .map_statistics = reference::map_statistics,
+          .divergence_workspace = reference::divergence_workspace,
+          .divergence = reference::divergence};
 }
 
 }  // namespace headscope

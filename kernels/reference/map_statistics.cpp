@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/reference/scores.h"
+#include "kernels/reference/known_weight.h"
 
 namespace headscope::reference {
 namespace {

@@ -9,9 +9,25 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-}  // namespace
+int64_t keys_present(const AttentionProblem& p) { return p.kv_len - p.first_key; }
 
-// --- the definition of a score -----------------------------------------------------------------------------
+/// K = rotate(V)
+void rotate_row(const KeyFromValue& rotation, const float* value, int64_t position, int64_t key_dim, float* key) {
+  std::copy_n(value, key_dim, key);
+  const int64_t half = rotation.dims / 2;
+  for (int64_t j = 0; j < half; ++j) {
+    const double theta = std::pow(rotation.base, -2.0 * static_cast<double>(j) / static_cast<double>(rotation.dims));
+    const double angle = static_cast<double>(position) * theta;
+    const bool interleaved = rotation.style == RotationStyle::interleaved;
+    const int64_t a = interleaved ? 2 * j : j;
+    const int64_t b = interleaved ? 2 * j + 1 : j + half;
+    const double x = value[a], y = value[b];
+    key[a] = static_cast<float>(x * std::cos(angle) - y * std::sin(angle));
+    key[b] = static_cast<float>(y * std::cos(angle) + x * std::sin(angle));
+  }
+}
+
+}  // namespace
 
 bool is_visible(const AttentionProblem& p, const Query& query, int64_t key) {
   const int64_t position = position_of(p, query.row);
@@ -32,35 +48,6 @@ double score(const AttentionProblem& p, const Rows<const float>& keys, const Que
   if (p.key_log_weight) s += p.key_log_weight[query.head * p.kv_len + key];
   return s;
 }
-
-double known_weight(const AttentionProblem& p, const Rows<const float>& keys, const float* row_max,
-                    const float* log_sum, const Query& query, int64_t key) {
-  const int64_t at = flat(p, query);
-  return std::exp(score(p, keys, query, key) - double{row_max[at]} - double{log_sum[at]});
-}
-
-// --- K = rotate(V) -----------------------------------------------------------------------------------------
-
-namespace {
-
-int64_t keys_present(const AttentionProblem& p) { return p.kv_len - p.first_key; }
-
-void rotate_row(const KeyFromValue& rotation, const float* value, int64_t position, int64_t key_dim, float* key) {
-  std::copy_n(value, key_dim, key);
-  const int64_t half = rotation.dims / 2;
-  for (int64_t j = 0; j < half; ++j) {
-    const double theta = std::pow(rotation.base, -2.0 * static_cast<double>(j) / static_cast<double>(rotation.dims));
-    const double angle = static_cast<double>(position) * theta;
-    const bool interleaved = rotation.style == RotationStyle::interleaved;
-    const int64_t a = interleaved ? 2 * j : j;
-    const int64_t b = interleaved ? 2 * j + 1 : j + half;
-    const double x = value[a], y = value[b];
-    key[a] = static_cast<float>(x * std::cos(angle) - y * std::sin(angle));
-    key[b] = static_cast<float>(y * std::cos(angle) + x * std::sin(angle));
-  }
-}
-
-}  // namespace
 
 size_t rotated_keys_bytes(const AttentionProblem& p) {
   if (!p.key_from_value.enabled) return 0;
