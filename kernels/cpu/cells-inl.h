@@ -54,8 +54,11 @@ struct ColumnPool {
     return pool;
   }
   void clear() const {
-    std::fill_n(sums, block_keys + lanes, 0.0F);
-    std::fill_n(peaks, block_keys + lanes, minus_infinity);
+    const F d;
+    for (int64_t c = 0; c < block_keys + lanes; c += lanes) {
+      hn::Store(hn::Zero(d), d, sums + c);
+      hn::Store(hn::Set(d, minus_infinity), d, peaks + c);
+    }
   }
 };
 

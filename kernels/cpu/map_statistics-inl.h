@@ -183,13 +183,16 @@ class GridPart {
   void write_means(int64_t row, const double* sums) const {
     HWY_ALIGN float means[lanes];
     const int64_t height = places(row, p_.causal_offset, p_.causal_offset + p_.q_len);
+    const double factor = 1 / static_cast<double>(height * wanted_.bin);
+    const int64_t cut = p_.kv_len / wanted_.bin - first_column_;  // the cell that the end of the keys cuts, if any
     for (int64_t first = 0; first < columns_; first += lanes) {
       const int64_t count = std::min(lanes, columns_ - first);
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t width = std::max<int64_t>(1, places(first_column_ + first + i, 0, p_.kv_len));
-        means[i] = static_cast<float>(sums[first + i] / static_cast<double>(height * width));
-      }
+      for (int64_t i = 0; i < count; ++i) means[i] = static_cast<float>(sums[first + i] * factor);
       std::fill(means + count, means + lanes, 0.0F);
+      if (cut >= first && cut < first + count && p_.kv_len % wanted_.bin > 0) {
+        const int64_t area = height * (p_.kv_len % wanted_.bin);
+        means[cut - first] = static_cast<float>(sums[cut] / static_cast<double>(area));
+      }
       store_halves(means, count, at(wanted_.grid_mean, row, first));
     }
   }
@@ -246,7 +249,15 @@ class MapWork {
  private:
   KeyRange mine(int64_t row) const { return visible_keys(p_, row).intersect(task_.keys); }
 
+  /// Whether the causal bound and the window leave any key of the task to rows [begin, end).
+  bool may_see(int64_t begin, int64_t end) const {
+    if (p_.causal && end - 1 + p_.causal_offset < task_.keys.begin) return false;
+    return p_.window == 0 || begin + p_.causal_offset - p_.window + 1 < task_.keys.end;
+  }
+
   bool add_rows(int64_t begin, int64_t end, const std::stop_token& stop) {
+    if (wanted_.bin == 1 && grid_.active()) clear_unseen(begin, end);
+    if (!may_see(begin, end)) return true;
     ScoreBlock& block = scratch_.block;
     block.count = end - begin;
     KeyRange all;
@@ -254,7 +265,6 @@ class MapWork {
       block.rows[slot] = query_row(p_, task_.head, begin + slot);
       all.unite(mine(begin + slot));
     }
-    if (wanted_.bin == 1 && grid_.active()) clear_unseen(begin, end);
     if (all.empty()) return true;
     pack_queries(p_, task_.batch, block.rows, block.count, block.queries);
     const CellCut cut = plan_.key_pieces(task_.keys);

@@ -185,6 +185,25 @@ TEST_P(Tiles, ThumbnailIsTheMapPooledByMaximum) {
   EXPECT_TRUE(all_near(thumbnail, cells, 5e-7));
 }
 
+/// Where each row sees one key, its weight is 1, however large its score and its slope: the log-sum-exp keeps the
+/// digits that one float would lose.
+TEST_P(Tiles, TheOnlyKeyHasWeightOne) {
+  CaseSpec spec;
+  spec.q_heads = 3;
+  spec.q_len = spec.kv_len = 700;
+  spec.key_dim = 40;
+  spec.window = 1;
+  spec.alibi = true;
+  spec.scores = Scores::large;
+  const AttentionCase c(spec);
+  const Results forward = run_forward(kernel_, c, pool_);
+  for (int64_t head = 0; head < 3; ++head) {
+    const TileRequest request{0, head, 0, 700, 0, 700, 1, Pooling::max};
+    const std::vector<float> map = run_tile(kernel_, c.problem, forward, request, pool_);
+    for (size_t i = 0; i < 700; ++i) ASSERT_NEAR(map[i * 701], 1, 2e-6) << "row " << i << " of head " << head;
+  }
+}
+
 /// One head's rows picked out of a longer problem, as the tile lane asks for them.
 TEST_P(Tiles, APickedHeadGivesTheSameBits) {
   AttentionProblem one = rows_of(case_.problem, 50, 120);
