@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "core/data/tiles.h"
@@ -15,8 +16,8 @@
 namespace headscope {
 namespace {
 
-// Nearly six windows; a cache that starts with 16 rows and grows by half has grown 4 times.
-constexpr int64_t tokens = 64;
+/// Nearly six windows, or three wide ones; a cache that starts with 16 rows and grows by half has grown 4 times.
+int64_t tokens_with(Windows windows) { return windows == Windows::wide ? 3 * wide_window : 64; }
 
 enum class Feeding { one_by_one, two_chunks, across_the_window_edge, growing };
 
@@ -24,10 +25,12 @@ enum class Feeding { one_by_one, two_chunks, across_the_window_edge, growing };
 struct Plan {
   std::vector<int64_t> passes;
   bool told = true;
+
+  int64_t tokens() const { return std::accumulate(passes.begin(), passes.end(), int64_t{0}); }
 };
 
-Plan plan_of(Feeding feeding) {
-  constexpr int64_t edge = widest_window;
+Plan plan_of(Feeding feeding, int64_t tokens) {
+  constexpr int64_t edge = narrow_window;
   switch (feeding) {
     case Feeding::one_by_one:
       return {std::vector<int64_t>(static_cast<size_t>(tokens), 1)};
@@ -45,8 +48,9 @@ Plan plan_of(Feeding feeding) {
 
 /// A run and the numbers that must not depend on how it was fed.
 struct Fed {
-  Fed(const std::shared_ptr<const Model>& model, const Plan& plan) : run(model, options_of(plan)) {
-    const auto ids = random_ids(*model->architecture(), tokens);
+  Fed(const std::shared_ptr<const Model>& model, const Plan& plan, MlaForm form = MlaForm::absorbed)
+      : run(model, options_of(plan, form)) {
+    const auto ids = random_ids(*model->architecture(), plan.tokens());
     int64_t done = 0;
     for (const int64_t count : plan.passes) {
       run.extend(std::span(ids).subspan(static_cast<size_t>(done), static_cast<size_t>(count)));
@@ -55,10 +59,11 @@ struct Fed {
     snapshot = run.snapshot();
   }
 
-  static RunOptions options_of(const Plan& plan) {
+  static RunOptions options_of(const Plan& plan, MlaForm form) {
     RunOptions options;
     options.logits = LogitsWanted::all();
-    options.expected_tokens = plan.told ? tokens : 0;
+    options.expected_tokens = plan.told ? plan.tokens() : 0;
+    options.mla_form = form;
     return options;
   }
 
@@ -81,7 +86,7 @@ std::span<const float> all_of(const RowsView& rows) {
 }
 
 void compare_logits(const Fed& whole, const Fed& parts) {
-  ASSERT_EQ(parts.run.logits().rows, tokens);
+  ASSERT_EQ(parts.run.logits().rows, whole.run.logits().rows);
   const auto expected = all_of(whole.run.logits());
   const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
   EXPECT_LE(worst(expected, all_of(parts.run.logits())), 2e-5 * (double{*high} - double{*low}));
@@ -90,7 +95,7 @@ void compare_logits(const Fed& whole, const Fed& parts) {
 /// Log-sum-exp in nats, and all statistics: weights and nats, tokens, squared tokens; which key is largest but for
 /// ties.
 void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t heads) {
-  for (int64_t i = 0; i < tokens; ++i) {
+  for (int64_t i = 0; i < expected.row_max.rows; ++i) {
     for (int64_t head = 0; head < heads; ++head) {
       const double lse = double{expected.row_max.row(i)[head]} + double{expected.log_sum.row(i)[head]};
       const double error = double{found.row_max.row(i)[head]} + double{found.log_sum.row(i)[head]} - lse;
@@ -115,6 +120,7 @@ void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t hea
 
 void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_t layer, int64_t head) {
   const SerialFor workers;
+  const int64_t tokens = expected.tokens();
   for (const TileQuery& query :
        {TileQuery{layer, head, 0, tokens, 0, tokens}, TileQuery{layer, head, 3, 61, 2, 64, 5, Pooling::mean}}) {
     const Tile whole = compute_tile(expected, query, workers), parts = compute_tile(found, query, workers);
@@ -125,6 +131,7 @@ void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_
 /// Used is what the scheme has to keep of these tokens, not more: heads once, one of K and V where one does.
 void check_bytes(const RunSnapshot& run, const SharingScheme& scheme) {
   const Architecture& a = *run.architecture;
+  const int64_t tokens = run.tokens();
   int64_t formula = 0;
   for (const KvRows& rows : run.stores) {
     const KvStore& store = a.store_of(rows.layer);
@@ -140,7 +147,8 @@ void check_bytes(const RunSnapshot& run, const SharingScheme& scheme) {
   EXPECT_EQ(kv_bytes(a, 1, tokens, 4), formula);
 }
 
-constexpr std::array<std::string_view, 3> windows_names = {"no windows", "sliding windows", "alternating windows"};
+constexpr std::array<std::string_view, 4> windows_names = {"no windows", "sliding windows", "alternating windows",
+                                                           "wide windows"};
 constexpr std::array<std::string_view, 4> feeding_names = {"one by one", "two chunks", "across the window's edge",
                                                            "behind 5 tokens, growing"};
 
@@ -156,10 +164,14 @@ void compare(const Fed& whole, const Fed& parts, const SharingScheme& scheme) {
   check_bytes(parts.snapshot, scheme);
 }
 
-void check_growth(const RunSnapshot& run, Windows windows) {
-  if (windows == Windows::sliding) return;  // the first room is enough for two windows
+void check_growth(const RunSnapshot& run) {
   const std::set<int64_t> sizes(run.allocated_history.begin(), run.allocated_history.end());
   EXPECT_GE(sizes.size(), 4u) << "the cache has not grown 3 times";
+}
+
+std::vector<Feeding> feedings_with(Windows windows) {
+  if (windows == Windows::wide) return {Feeding::growing};
+  return {Feeding::one_by_one, Feeding::two_chunks, Feeding::across_the_window_edge, Feeding::growing};
 }
 
 class SharingSchemes : public ::testing::TestWithParam<SharingScheme> {};
@@ -168,17 +180,20 @@ class SharingSchemes : public ::testing::TestWithParam<SharingScheme> {};
 TEST_P(SharingSchemes, CachedEqualsUncached) {
   const SharingScheme& scheme = GetParam();
   use_threads(1);  // these models are too small for more
-  for (const Windows windows : {Windows::none, Windows::sliding, Windows::alternating}) {
+  for (const Windows windows : {Windows::none, Windows::sliding, Windows::alternating, Windows::wide}) {
     SCOPED_TRACE(windows_names[static_cast<size_t>(windows)]);
     const auto model = random_model(architecture_of(scheme, windows));
+    const int64_t tokens = tokens_with(windows);
     const Fed whole(model, {{tokens}});
     check_bytes(whole.snapshot, scheme);
-    for (const Feeding feeding :
-         {Feeding::one_by_one, Feeding::two_chunks, Feeding::across_the_window_edge, Feeding::growing}) {
+    for (const Feeding feeding : feedings_with(windows)) {
       SCOPED_TRACE(feeding_names[static_cast<size_t>(feeding)]);
-      const Fed parts(model, plan_of(feeding));
+      const Plan plan = plan_of(feeding, tokens);
+      const Fed parts(model, plan);
       compare(whole, parts, scheme);
-      if (feeding == Feeding::growing) check_growth(parts.snapshot, windows);
+      // Two narrow windows fit into the first room.
+      if (feeding == Feeding::growing && windows != Windows::sliding) check_growth(parts.snapshot);
+      if (scheme.stored == Stored::latent) compare(whole, Fed(model, plan, MlaForm::naive), scheme);
     }
   }
 }
