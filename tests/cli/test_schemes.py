@@ -63,7 +63,7 @@ def test_attributes_tell_the_scheme(saved):
     how = {"scale": [SCALE] * scheme.layers, "soft_cap": [scheme.soft_cap] * scheme.layers,
            "window": [scheme.window(layer) for layer in range(scheme.layers)]}
     if scheme.positions == "alibi":
-        how["alibi_slopes"] = list(SLOPES)
+        how["alibi_slopes"] = [slope * scheme.alibi_scale for slope in SLOPES]
     for group, wanted in (("k", {**expected, **how}), ("v", expected)):
         found = {name: [text(one) for one in values] for name, values in file[group].attrs.items()}
         assert found == wanted

@@ -52,7 +52,7 @@ def _weights_of(scheme, layer, query, key):
     if scheme.soft_cap:
         scores = scheme.soft_cap * torch.tanh(scores / scheme.soft_cap)
     if scheme.positions == "alibi":
-        scores = scores + torch.tensor(SLOPES, dtype=torch.float64)[:, None, None] * position
+        scores = scores + scheme.alibi_scale * torch.tensor(SLOPES, dtype=torch.float64)[:, None, None] * position
     window = scheme.window(layer)
     visible = (back >= 0) & ((back < window) | (window == 0))
     return torch.softmax(scores.masked_fill(~visible, float("-inf")), -1)

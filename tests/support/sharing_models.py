@@ -26,6 +26,7 @@ class Scheme:
     positions: str = "rope"  # or learned, alibi, none
     windows: tuple = ()  # of each layer, 0: none
     soft_cap: float = 0
+    alibi_scale: float = 1  # of the slopes
     rope_dims: int = HEAD  # of each head, the first ones
     rope_style: str = "rotate_half"  # or interleaved
     rotated: bool = True  # False: rope turns nothing
@@ -122,6 +123,7 @@ SCHEMES = [
     Scheme("sliding MLA", "MLA, window 11", 1, stored="latent", windows=SLIDING),
     Scheme("alternating MLKV 2 on MLA", "MLKV 2 on MLA, windows 7 to 12 in 3 of 5 layers", 1, SPACED, "latent",
            windows=(12, 7, 0, 9, 0)),
+    Scheme("MQA with ALiBi, divided as Falcon's", "MQA", 1, positions="alibi", alibi_scale=HEAD ** -0.5),
     Scheme("MLKV 4x3", "MLKV 4x3", 3, (0, 1, 1, 3, 3, 5, 5)),
     Scheme("MLKV as released", "MLKV 2x2", 2, SPACED, readers_rotated=False),
     Scheme("windows of MLKV as released", "MLKV 2x1, window 9 in 3 of 5 layers", 1, SPACED, windows=(9, 0, 9, 0, 9),
@@ -208,7 +210,7 @@ def config_of(scheme):
         position["rope"] = {"dims": ROPE_KEY if scheme.stored == "latent" else scheme.rope_dims, "base": BASE,
                             "style": scheme.rope_style}
     if scheme.positions == "alibi":
-        position["alibi_slopes"] = SLOPES
+        position |= {"alibi_slopes": SLOPES, "alibi_scale": scheme.alibi_scale}
     return {"model_type": "headscope", "vocab_size": VOCAB, "d_model": WIDTH, "context": CONTEXT, "norm": "rms_norm",
             "norm_epsilon": EPSILON, "position": position,
             "layers": [_layer_config(scheme, i) for i in range(scheme.layers)],
