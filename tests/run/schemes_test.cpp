@@ -92,39 +92,51 @@ void compare_logits(const Fed& whole, const Fed& parts) {
   EXPECT_LE(worst(expected, all_of(parts.run.logits())), 2e-5 * (double{*high} - double{*low}));
 }
 
-/// Log-sum-exp in nats, and all statistics: weights and nats, tokens, squared tokens; which key is largest but for
-/// ties.
-void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t heads) {
+/// Log-sum-exp in nats, and all statistics but argmax: weights (within `weight`) and nats, tokens, squared tokens.
+void compare_rows(const LayerRows& expected, const LayerRows& found, int64_t heads, double weight) {
   for (int64_t i = 0; i < expected.row_max.rows; ++i) {
     for (int64_t head = 0; head < heads; ++head) {
       const double lse = double{expected.row_max.row(i)[head]} + double{expected.log_sum.row(i)[head]};
       const double error = double{found.row_max.row(i)[head]} + double{found.log_sum.row(i)[head]} - lse;
       EXPECT_LE(std::abs(error), 3e-5 * std::max(1.0, std::abs(lse)))
           << "log-sum-exp of row " << i << ", head " << head;
-      for (const auto& [which, allowed] : {std::pair{Statistic::entropy, 5e-5},
-                                           {Statistic::max, 2e-5},
+      for (const auto& [which, allowed] : {std::pair{Statistic::entropy, 2.5 * weight},
+                                           {Statistic::max, weight},
                                            {Statistic::distance, 1e-3},
                                            {Statistic::distance_variance, 5e-2},
-                                           {Statistic::sink, 2e-5},
-                                           {Statistic::window, 2e-5}}) {
+                                           {Statistic::sink, weight},
+                                           {Statistic::window, weight}}) {
         EXPECT_NEAR(found.statistic(which, i, head, heads), expected.statistic(which, i, head, heads), allowed)
             << statistic_names[static_cast<size_t>(which)] << " of row " << i << ", head " << head;
       }
-      EXPECT_EQ(found.statistic(Statistic::argmax, i, head, heads),
-                expected.statistic(Statistic::argmax, i, head, heads));
     }
   }
   EXPECT_EQ(found.thumbnails->bin, expected.thumbnails->bin);
-  EXPECT_LE(worst(expected.thumbnails->max, found.thumbnails->max), 2e-5);
+  EXPECT_LE(worst(expected.thumbnails->max, found.thumbnails->max), weight);
 }
 
-void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_t layer, int64_t head) {
+void compare_tiles(const RunSnapshot& expected, const RunSnapshot& found, int64_t layer, int64_t head, double weight) {
   const SerialFor workers;
   const int64_t tokens = expected.tokens();
   for (const TileQuery& query :
        {TileQuery{layer, head, 0, tokens, 0, tokens}, TileQuery{layer, head, 3, 61, 2, 64, 5, Pooling::mean}}) {
     const Tile whole = compute_tile(expected, query, workers), parts = compute_tile(found, query, workers);
-    EXPECT_LE(worst(whole.cells, parts.cells), 2e-5) << "head " << head << ", " << query.bin << " tokens a cell";
+    EXPECT_LE(worst(whole.cells, parts.cells), weight) << "head " << head << ", " << query.bin << " tokens a cell";
+  }
+}
+
+/// The largest key of each row is one that is largest in the map of one pass: with a token twice and no positions there
+/// are two.
+void compare_argmax(const RunSnapshot& expected, const RunSnapshot& found, int64_t layer, int64_t head, double weight) {
+  const int64_t tokens = expected.tokens();
+  const Tile map = compute_tile(expected, {layer, head, 0, tokens, 0, tokens}, SerialFor());
+  const LayerRows& rows = found.layers[static_cast<size_t>(layer)];
+  for (int64_t i = 0; i < tokens; ++i) {
+    const auto row = std::span(map.cells).subspan(static_cast<size_t>(i * tokens), static_cast<size_t>(i + 1));
+    const float largest = *std::max_element(row.begin(), row.end());
+    const auto key = static_cast<int64_t>(rows.statistic(Statistic::argmax, i, head, 4));
+    ASSERT_TRUE(key >= 0 && key <= i) << "row " << i << ", head " << head;
+    EXPECT_GE(double{row[static_cast<size_t>(key)]}, double{largest} - weight) << "row " << i << ", head " << head;
   }
 }
 
@@ -152,14 +164,19 @@ constexpr std::array<std::string_view, 4> windows_names = {"no windows", "slidin
 constexpr std::array<std::string_view, 4> feeding_names = {"one by one", "two chunks", "across the window's edge",
                                                            "behind 5 tokens, growing"};
 
-void compare(const Fed& whole, const Fed& parts, const SharingScheme& scheme) {
+/// `weight`: how far a weight may be from that of one pass. Sums in another order differ more where there are more
+/// terms or latents are expanded; a wrong row is off by hundreds of times that.
+void compare(const Fed& whole, const Fed& parts, const SharingScheme& scheme, double weight) {
   compare_logits(whole, parts);
   const auto layers = static_cast<int64_t>(scheme.owners.size());
   for (int64_t layer = 0; layer < layers; ++layer) {
     SCOPED_TRACE(layer);
     const auto index = static_cast<size_t>(layer);
-    compare_rows(whole.snapshot.layers[index], parts.snapshot.layers[index], 4);
-    for (int64_t head = 0; head < 4; ++head) compare_tiles(whole.snapshot, parts.snapshot, layer, head);
+    compare_rows(whole.snapshot.layers[index], parts.snapshot.layers[index], 4, weight);
+    for (int64_t head = 0; head < 4; ++head) {
+      compare_tiles(whole.snapshot, parts.snapshot, layer, head, weight);
+      compare_argmax(whole.snapshot, parts.snapshot, layer, head, weight);
+    }
   }
   check_bytes(parts.snapshot, scheme);
 }
@@ -190,10 +207,12 @@ TEST_P(SharingSchemes, CachedEqualsUncached) {
       SCOPED_TRACE(feeding_names[static_cast<size_t>(feeding)]);
       const Plan plan = plan_of(feeding, tokens);
       const Fed parts(model, plan);
-      compare(whole, parts, scheme);
+      compare(whole, parts, scheme, windows == Windows::wide ? 1e-4 : 2e-5);
       // Two narrow windows fit into the first room.
       if (feeding == Feeding::growing && windows != Windows::sliding) check_growth(parts.snapshot);
-      if (scheme.stored == Stored::latent) compare(whole, Fed(model, plan, MlaForm::naive), scheme);
+      if (scheme.stored != Stored::latent) continue;
+      SCOPED_TRACE("naive MLA");
+      compare(whole, Fed(model, plan, MlaForm::naive), scheme, 1e-4);
     }
   }
 }
