@@ -22,7 +22,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "stories" in item.fixturenames:
+        if "stories" in item.fixturenames and "stories_shape" not in item.fixturenames:
             item.add_marker("real_data")
 
 

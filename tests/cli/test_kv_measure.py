@@ -9,12 +9,18 @@ import png
 import pytest
 
 
+@pytest.fixture(scope="module")
+def stories(stories_shape):
+    """Its shape is enough here, so that nothing is left out where the trained model is absent."""
+    return stories_shape
+
+
 def measured(headscope, *arguments):
     return headscope.json("kv", *arguments, "--measure", "--repeats", 1)
 
 
-def test_measures_every_row(headscope, stories_shape):
-    found = measured(headscope, stories_shape, "--batch", "1,3", "--context", "64,512", "--what-if", "mqa,cla-2,sharedkv,slim-mha")
+def test_measures_every_row(headscope, stories):
+    found = measured(headscope, stories, "--batch", "1,3", "--context", "64,512", "--what-if", "mqa,cla-2,sharedkv,slim-mha")
     assert len(found) == 5 * 4
     for row in found:
         one = row["measured"]
@@ -29,11 +35,11 @@ def test_measures_every_row(headscope, stories_shape):
         assert one["read_bytes_per_step"] == pytest.approx(row["bytes"] * readers)
 
 
-def test_text_explains_itself(headscope, stories_shape):
-    text = headscope.text("kv", stories_shape, "--measure", "--repeats", 1, "--context", "64,512")
+def test_text_explains_itself(headscope, stories):
+    text = headscope.text("kv", stories, "--measure", "--repeats", 1, "--context", "64,512")
     for words in ("measured", "process +", "read a step", "too short to show a KV effect", "medians of 1", "room for"):
         assert words in text, words
-    assert "too short" not in headscope.text("kv", stories_shape, "--measure", "--repeats", 1, "--context", "512")
+    assert "too short" not in headscope.text("kv", stories, "--measure", "--repeats", 1, "--context", "512")
 
 
 def test_the_process_grows_by_the_cache(headscope):
@@ -69,7 +75,7 @@ def test_tiny_sequences_do_not_run_away(headscope, tiny):
     assert process.returncode == 0 and usage.ru_maxrss * 1024 < 1.5 * limit
 
 
-def test_largest_batch(headscope, stories_shape):
+def test_largest_batch(headscope, stories):
     """Each sequence of 512 tokens holds 640 KiB."""
     def alone(*words):
         process = subprocess.Popen([str(word) for word in [headscope.path, *words]], stdout=subprocess.DEVNULL)
@@ -80,26 +86,26 @@ def test_largest_batch(headscope, stories_shape):
 
     limits = {}
     for limit in ("300MiB", "360MiB"):
-        row = measured(headscope, stories_shape, "--context", 512, "--memory-limit", limit)[0]["measured"]
+        row = measured(headscope, stories, "--context", 512, "--memory-limit", limit)[0]["measured"]
         found = limits[limit] = row["largest_batch"]
         assert found["memory_limit_bytes"] == {"300MiB": 300 << 20, "360MiB": 360 << 20}[limit]
         assert 0 < found["process_bytes"] <= found["memory_limit_bytes"]
         # One more would not have fitted, but for what the system rounds.
         assert found["process_bytes"] + (16 << 20) > found["memory_limit_bytes"]
         # A process that does nothing else stays below the limit, give or take what varies.
-        peak = alone("kv", stories_shape, "--measure", "--repeats", 1, "--context", 512, "--batch", found["batch"])
+        peak = alone("kv", stories, "--measure", "--repeats", 1, "--context", 512, "--batch", found["batch"])
         assert 0.8 * found["memory_limit_bytes"] < peak < found["memory_limit_bytes"] + (32 << 20), peak
     more = limits["360MiB"]["batch"] - limits["300MiB"]["batch"]
     assert abs(more - 60 * 1024 / 640) < 40
-    none = measured(headscope, stories_shape, "--context", 512, "--memory-limit", "1MiB")[0]["measured"]["largest_batch"]
+    none = measured(headscope, stories, "--context", 512, "--memory-limit", "1MiB")[0]["measured"]["largest_batch"]
     assert none["batch"] == 0
-    assert "does not fit" in headscope.text("kv", stories_shape, "--measure", "--repeats", 1, "--context", 512, "--memory-limit",
+    assert "does not fit" in headscope.text("kv", stories, "--measure", "--repeats", 1, "--context", 512, "--memory-limit",
                                             "1MiB")
 
 
-def test_speed_is_drawn_and_written(headscope, stories_shape, tmp_path):
+def test_speed_is_drawn_and_written(headscope, stories, tmp_path):
     for name in ("speed.png", "speed.svg", "speed.csv"):
-        headscope.text("kv", stories_shape, "--measure", "--repeats", 1, "--batch", "1,2", "--context", 300, "--what-if", "mqa",
+        headscope.text("kv", stories, "--measure", "--repeats", 1, "--batch", "1,2", "--context", 300, "--what-if", "mqa",
                        "--out", tmp_path / name)
     assert png.read(tmp_path / "speed.png").shape[:2] == (800, 1280)
     assert "Decode speed against batch" in (tmp_path / "speed.svg").read_text()
@@ -119,9 +125,9 @@ def test_speed_is_drawn_and_written(headscope, stories_shape, tmp_path):
     (("--plot", "speed", "--out", "x.svg", "--context", "1,2"), 1, ["--measure"]),
     (("--measure", "--plot", "speed", "--out", "x.svg", "--context", "500"), 1, ["several"]),
     (("--measure", "--repeats", "0", "--context", "500"), 1, ["--repeats"])])
-def test_refusals(headscope, stories_shape, tmp_path, arguments, code, words):
+def test_refusals(headscope, stories, tmp_path, arguments, code, words):
     arguments = [tmp_path / "x.svg" if one == "x.svg" else one for one in arguments]
-    headscope.refusal("kv", stories_shape, *arguments, code=code, words=words)
+    headscope.refusal("kv", stories, *arguments, code=code, words=words)
     assert not (tmp_path / "x.svg").exists()
 
 
