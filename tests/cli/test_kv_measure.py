@@ -35,6 +35,19 @@ def test_measures_every_row(headscope, stories):
         assert one["read_bytes_per_step"] == pytest.approx(row["bytes"] * readers)
 
 
+def test_medians_lie_between_their_repeats(headscope, stories):
+    """test_run's KvMeasurement looks at medians, the warm-up and the order of models."""
+    def rows(repeats):
+        words = ["--what-if", "mqa", "--context", 64, "--measure", "--repeats", repeats]
+        return [row["measured"] for row in headscope.json("kv", stories, *words)]
+
+    for one in rows(3):
+        slowest, fastest = one["decode_range"]
+        assert slowest < fastest and slowest <= one["decode_tokens_per_second"] <= fastest
+    for one in rows(1):
+        assert one["decode_range"] == [one["decode_tokens_per_second"]] * 2
+
+
 def test_text_explains_itself(headscope, stories):
     text = headscope.text("kv", stories, "--measure", "--repeats", 1, "--context", "64,512")
     for words in ("measured", "process +", "read a step", "too short to show a KV effect", "medians of 1", "room for"):
