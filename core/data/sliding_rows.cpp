@@ -11,7 +11,16 @@ SlidingRows::SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, in
       width_(width),
       window_(window),
       most_rows_(window + most_at_once),
-      first_capacity_(std::min(first_capacity, most_rows_)) {}
+      first_capacity_(first_capacity) {}
+
+/// Rows that the buffer should have, `needed` at least.
+int64_t SlidingRows::room_for(int64_t rows, int64_t needed) const {
+  const int64_t room = capacity();
+  // From two windows on, moving costs less than a row for each that is written.
+  if (needed <= room && room >= 2 * window_) return room;
+  const int64_t grown = buffer_ ? room + room / 2 : std::min(first_capacity_, window_ + std::max(window_, rows));
+  return std::clamp(grown, needed, most_rows_);
+}
 
 float* SlidingRows::prepare(int64_t rows) {
   const int64_t held = end_ - begin_;
@@ -19,12 +28,7 @@ float* SlidingRows::prepare(int64_t rows) {
   // The whole window, though the next row sees one less: rows that are taken back leave it whole.
   const int64_t keep = std::min(held, window_), needed = keep + rows;
   if (needed > most_rows_) throw std::logic_error("SlidingRows: more rows at once than it was made for");
-  int64_t room = capacity();
-  // From two windows on, moving costs less than a row for each that is written.
-  if (needed > room || room < 2 * window_) {
-    const int64_t grown = buffer_ ? room + room / 2 : first_capacity_;
-    room = std::clamp(grown, needed, most_rows_);
-  }
+  const int64_t room = room_for(rows, needed);
   if (room > capacity()) {
     auto larger = std::make_shared<RowBuffer>(ledger_, MemoryPurpose::kv, room, width_);
     move_to(*larger, keep);

@@ -15,9 +15,10 @@ namespace headscope {
 class SlidingRows {
  public:
   SlidingRows() = default;
-  /// The buffer starts with room for `first_capacity` rows and grows by half until moving costs less than a row for
-  /// each that is written (below three windows), and beyond, to `window` + `most_at_once` rows at most, only for rows
-  /// that come at once.
+  /// The buffer starts with room for `first_capacity` rows, but not for more than the window and the larger of another
+  /// one and the rows that come first: then moving costs less than a row for each that is written. It grows by half to
+  /// as much (below three windows), and beyond, to `window` + `most_at_once` rows at most, only for rows that come at
+  /// once.
   SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_at_once,
               int64_t first_capacity);
 
@@ -39,6 +40,7 @@ class SlidingRows {
   SlidingRows copy() const;
 
  private:
+  int64_t room_for(int64_t rows, int64_t needed) const;
   void move_to(RowBuffer& target, int64_t keep);
 
   std::shared_ptr<MemoryLedger> ledger_;

@@ -10,7 +10,7 @@
 namespace headscope {
 
 struct CacheOptions {
-  int64_t first_capacity = 16;  ///< rows made at the first write
+  int64_t first_capacity = 16;  ///< rows made at the first write; of a window's cache no more than SlidingRows needs
   int64_t most_at_once = 4096;  ///< tokens that are written at once, at most
   bool history = true;          ///< what leaves a sliding window is kept for viewers, and counted as theirs
 };

@@ -56,6 +56,19 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+KvComparison measure_in_turns(size_t models, std::span<const KvLoad> loads, int64_t repeats, const MeasureKv& measure) {
+  KvLoad warm_up{1, 32, 2};
+  for (const KvLoad& load : loads) warm_up.context = std::min(warm_up.context, load.context);
+  for (size_t model = 0; model < models; ++model) measure(model, warm_up);
+  KvComparison out{resident_bytes(), std::vector<std::vector<KvMeasurement>>(loads.size() * models)};
+  for (int64_t repeat = 0; repeat < repeats; ++repeat) {
+    for (size_t row = 0; row < out.rows.size(); ++row) {
+      out.rows[row].push_back(measure(row % models, loads[row / models]));
+    }
+  }
+  return out;
+}
+
 KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad& load, const Progress& progress) {
   const Architecture& a = *model->architecture();
   if (load.steps < 2 || load.context <= load.steps) {

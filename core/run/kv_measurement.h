@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,19 @@ struct KvMeasurement {
 /// Allocates the caches, forwards a prompt, decodes, measures. Tokens are arbitrary: neither sizes nor speeds depend on
 /// them. Throws Error for loads that do not fit the model, Cancelled between steps.
 KvMeasurement measure_kv(const std::shared_ptr<const Model>&, const KvLoad&, const Progress& = {});
+
+/// Measures one of several models, by its place among them.
+using MeasureKv = std::function<KvMeasurement(size_t model, const KvLoad&)>;
+
+/// Several models, measured in turns.
+struct KvComparison {
+  int64_t resident_bytes = 0;                    ///< of this process, warmed up, before the first that counts
+  std::vector<std::vector<KvMeasurement>> rows;  ///< [load * models + model], of each its repeats
+};
+
+/// Warms up every model with a load that fits below all of `loads` and does not count. Then models take turns at every
+/// load, and loads in every repeat, so that a slow moment of the machine meets all of them alike.
+KvComparison measure_in_turns(size_t models, std::span<const KvLoad> loads, int64_t repeats, const MeasureKv&);
 
 /// Of an even number of values the mean of the two in the middle; there is at least one.
 double median(std::vector<double> values);

@@ -1,5 +1,7 @@
 """Changes of basis that a model's output must not notice (kv-variants.md 5.1, 7.9): rotations of each head's values together
-with the output projection, and of queries and keys by what commutes with rope. Others must be noticed."""
+with the output projection, and of queries and keys by what commutes with rope. Other changes must be noticed."""
+
+import dataclasses
 
 import pytest
 import torch
@@ -113,3 +115,14 @@ def test_values_that_are_keys(headscope, plain, tmp_path, name):
     assert noticed(headscope, plain, tmp_path / "one", name, make, outputs=["value"])[0] > NOTICED
     if name != "K = V":
         assert noticed(headscope, plain, tmp_path / "any", name, orthogonal, queries=["value"], outputs=["value"])[0] > NOTICED
+
+
+def test_alibi_that_is_not_divided_is_noticed(headscope, tmp_path):
+    """Falcon divides ALiBi by the root of a head's size, BLOOM does not; oracle.sharing compares both with the formula."""
+    falcon = Scheme("", "", 2, positions="alibi", alibi_scale=HEAD ** -0.5)
+    bloom = dataclasses.replace(falcon, alibi_scale=1)
+    weights = random_weights(falcon, 2)
+    divided, undivided = (outcome(headscope, save(tmp_path / name, config_of(scheme), weights))
+                          for name, scheme in (("falcon", falcon), ("bloom", bloom)))
+    logits, maps = distance(undivided, divided)
+    assert logits > NOTICED and maps > NOTICED

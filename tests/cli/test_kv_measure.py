@@ -9,6 +9,12 @@ import png
 import pytest
 
 
+@pytest.fixture(scope="module")
+def stories(stories_shape):
+    """Its shape is enough here, so that nothing is left out where the trained model is absent."""
+    return stories_shape
+
+
 def measured(headscope, *arguments):
     return headscope.json("kv", *arguments, "--measure", "--repeats", 1)
 
@@ -27,6 +33,19 @@ def test_measures_every_row(headscope, stories):
         # Layers of CLA read what another one holds: 5 layers read, 3 own.
         readers = 5 / 3 if row["what_if"] == "CLA-2" else 1
         assert one["read_bytes_per_step"] == pytest.approx(row["bytes"] * readers)
+
+
+def test_medians_lie_between_their_repeats(headscope, stories):
+    """test_run's KvMeasurement looks at medians, the warm-up and the order of models."""
+    def rows(repeats):
+        words = ["--what-if", "mqa", "--context", 64, "--measure", "--repeats", repeats]
+        return [row["measured"] for row in headscope.json("kv", stories, *words)]
+
+    for one in rows(3):
+        slowest, fastest = one["decode_range"]
+        assert slowest < fastest and slowest <= one["decode_tokens_per_second"] <= fastest
+    for one in rows(1):
+        assert one["decode_range"] == [one["decode_tokens_per_second"]] * 2
 
 
 def test_text_explains_itself(headscope, stories):

@@ -16,11 +16,11 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 import plain_rope  # noqa: E402
-from attention_numbers import worst_difference  # noqa: E402
+from attention_numbers import normalised_entropy, worst_difference  # noqa: E402
 from mlkv_models import BASE, EPSILON, HEAD, HEADS, LAYERS, ROTATED, VOCAB, WIDTH, make, owners  # noqa: E402
 from program import Headscope  # noqa: E402
 
-LOGITS, MAPS = 1e-4, 2e-5  # of the logits' range; of a weight
+LOGITS, MAPS, EVENEST = 1e-4, 2e-5, 0.6  # of the logits' range; of a weight; mean normalised entropy of a layer
 
 
 def rotate(x):
@@ -64,6 +64,8 @@ def compare(headscope, work, layers, heads, keys):
                          "--out", work / "run.h5", "--threads", 1)
     assert run["kv_bytes_used"] == [2 * heads * HEAD * 4 * len(run["ids"]) * (i in owners(layers)) for i in range(LAYERS)]
     logits, maps = forward(w, run["ids"], layers, heads, keys == "rotated")
+    for layer, one in enumerate(maps):
+        assert normalised_entropy(one) <= EVENEST, f"layer {layer} attends too evenly: {normalised_entropy(one):.2f}"
     other, _ = forward(w, run["ids"], layers, heads, keys != "rotated")
     span = logits.max() - logits.min()
     with h5py.File(work / "run.h5") as file:

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from attention_numbers import worst_difference  # noqa: E402
+from attention_numbers import normalised_entropy, worst_difference  # noqa: E402
 from program import Headscope  # noqa: E402
-from random_models import normalised_entropy  # noqa: E402
 from saved_run import logits_and_maps  # noqa: E402
 from sharing_formulas import forward  # noqa: E402
 from sharing_models import SCHEMES, VOCAB, make  # noqa: E402
@@ -38,7 +37,7 @@ def compare(headscope, scheme, work, seed, chunk):
                                              GENERATED, "--chunk", chunk, whole=True)
     logits, maps = forward(scheme, w, run["ids"])
     for layer, one in enumerate(maps):
-        evenness = normalised_entropy(one) if scheme.window(layer) == 0 else 0
+        evenness = normalised_entropy(one, scheme.window(layer))
         assert evenness <= EVENEST, f"{scheme.name}: layer {layer} attends too evenly: {evenness:.2f}"
     used = scheme.used_bytes(PROMPT + GENERATED)
     assert run["kv_bytes_used"] == used, f"{scheme.name}: {run['kv_bytes_used']} bytes, expected {used}"
@@ -63,7 +62,7 @@ def main():
                 logits, maps = compare(headscope, scheme, pathlib.Path(folder), seed, chunk)
                 good = logits <= LOGITS and maps <= MAPS
                 failed |= not good
-                print(f"{scheme.name:34} chunks of {chunk:4}  logits {logits:.1e}  maps {maps:.1e}{'' if good else '  FAILED'}",
+                print(f"{scheme.name:37} chunks of {chunk:4}  logits {logits:.1e}  maps {maps:.1e}{'' if good else '  FAILED'}",
                       flush=True)
     return 1 if failed else 0
 

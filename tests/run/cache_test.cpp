@@ -82,6 +82,10 @@ TEST(WindowCache, HoldsTheWindowAndWhatComesAtOnce) {
   const RunSnapshot one_by_one = fed(random_model(a), std::span(ids).first(90), {1}).snapshot();
   EXPECT_EQ(one_by_one.stores[0].used_bytes, window * row);
   EXPECT_LE(one_by_one.stores[0].allocated_bytes, 16 * row) << "the first room is enough for two windows";
+  RunOptions told;
+  told.expected_tokens = 90;
+  const RunSnapshot short_prompt = fed(random_model(a), std::span(ids).first(90), {1}, told).snapshot();
+  EXPECT_EQ(short_prompt.stores[0].allocated_bytes, 2 * window * row) << "a told length is no reason for its room";
   const RunSnapshot at_once = fed(random_model(a), ids, {900}).snapshot();
   EXPECT_EQ(at_once.stores[0].used_bytes, window * row);
   EXPECT_EQ(at_once.stores[0].allocated_bytes, (window + 256) * row) << "windows below 256 take 256 at once";

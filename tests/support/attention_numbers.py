@@ -24,6 +24,13 @@ def row_statistics(maps):
     }
 
 
+def normalised_entropy(maps, window=0):
+    """Mean over heads and rows of entropy / ln(visible keys) of causal maps [heads, n, n], row 0 (one key) left out."""
+    visible = np.arange(2, np.shape(maps)[-1] + 1)
+    visible = np.minimum(visible, window) if window else visible
+    return float((row_statistics(maps)["entropy"][:, 1:] / np.log(visible)).mean())
+
+
 def scores(q, k, scale, window=0, soft_cap=0, bias=None):
     """Causal scores [q_heads, n, n] in float64; -inf where a key is not visible. q [q_heads, n, d], k [kv_heads, n, d];
     bias [q_heads, n] by key."""

@@ -25,6 +25,14 @@ def stories():
 
 
 @pytest.fixture(scope="session")
+def stories_shape(tmp_path_factory):
+    """A model of its shape and name with random weights and no tokenizer, which is always there."""
+    import tiny_checkpoint
+
+    return tiny_checkpoint.write(tmp_path_factory.mktemp("shape") / "stories260K", tiny_checkpoint.STORIES)
+
+
+@pytest.fixture(scope="session")
 def random_models(tmp_path_factory):
     """Makes a model of tests/support/random_models.py once: random_models("llama-gqa") is its folder."""
     import random_models as module  # imports transformers, which takes seconds

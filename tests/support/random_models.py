@@ -21,6 +21,7 @@ import torch
 import transformers
 
 import santacoder
+from attention_numbers import normalised_entropy
 from family_layouts import apply_alibi_once, scale_query_and_key
 from family_recipes import FAMILY_RECIPES
 
@@ -122,14 +123,6 @@ def _randomise(model, seed):
         for name, values in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 values.copy_(0.2 * torch.randn(values.shape, generator=random))
-
-
-def normalised_entropy(maps):
-    """Mean over heads and rows of entropy / ln(visible keys); `maps` [heads, n, n], row 0 (one key) left out."""
-    p = maps.double()
-    entropy = -torch.special.xlogy(p, p).sum(-1)[:, 1:]
-    visible = torch.arange(2, p.shape[-1] + 1, dtype=torch.float64)
-    return (entropy / visible.log()).mean().item()
 
 
 def eager_maps(model, ids):

@@ -28,9 +28,12 @@ def scores(file, layer):
 
 def _rotated(k, rope, layer):
     """Keys [heads, n, d] turned by their positions."""
-    assert text(rope.attrs["style"][layer]) == "rotate_half" and rope.attrs["factor"][layer] == 1
+    assert rope.attrs["factor"][layer] == 1
     frequencies = rope["inverse_frequencies"][layer]
     frequencies = frequencies[~np.isnan(frequencies)].astype(np.float64)
     angle, half = np.arange(k.shape[1])[:, None] * frequencies, len(frequencies)
-    a, b, rest = k[..., :half], k[..., half:2 * half], k[..., 2 * half:]
-    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle), rest], -1)
+    first, second = {"rotate_half": (slice(half), slice(half, 2 * half)),
+                     "interleaved": (slice(0, 2 * half, 2), slice(1, 2 * half, 2))}[text(rope.attrs["style"][layer])]
+    a, b, turned = k[..., first], k[..., second], k.copy()
+    turned[..., first], turned[..., second] = a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)
+    return turned

@@ -6,8 +6,8 @@ import torch
 from sharing_models import BASE, CONTENT, EPSILON, HEAD, HEADS, LATENT, ROPE_KEY, SCALE, SLOPES, VALUE
 
 
-def _rotate(x, dims=None):
-    return plain_rope.rotate(x, BASE, dims)
+def _rotate(x, scheme):
+    return plain_rope.rotate(x, BASE, scheme.rope_dims, scheme.rope_style == "interleaved")
 
 
 def _norm(x, weight):
@@ -23,24 +23,25 @@ def _heads_of(scheme, w, layer, x, owned):
         content = (latent @ w[f"layers.{layer}.latent_key"].T).view(n, HEADS, CONTENT)
         value = (latent @ w[f"layers.{layer}.latent_value"].T).view(n, HEADS, VALUE)
         key = torch.cat([content, rope_key[:, None].expand(n, HEADS, ROPE_KEY)], -1)
-        return torch.cat([query[..., :CONTENT], _rotate(query[..., CONTENT:])], -1), key, value
+        return torch.cat([query[..., :CONTENT], plain_rope.rotate(query[..., CONTENT:], BASE)], -1), key, value
     group = HEADS // scheme.kv_heads
     key, value = (part.repeat_interleave(group, 1) for part in owned)
-    return (_rotate(query, scheme.rope_dims) if scheme.rope else query), key, value
+    return (_rotate(query, scheme) if scheme.rope else query,
+            _rotate(key, scheme) if scheme.reads_rotated(layer) else key, value)
 
 
 def _owned_by(scheme, w, layer, x):
-    """What a layer makes for itself and its readers: keys after rope and values, or latent and rope key."""
+    """What a layer makes for itself and its readers: keys before rope and values, or latent and rope key, turned."""
     n, name = len(x), f"layers.{layer}."
     if scheme.stored == "latent":
         made = x @ w[name + "latent"].T
-        return _norm(made[:, :LATENT], w[name + "latent_norm"]), _rotate(made[:, None, LATENT:])[:, 0]
+        return _norm(made[:, :LATENT], w[name + "latent_norm"]), plain_rope.rotate(made[:, None, LATENT:], BASE)[:, 0]
     to_value = w[name + "value"]
     if scheme.stored == "keys_only":  # the same as values of one matrix, V = x (W_KV W_K)^T
         to_value = to_value @ w[name + "key"]
     value = (x @ to_value.T).view(n, scheme.kv_heads, HEAD)
     plain = value if scheme.stored == "values_only" else (x @ w[name + "key"].T).view(n, scheme.kv_heads, HEAD)
-    return (_rotate(plain, scheme.rope_dims) if scheme.rope else plain), value
+    return plain, value
 
 
 def _weights_of(scheme, layer, query, key):
@@ -51,7 +52,7 @@ def _weights_of(scheme, layer, query, key):
     if scheme.soft_cap:
         scores = scheme.soft_cap * torch.tanh(scores / scheme.soft_cap)
     if scheme.positions == "alibi":
-        scores = scores + torch.tensor(SLOPES, dtype=torch.float64)[:, None, None] * position
+        scores = scores + scheme.alibi_scale * torch.tensor(SLOPES, dtype=torch.float64)[:, None, None] * position
     window = scheme.window(layer)
     visible = (back >= 0) & ((back < window) | (window == 0))
     return torch.softmax(scores.masked_fill(~visible, float("-inf")), -1)

@@ -1,6 +1,7 @@
 """Schemes of sharing keys and values (kv-variants.md 2, 3.7, 3.8), as tiny random models in HeadScope's own format: heads and
 layers that share, keys made from stored values with and without rope, values made from keys, latents that several layers read.
-sharing_formulas.py has what each computes; tests/run/schemes.cpp has the same list for tests of the C++ interface.
+sharing_formulas.py has what each computes; tests/run/schemes.cpp has their kinds, each with every kind of windows, for tests of
+the C++ interface.
 """
 
 import dataclasses
@@ -22,10 +23,14 @@ class Scheme:
     kv_heads: int = HEADS
     owners: tuple = (0, 1, 2, 3)  # of each layer's cache
     stored: str = "keys_and_values"
-    positions: str = "rope"  # or learned, alibi
+    positions: str = "rope"  # or learned, alibi, none
     windows: tuple = ()  # of each layer, 0: none
     soft_cap: float = 0
+    alibi_scale: float = 1  # of the slopes
     rope_dims: int = HEAD  # of each head, the first ones
+    rope_style: str = "rotate_half"  # or interleaved
+    rotated: bool = True  # False: rope turns nothing
+    readers_rotated: bool = True  # False: layers that read another's cache see its keys before rope, as MLKV's released ones
 
     @property
     def layers(self):
@@ -33,7 +38,19 @@ class Scheme:
 
     @property
     def rope(self):
-        return self.positions == "rope"
+        return self.positions == "rope" and self.rotated
+
+    @property
+    def keys_rotated(self):
+        """In the cache."""
+        return self.rope and self.readers_rotated and self.stored not in ("values_only", "keys_only")
+
+    def reads_rotated(self, layer):
+        """Keys, as the layer's queries meet them."""
+        return self.rope and (self.readers_rotated or self.owns(layer))
+
+    def rotates_on_read(self, layer):
+        return self.reads_rotated(layer) and not self.keys_rotated
 
     def window(self, layer):
         return self.windows[layer] if self.windows else 0
@@ -106,6 +123,14 @@ SCHEMES = [
     Scheme("sliding MLA", "MLA, window 11", 1, stored="latent", windows=SLIDING),
     Scheme("alternating MLKV 2 on MLA", "MLKV 2 on MLA, windows 7 to 12 in 3 of 5 layers", 1, SPACED, "latent",
            windows=(12, 7, 0, 9, 0)),
+    Scheme("MQA with ALiBi, divided as Falcon's", "MQA", 1, positions="alibi", alibi_scale=HEAD ** -0.5),
+    Scheme("MLKV 4x3", "MLKV 4x3", 3, (0, 1, 1, 3, 3, 5, 5)),
+    Scheme("MLKV as released", "MLKV 2x2", 2, SPACED, readers_rotated=False),
+    Scheme("windows of MLKV as released", "MLKV 2x1, window 9 in 3 of 5 layers", 1, SPACED, windows=(9, 0, 9, 0, 9),
+           readers_rotated=False),
+    Scheme("SharedKV with interleaved rope", "SharedKV GQA-2", 2, stored="values_only", rope_style="interleaved"),
+    Scheme("K = V under a rope that turns nothing", "K=V GQA-2", 2, stored="values_only", rotated=False),
+    Scheme("K = V without positions", "K=V GQA-2", 2, stored="values_only", positions="none"),
 ]
 
 
@@ -164,9 +189,8 @@ def _add_latent(weights, scheme, i, layer):
 
 
 def _layer_config(scheme, i):
-    shared = scheme.stored in ("values_only", "keys_only")
     layer = {"q_heads": HEADS, "kv_owner": scheme.owners[i], "scale": SCALE, "window": scheme.window(i),
-             "soft_cap": scheme.soft_cap, "rotate_query": scheme.rope, "rotate_on_read": scheme.rope and shared,
+             "soft_cap": scheme.soft_cap, "rotate_query": scheme.rope, "rotate_on_read": scheme.rotates_on_read(i),
              "mlp": {"width": INNER, "activation": "gelu"}}
     if scheme.stored == "latent":
         layer["mla"] = {"content_dim": CONTENT, "value_dim": VALUE, "norm_epsilon": EPSILON}
@@ -174,18 +198,19 @@ def _layer_config(scheme, i):
 
 
 def _store_config(scheme, i):
-    latent, shared = scheme.stored == "latent", scheme.stored in ("values_only", "keys_only")
+    latent = scheme.stored == "latent"
     return {"layer": i, "kv_heads": scheme.kv_heads, "key_dim": LATENT + ROPE_KEY if latent else HEAD,
             "value_dim": LATENT if latent else HEAD, "stored": scheme.stored, "window": scheme.store_window(i),
-            "keys_rotated": scheme.rope and not shared}
+            "keys_rotated": scheme.keys_rotated}
 
 
 def config_of(scheme):
     position = {"scheme": scheme.positions}
-    if scheme.rope:
-        position["rope"] = {"dims": ROPE_KEY if scheme.stored == "latent" else scheme.rope_dims, "base": BASE}
+    if scheme.positions == "rope":
+        position["rope"] = {"dims": ROPE_KEY if scheme.stored == "latent" else scheme.rope_dims, "base": BASE,
+                            "style": scheme.rope_style}
     if scheme.positions == "alibi":
-        position["alibi_slopes"] = SLOPES
+        position |= {"alibi_slopes": SLOPES, "alibi_scale": scheme.alibi_scale}
     return {"model_type": "headscope", "vocab_size": VOCAB, "d_model": WIDTH, "context": CONTEXT, "norm": "rms_norm",
             "norm_epsilon": EPSILON, "position": position,
             "layers": [_layer_config(scheme, i) for i in range(scheme.layers)],

@@ -14,31 +14,38 @@ CONFIG = {
     "max_position_embeddings": 32, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
     "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2,
 }
+# Of a trained model among the real data.
+STORIES = {
+    **CONFIG, "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 5, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "vocab_size": 512, "max_position_embeddings": 512, "tie_word_embeddings": True,
+}
 LAYER = "model.layers.0."
 QUERY = LAYER + "self_attn.q_proj.weight"
 EMBEDDING = "model.embed_tokens.weight"
 
 
 def shapes(config):
-    """{tensor name: shape} of a one-layer llama of this config."""
+    """{tensor name: shape} of a llama of this config."""
     hidden, width = config["hidden_size"], config["intermediate_size"]
     heads, vocab = config["num_attention_heads"], config["vocab_size"]
     dim = config.get("head_dim", hidden // heads)
     kv_heads = config.get("num_key_value_heads", heads)
-    return {
-        EMBEDDING: [vocab, hidden],
-        LAYER + "input_layernorm.weight": [hidden],
-        QUERY: [heads * dim, hidden],
-        LAYER + "self_attn.k_proj.weight": [kv_heads * dim, hidden],
-        LAYER + "self_attn.v_proj.weight": [kv_heads * dim, hidden],
-        LAYER + "self_attn.o_proj.weight": [hidden, heads * dim],
-        LAYER + "post_attention_layernorm.weight": [hidden],
-        LAYER + "mlp.gate_proj.weight": [width, hidden],
-        LAYER + "mlp.up_proj.weight": [width, hidden],
-        LAYER + "mlp.down_proj.weight": [hidden, width],
-        "model.norm.weight": [hidden],
-        "lm_head.weight": [vocab, hidden],
+    layer = {
+        "input_layernorm": [hidden],
+        "self_attn.q_proj": [heads * dim, hidden],
+        "self_attn.k_proj": [kv_heads * dim, hidden],
+        "self_attn.v_proj": [kv_heads * dim, hidden],
+        "self_attn.o_proj": [hidden, heads * dim],
+        "post_attention_layernorm": [hidden],
+        "mlp.gate_proj": [width, hidden],
+        "mlp.up_proj": [width, hidden],
+        "mlp.down_proj": [hidden, width],
     }
+    head = {} if config["tie_word_embeddings"] else {"lm_head.weight": [vocab, hidden]}
+    return {EMBEDDING: [vocab, hidden],
+            **{f"model.layers.{i}.{name}.weight": shape for i in range(config["num_hidden_layers"])
+               for name, shape in layer.items()},
+            "model.norm.weight": [hidden], **head}
 
 
 def tensors(config=None):

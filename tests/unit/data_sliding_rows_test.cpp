@@ -12,9 +12,9 @@ namespace {
 constexpr int64_t width = 3, row_bytes = width * 4;
 
 struct Sliding {
-  int64_t window, most;
+  int64_t window, most, first_capacity = 4;
   std::shared_ptr<MemoryLedger> ledger = std::make_shared<MemoryLedger>();
-  SlidingRows rows{ledger, width, window, most, 4};
+  SlidingRows rows{ledger, width, window, most, first_capacity};
 
   /// Row i of the sequence is i, i + 0.5, -i.
   void append(int64_t count) {
@@ -63,6 +63,22 @@ TEST(SlidingRows, OneByOneTakesLessThanThreeWindowsHoweverManyMayComeAtOnce) {
   for (int64_t i = 0; i < 500; ++i) s.append(1);
   EXPECT_LE(s.rows.capacity(), 3 * 20);
   EXPECT_GE(s.rows.capacity(), 2 * 20);
+}
+
+TEST(SlidingRows, ALengthThatIsToldMakesRoomForTheWindowAndWhatComesAtOnce) {
+  const auto room = [](int64_t told, int64_t first) {
+    Sliding s{20, 1000, told};
+    s.append(first);
+    while (s.rows.rows() < told) s.append(1);
+    s.expect_readable(1);
+    EXPECT_EQ(s.ledger->peak_bytes(MemoryPurpose::kv), s.rows.allocated_bytes()) << "it has grown";
+    return s.rows.capacity();
+  };
+  EXPECT_EQ(room(500, 5), 20 + 20) << "fewer than a window at once: another window, or it would move too often";
+  EXPECT_EQ(room(500, 70), 20 + 70);
+  EXPECT_EQ(room(3000, 1000), 20 + 1000);
+  EXPECT_EQ(room(33, 5), 33) << "nothing is made beyond the length";
+  EXPECT_EQ(room(80, 70), 80);
 }
 
 TEST(SlidingRows, WhatIsTakenBackCanBeWrittenAgain) {
