@@ -1,0 +1,163 @@
+// Tiles of 512 x 512 cells of one head's map, recomputed from Q, K and the log-sum-exp.
+#include <algorithm>
+#include <memory>
+
+#include <ATen/ATen.h>
+
+#include "app/cli/bench/attention_data.h"
+#include "core/base/text.h"
+#include "core/run/torch_workers.h"
+
+namespace headscope::cli::bench {
+namespace {
+
+constexpr double tolerance = 1e-4;
+
+/// The newest rows of the map of one long head, with their log-sum-exps; `keys` of them, from the first on.
+struct Head {
+  Head(const AttentionKernel& kernel, int64_t tokens, int64_t rows, at::Generator& random)
+      : data({"one head", 1, 1, rows, tokens, 64, 64}, random), forward(kernel, data, false) {
+    forward.run();
+    minus_lse = (forward.row_max + forward.log_sum).view({rows, 1}).neg();
+  }
+
+  AttentionData data;
+  KernelForward forward;
+  at::Tensor minus_lse;  ///< [rows, 1]
+};
+
+class KernelTile {
+ public:
+  KernelTile(const AttentionKernel& kernel, const Head& head, const TileRequest& request)
+      : cells(at::empty({request.rows(), request.columns()})),
+        kernel_(kernel),
+        head_(head),
+        problem_(head.data.problem()),
+        request_(request),
+        workspace_(kernel.tile_workspace(problem_, request, TorchWorkers().workers())) {}
+
+  double run(std::stop_token stop) {
+    return seconds_of([&] {
+      kernel_.tile(problem_, head_.forward.row_max.const_data_ptr<float>(),
+                   head_.forward.log_sum.const_data_ptr<float>(), request_, cells.data_ptr<float>(), workspace_.span(),
+                   TorchWorkers(), stop);
+    });
+  }
+
+  at::Tensor cells;
+
+ private:
+  const AttentionKernel& kernel_;
+  const Head& head_;
+  const AttentionProblem problem_;
+  const TileRequest request_;
+  Workspace workspace_;
+};
+
+/// Matmul, exp and pooling over strips of rows, so that a strip's scores stay small; under a causal mask a strip stops
+/// at its last row's key.
+class LibraryTile {
+ public:
+  LibraryTile(const Head& head, const TileRequest& request)
+      : cells(at::empty({request.rows(), request.columns()})), head_(head), request_(request) {
+    strip_ = std::max<int64_t>(1, most_scores / (request.columns() * request.bin) / request.bin);
+  }
+
+  double run(std::stop_token stop) {
+    return seconds_of([&] {
+      for (int64_t row = 0; row < request_.rows() && !stop.stop_requested(); row += strip_) {
+        strip(row, std::min(strip_, request_.rows() - row));
+      }
+    });
+  }
+
+  at::Tensor cells;
+
+ private:
+  static constexpr int64_t most_scores = int64_t{1} << 23;  ///< 32 MiB
+
+  /// Rows [row, row + count) of cells.
+  void strip(int64_t row, int64_t count) {
+    const AttentionShape& shape = head_.data.shape;
+    const int64_t bin = request_.bin, first = request_.row_begin + row * bin, offset = shape.kv_len - shape.q_len;
+    const int64_t visible = std::min(offset + first + count * bin, request_.key_end) - request_.key_begin;
+    const int64_t columns = (visible + bin - 1) / bin;
+    at::Tensor target = cells.narrow(0, row, count);
+    if (columns < request_.columns()) target.narrow(1, columns, request_.columns() - columns).zero_();
+    const at::Tensor q = head_.data.q[0][0].narrow(0, first, count * bin);
+    const at::Tensor k = head_.data.k[0][0].narrow(0, request_.key_begin, columns * bin);
+    at::Tensor weights =
+        at::addmm(head_.minus_lse.narrow(0, first, count * bin), q, k.t(), 1, head_.data.scale()).exp_();
+    const int64_t diagonal = offset + first - request_.key_begin;
+    if (diagonal < columns * bin) weights.tril_(diagonal);
+    const at::Tensor blocks = weights.view({count, bin, columns, bin});
+    at::Tensor part = target.narrow(1, 0, columns);
+    if (request_.pooling == Pooling::max) {
+      part.copy_(bin == 1 ? weights : blocks.amax({1, 3}));
+    } else {
+      part.copy_(bin == 1 ? weights : blocks.mean({1, 3}));
+    }
+  }
+
+  const Head& head_;
+  const TileRequest request_;
+  int64_t strip_ = 1;  ///< rows of cells at once
+};
+
+struct Zoom {
+  int64_t bin;
+  bool quick;
+  const char* name;
+};
+
+void tile(Bench& bench, const AttentionKernel& kernel, const Head& head, int64_t cells, const Zoom& zoom,
+          Pooling pooling) {
+  const AttentionShape& shape = head.data.shape;
+  TileRequest request;
+  request.row_end = shape.q_len;
+  request.row_begin = shape.q_len - cells * zoom.bin;
+  request.key_end = cells * zoom.bin;
+  request.bin = zoom.bin;
+  request.pooling = pooling;
+  KernelTile ours(kernel, head, request);
+  LibraryTile theirs(head, request);
+  const double rows = static_cast<double>(cells * zoom.bin);
+  // A whole map is half hidden; other tiles here are far from the diagonal.
+  const double places = rows == static_cast<double>(shape.kv_len) ? rows * rows / 2 : rows * rows;
+  const Floor floor = bench.floor({{"fma", places * 2 * static_cast<double>(shape.key_dim)}, {"exp", places}});
+  const std::stop_token stop = bench.setting().progress.stop;
+  bench.hold({fmt::format("{} x {} cells of {} keys, d {}", cells, cells,
+                          format_count(static_cast<uint64_t>(shape.kv_len)), shape.key_dim),
+              {{std::string(kernel.name), [&] { return ours.run(stop); }, ""},
+               {"addmm, exp, pooling", [&] { return theirs.run(stop); }, "aten::addmm"}},
+              {{fmt::format("{}, {}", zoom.name, pooling == Pooling::max ? "maximum" : "mean"), 0, 1, floor, [&] {
+                  bench.setting().progress.check();  // a stopped tile is half filled
+                  return std::vector{require_equal("cells", numbers(ours.cells), numbers(theirs.cells), tolerance)};
+                }}}});
+}
+
+}  // namespace
+
+void bench_tiles(Bench& bench) {
+  const Setting& setting = bench.setting();
+  const int64_t tokens = setting.tiny ? 1024 : 131'072, cells = tokens / 256;
+  const Zoom zooms[] = {{1, true, "native"},
+                        {8, true, "8x out"},
+                        {32, false, "32x out"},
+                        {64, false, "64x out"},
+                        {256, false, "the whole map"}};
+  at::Generator random = seeded_generator(setting.seed);
+  const bool all = !setting.quick || setting.tiny;
+  for (const AttentionKernel& kernel : setting.kernels) {
+    setting.progress.step("tile: log-sum-exps", 0);
+    // Rows that no tile shows need no log-sum-exp.
+    const Head head(kernel, tokens, cells * (all ? 256 : 8), random);
+    for (const Zoom& zoom : zooms) {
+      if (!zoom.quick && !all) continue;
+      tile(bench, kernel, head, cells, zoom, Pooling::max);
+      if (zoom.bin == 8) tile(bench, kernel, head, cells, zoom, Pooling::mean);
+    }
+  }
+}
+
+}  // namespace headscope::cli::bench
