@@ -12,6 +12,7 @@
 #include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
 #include "core/base/atomic_file.h"
+#include "core/model/torch_errors.h"
 
 namespace headscope::cli {
 namespace {
@@ -75,14 +76,14 @@ void run_bench(const Options& options, Context& context) {
   const std::vector<bench::Family> families = chosen_families(options.only);
   const bench::Setting setting = setting_of(options, context);
   if (!options.out.empty()) const AtomicFile can_be_written(options.out);
+  const bench::Machine machine = bench::describe_machine();  // its load is that of other programs
   use_threads(context.global.threads);
   const c10::InferenceMode no_gradients;
   bench::Bench bench(setting, bench::measure_limits(setting));
   for (size_t i = 0; i < families.size(); ++i) {
     bench.begin(families[i].name, static_cast<double>(i) / static_cast<double>(families.size()));
-    families[i].run(bench);
+    with_torch_errors([&] { families[i].run(bench); });
   }
-  const bench::Machine machine = bench::describe_machine();
   const std::string json = json_text(bench::report_json(bench, machine));
   if (!options.out.empty()) write_file_atomically(options.out, json);
   context.output = context.global.json ? json : bench::report_text(bench, machine);

@@ -67,7 +67,7 @@ std::vector<Limit> measure_limits(const Setting& setting) {
   std::vector<Limit> out;
   for (const Loop& loop : loops) {
     setting.progress.step(fmt::format("limits: {}", loop.name), 0);
-    const int tries = setting.tiny ? 1 : setting.quick ? 8 : 20;
+    const int tries = setting.tiny ? 1 : setting.quick ? 40 : 80;
     out.push_back({loop.name, loop.unit, loop.what, rate(loop, SerialFor(), tries), rate(loop, workers, tries)});
   }
   out.back().loop = "reading " + format_bytes(static_cast<uint64_t>(size) * sizeof(float)) + " once, in order";

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <thread>
@@ -46,9 +47,11 @@ int usable_cores() {
 }  // namespace
 
 Machine describe_machine() {
+  double load = 0;
+  if (getloadavg(&load, 1) != 1) load = 0;
   const std::string cpu = field("/proc/cpuinfo", "model name");
-  return {cpu.empty() ? "unknown" : cpu, usable_cores(), l3_bytes(), kib_field("/proc/meminfo", "MemTotal"),
-          vector_targets()};
+  return {cpu.empty() ? "unknown" : cpu,          usable_cores(),   l3_bytes(),
+          kib_field("/proc/meminfo", "MemTotal"), vector_targets(), load};
 }
 
 int64_t available_memory() { return kib_field("/proc/meminfo", "MemAvailable"); }

@@ -13,6 +13,7 @@ struct Machine {
   int64_t l3_bytes = 0;
   int64_t memory_bytes = 0;
   std::vector<std::string> vector_targets;  ///< Highway's names, the widest first
+  double load = 0;                          ///< processes that wanted to run, on average of the last minute
 };
 
 Machine describe_machine();

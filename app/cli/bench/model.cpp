@@ -57,9 +57,9 @@ class TemporaryFolder {
 struct Party {
   Party(std::string label, std::vector<std::string> command, std::string_view program, const fs::path& results_file,
         const Setting& setting)
-      : name(std::move(label)),
-        worker(name, std::move(command), python_environment(), program),
+      : worker(label, std::move(command), python_environment(), program),
         greeting(worker.answer(setting.progress)),
+        name(fmt::format("{}, {}", greeting.at("name").get<std::string>(), label)),
         results(results_file) {}
 
   /// One pass. The first one leaves its results in the file.
@@ -69,6 +69,7 @@ struct Party {
     return found.at("seconds").get<double>();
   }
   double step(int32_t id, const Progress& progress) {
+    if (++decoded > steps) fail("caches have room for {} tokens behind the prompt: give fewer --repeats", steps);
     const Json found = worker.ask({{"step", id}}, progress);
     next = found.at("next").get<int32_t>();
     return found.at("seconds").get<double>();
@@ -78,12 +79,12 @@ struct Party {
             [this] { return peak; }};
   }
 
-  std::string name;
   Worker worker;
   Json greeting;
+  std::string name;  ///< kernel or version, and what it computes with
   fs::path results;
   int64_t peak = 0;  ///< bytes that the first pass took at its peak beside what was loaded
-  int passes = 0;
+  int passes = 0, decoded = 0;
   int32_t next = 0;  ///< the token that the last step found likeliest
 };
 
@@ -103,7 +104,7 @@ class ModelBench {
     lengths_ = setting_.tiny    ? std::vector<int64_t>{96}
                : setting_.quick ? std::vector<int64_t>{1024}
                                 : std::vector<int64_t>{2048, 4096};
-    cached_ = setting_.tiny ? 96 : 4096;
+    cached_ = setting_.tiny ? 96 : setting_.quick ? 1024 : 4096;
     shape_.positions = std::max(lengths_.back(), cached_) + steps;
     setting_.progress.step("model: weights", 0);
     write_random_gpt2(folder_.path(), shape_, setting_.seed, setting_.progress);
@@ -121,14 +122,13 @@ class ModelBench {
     return std::make_unique<Party>(std::move(name), std::move(command), program, results, setting_);
   }
   std::unique_ptr<Party> ours(const std::string& dtype) {
-    return start("headscope, " + dtype,
-                 {fs::read_symlink("/proc/self/exe").native(), "bench", "--serve", folder_.path().native(), "--quiet",
-                  "--dtype", dtype, "--threads", std::to_string(setting_.threads)});
+    return start(dtype, {fs::read_symlink("/proc/self/exe").native(), "bench", "--serve", folder_.path().native(),
+                         "--quiet", "--dtype", dtype, "--threads", std::to_string(setting_.threads)});
   }
   /// Or nothing, and `why_not`.
   std::unique_ptr<Party> hugging_face(const std::string& implementation, std::string& why_not) {
     try {
-      return start("transformers, " + implementation,
+      return start(implementation,
                    {find_python("bench").native(), "-I", "-B", "/dev/fd/3", folder_.path().native(), implementation,
                     std::to_string(setting_.threads), std::to_string(cells), std::to_string(sink_tokens),
                     std::to_string(window_tokens)},
@@ -161,8 +161,9 @@ class ModelBench {
     size_t at = logits;
     for (const std::string_view name : statistic_names) {
       // Where two weights are nearly equal, either key is right.
-      if (name != "argmax")
+      if (name != "argmax") {
         out.push_back(require_equal(name, all_x.subspan(at, rows), all_y.subspan(at, rows), tolerance));
+      }
       at += rows;
     }
     out.push_back(require_equal("thumbnails", all_x.subspan(at), all_y.subspan(at), tolerance));
@@ -175,34 +176,42 @@ class ModelBench {
     return available == 0 || tokens * tokens * 4 * (3 * shape_.heads + 4) < available;
   }
 
+  struct Theirs {
+    std::string implementation, must_run, note;
+    bool fits = true;
+  };
+
+  /// Both of ours beside each of theirs; where there is none, its rows are skipped.
   void passes(int64_t tokens) {
-    const std::string text = shape_text(tokens, "tokens");
+    std::vector<std::unique_ptr<Party>> parties;
+    parties.push_back(ours("f32"));
+    parties.push_back(ours("bf16"));
     const std::vector<int32_t> ids = prompt(tokens);
-    const std::unique_ptr<Party> our_parties[] = {ours("f32"), ours("bf16")};
-    std::vector<std::unique_ptr<Party>> theirs;
-    Contest contest{text, {}, {}};
-    const auto pass = [&](Party& party) { return [&] { return party.pass(ids, setting_.progress); }; };
-    for (const auto& party : our_parties) contest.sides.push_back(party->side(pass(*party), ""));
-    for (const std::string implementation : {"eager", "sdpa"}) {
-      const bool eager = implementation == "eager";
+    Contest contest{shape_text(tokens, "tokens"), {}, {}};
+    const auto add_side = [&](Party& party, const std::string& must_run) {
+      contest.sides.push_back(
+          party.side([&party, &ids, this] { return party.pass(ids, setting_.progress); }, must_run));
+    };
+    for (const auto& party : parties) add_side(*party, "");
+    for (const Theirs& theirs :
+         {Theirs{"eager", "aten::softmax", "theirs is f32, with the same statistics", eager_fits(tokens)},
+          Theirs{"sdpa", flash_operation, "theirs is f32 and computes no statistics"}}) {
       std::string why_not = "there is not enough memory for its maps";
-      if (!eager || eager_fits(tokens)) {
-        if (auto party = hugging_face(implementation, why_not)) {
-          contest.sides.push_back(party->side(pass(*party), eager ? "aten::softmax" : flash_operation));
-          theirs.push_back(std::move(party));
-          for (const size_t i : {0, 1}) {
-            const Party &mine = *our_parties[i], &other = *theirs.back();
-            const double tolerance = i == 0 ? f32_tolerance : bf16_tolerance;
-            contest.pairings.push_back(
-                {operation(i), i, contest.sides.size() - 1, std::nullopt,
-                 [=, &mine, &other, this] { return compare(mine, other, tokens, tolerance); },
-                 eager ? "theirs is f32, with the same statistics" : "theirs is f32 and computes no statistics"});
-          }
-          continue;
-        }
+      std::unique_ptr<Party> party = theirs.fits ? hugging_face(theirs.implementation, why_not) : nullptr;
+      for (const size_t i : {0, 1}) {
+        if (!party) bench_.skip(operation(i), contest.shape, parties[i]->name, theirs.implementation, why_not);
       }
-      for (const size_t i : {0, 1})
-        bench_.skip(operation(i), text, our_parties[i]->name, "transformers, " + implementation, why_not);
+      if (!party) continue;
+      for (const size_t i : {0, 1}) {
+        const double tolerance = i == 0 ? f32_tolerance : bf16_tolerance;
+        contest.pairings.push_back({operation(i), i, contest.sides.size(), std::nullopt,
+                                    [this, tokens, tolerance, &mine = *parties[i], &other = *party] {
+                                      return compare(mine, other, tokens, tolerance);
+                                    },
+                                    theirs.note});
+      }
+      add_side(*party, theirs.must_run);
+      parties.push_back(std::move(party));
     }
     if (!contest.pairings.empty()) bench_.hold(contest);
   }
@@ -219,17 +228,13 @@ class ModelBench {
     std::string why_not;
     if (auto party = hugging_face("sdpa", why_not)) parties.push_back(std::move(party));
     Contest contest{text, {}, {}};
-    for (const auto& party : parties) {
+    for (size_t i = 0; i < parties.size(); ++i) {
       setting_.progress.step("model: filling caches", 0);
-      party->worker.ask({{"prefill", ids}}, setting_.progress);
-      contest.sides.push_back({party->name,
-                               [&, number = 0]() mutable {
-                                 if (++number > steps)
-                                   throw Error("the cache has no room for more steps; give fewer --repeats");
-                                 return party->step(7, setting_.progress);
-                               },
-                               party.get() == parties.back().get() && parties.size() == 3 ? flash_operation : "",
-                               party->greeting.value("operations", std::vector<std::string>())});
+      parties[i]->worker.ask({{"prefill", ids}}, setting_.progress);
+      Side side = parties[i]->side([&party = *parties[i], this] { return party.step(7, setting_.progress); },
+                                   i == 2 ? flash_operation : "");
+      side.peak_bytes = nullptr;  // caches are filled already
+      contest.sides.push_back(std::move(side));
     }
     const int64_t cache = 2 * shape_.layers * shape_.width * cached_ * 4;
     const auto floor = [&](int64_t bytes) {
@@ -243,7 +248,7 @@ class ModelBench {
       contest.pairings.push_back({"one token", 0, 2, floor(4), same_token});
     } else {
       contest.pairings.push_back({"one token", 0, std::nullopt, floor(4), {}});
-      bench_.skip("one token", text, parties[0]->name, "transformers, sdpa", why_not);
+      bench_.skip("one token", text, parties[0]->name, "sdpa", why_not);
     }
     contest.pairings.push_back({"one token, bf16", 1, std::nullopt, floor(2), {}});
     bench_.hold(contest);

@@ -104,31 +104,43 @@ std::vector<std::string> cells_of(const Row& row) {
   return cells;
 }
 
+/// Operations that compute; others give a tensor another shape, or room.
+std::string computing(const std::vector<std::string>& operations) {
+  constexpr std::string_view bookkeeping[] = {"empty", "as_strided", "transpose", "slice",     "select",  "narrow",
+                                              "view",  "t",          "expand",    "reshape",   "unfold",  "split",
+                                              "zero_", "to",         "resolve",   "unsqueeze", "squeeze", "unflatten"};
+  std::vector<std::string> out;
+  for (const std::string& one : operations) {
+    const std::string name = one.substr(one.rfind(':') + 1);
+    const bool book = std::any_of(std::begin(bookkeeping), std::end(bookkeeping), [&](std::string_view prefix) {
+      return name == prefix || name.starts_with(std::string(prefix) + "_");
+    });
+    if (!book) out.push_back(one);
+  }
+  return fmt::format("{}", fmt::join(out, ", "));
+}
+
+std::string peak_text(const Row& row) {
+  const auto bytes = [](int64_t value) {
+    return format_decimal_bytes(static_cast<uint64_t>(std::max<int64_t>(0, value)));
+  };
+  return fmt::format("{}: at its peak a pass takes {} beside what is loaded by {}, {} by {}", row.shape,
+                     bytes(*row.our_peak_bytes), row.ours, bytes(*row.their_peak_bytes), row.theirs);
+}
+
 /// What does not fit into columns, each sentence once.
 std::string remarks(const std::vector<const Row*>& rows) {
   std::vector<std::string> lines;
   const auto add = [&](std::string line) {
     if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(std::move(line));
   };
-  const auto bytes = [](int64_t value) {
-    return format_decimal_bytes(static_cast<uint64_t>(std::max<int64_t>(0, value)));
-  };
   for (const Row* row : rows) {
-    if (!row->skipped.empty()) {
-      add(fmt::format("SKIPPED {}, {}: {}", row->what, row->shape, row->skipped));
-      continue;
-    }
-    if (row->our_peak_bytes && row->their_peak_bytes) {
-      add(fmt::format("{}, {}: a pass takes {} at its peak beside what is loaded, {} takes {}", row->shape, row->ours,
-                      bytes(*row->our_peak_bytes), row->theirs, bytes(*row->their_peak_bytes)));
-    }
+    if (!row->skipped.empty()) add(fmt::format("SKIPPED {}, {}: {}", row->what, row->shape, row->skipped));
+    if (row->our_peak_bytes && row->their_peak_bytes) add(peak_text(*row));
+  }
+  for (const Row* row : rows) {
+    if (!row->operations.empty()) add(fmt::format("{} ran {}", row->theirs, computing(row->operations)));
     if (!row->note.empty()) add(fmt::format("{} beside {}: {}", row->what, row->theirs, row->note));
-    if (!row->operations.empty()) {
-      add(fmt::format(
-          "{} ran {}", row->theirs,
-          fmt::join(row->operations.begin(),
-                    row->operations.begin() + std::min<std::ptrdiff_t>(4, std::ssize(row->operations)), ", ")));
-    }
   }
   std::string out;
   for (const std::string& line : lines) out += "  " + line + "\n";
@@ -166,7 +178,8 @@ Json report_json(const Bench& bench, const Machine& machine) {
             {"cores", machine.cores},
             {"l3_bytes", machine.l3_bytes},
             {"memory_bytes", machine.memory_bytes},
-            {"vector_targets", machine.vector_targets}}},
+            {"vector_targets", machine.vector_targets},
+            {"load_at_start", machine.load}}},
           {"date", utc_now()},
           {"version", HEADSCOPE_VERSION},
           {"commit", commit()},
@@ -184,6 +197,12 @@ std::string report_text(const Bench& bench, const Machine& machine) {
                     format_bytes(static_cast<uint64_t>(machine.l3_bytes)), fmt::join(machine.vector_targets, ", "))},
        {"program", fmt::format("headscope {}, commit {}, LibTorch {}", HEADSCOPE_VERSION, commit(), TORCH_VERSION)},
        {"date", utc_now()}});
+  if (machine.load > 0.5) {
+    out += fmt::format(
+        "\nThe machine was busy when this began (load {:.1f}): limits are too low and times too long; ratios hold "
+        "better.\n",
+        machine.load);
+  }
   out += "\n" + limits_text(bench);
   for (const Family& family : families()) {
     std::vector<const Row*> rows;

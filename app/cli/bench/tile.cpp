@@ -13,17 +13,34 @@ namespace {
 
 constexpr double tolerance = 1e-4;
 
-/// The newest rows of the map of one long head, with their log-sum-exps; `keys` of them, from the first on.
+/// The newest rows of one long head's map, with their log-sum-exps. Throws Cancelled between chunks of rows.
 struct Head {
-  Head(const AttentionKernel& kernel, int64_t tokens, int64_t rows, at::Generator& random)
-      : data({"one head", 1, 1, rows, tokens, 64, 64}, random), forward(kernel, data, false) {
-    forward.run();
-    minus_lse = (forward.row_max + forward.log_sum).view({rows, 1}).neg();
+  Head(const AttentionKernel& kernel, int64_t tokens, int64_t rows, at::Generator& random, const Progress& progress)
+      : data({"one head", 1, 1, rows, tokens, 64, 64}, random), row_max(at::empty(rows)), log_sum(at::empty(rows)) {
+    constexpr int64_t chunk = 4096;
+    for (int64_t first = 0; first < rows; first += chunk) {
+      progress.check();
+      forward(kernel, first, std::min(chunk, rows - first));
+    }
+    minus_lse = (row_max + log_sum).view({rows, 1}).neg();
   }
 
   AttentionData data;
-  KernelForward forward;
-  at::Tensor minus_lse;  ///< [rows, 1]
+  at::Tensor row_max, log_sum;  ///< [rows]
+  at::Tensor minus_lse;         ///< [rows, 1]
+
+ private:
+  void forward(const AttentionKernel& kernel, int64_t first, int64_t count) {
+    AttentionProblem problem = data.problem();
+    problem.q.data = problem.q.row(0, 0, first);
+    problem.q_len = count;
+    problem.causal_offset += first;
+    AttentionOutput output;
+    output.row_max = row_max.data_ptr<float>() + first;
+    output.log_sum = log_sum.data_ptr<float>() + first;
+    const Workspace workspace(kernel.forward_workspace(problem, TorchWorkers().workers()));
+    kernel.forward(problem, output, workspace.span(), TorchWorkers());
+  }
 };
 
 class KernelTile {
@@ -38,9 +55,8 @@ class KernelTile {
 
   double run(std::stop_token stop) {
     return seconds_of([&] {
-      kernel_.tile(problem_, head_.forward.row_max.const_data_ptr<float>(),
-                   head_.forward.log_sum.const_data_ptr<float>(), request_, cells.data_ptr<float>(), workspace_.span(),
-                   TorchWorkers(), stop);
+      kernel_.tile(problem_, head_.row_max.const_data_ptr<float>(), head_.log_sum.const_data_ptr<float>(), request_,
+                   cells.data_ptr<float>(), workspace_.span(), TorchWorkers(), stop);
     });
   }
 
@@ -151,7 +167,7 @@ void bench_tiles(Bench& bench) {
   for (const AttentionKernel& kernel : setting.kernels) {
     setting.progress.step("tile: log-sum-exps", 0);
     // Rows that no tile shows need no log-sum-exp.
-    const Head head(kernel, tokens, cells * (all ? 256 : 8), random);
+    const Head head(kernel, tokens, cells * (all ? 256 : 8), random, setting.progress);
     for (const Zoom& zoom : zooms) {
       if (!zoom.quick && !all) continue;
       tile(bench, kernel, head, cells, zoom, Pooling::max);

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -92,7 +91,7 @@ class FileActions {
 
 Worker::Worker(std::string what, std::vector<std::string> command, std::vector<std::string> environment,
                std::string_view program)
-    : what_(std::move(what)) {
+    : what_("the process of " + what) {
   const std::array<int, 2> requests = make_pipe(), answers = make_pipe();
   requests_ = requests[1];
   answers_ = answers[0];
