@@ -15,11 +15,14 @@ inline float sum_of(V a, V b, V c, V d) {
   return hn::GetLane(hn::SumOfLanes(F(), hn::Add(hn::Add(a, b), hn::Add(c, d))));
 }
 
-/// Twelve sums: two multiply-adds begin in each cycle and take four to five. Sums stay near 2: x = x * 0.5 + 1.
+/// Twelve sums: two multiply-adds begin in each cycle and take four to five. x = x * 0.5 + 1 goes to 2 from anywhere;
+/// each sum starts elsewhere, or the compiler would see that all are one and the same.
 LoopWork fma_loop(int64_t rounds) {
   const F d;
   const V half = hn::Set(d, 0.5F), one = hn::Set(d, 1.0F);
-  V a = one, b = one, c = one, e = one, f = one, g = one, h = one, i = one, j = one, k = one, l = one, m = one;
+  V a = hn::Set(d, 0.0F), b = hn::Set(d, 0.25F), c = hn::Set(d, 0.5F), e = hn::Set(d, 0.75F);
+  V f = hn::Set(d, 1.0F), g = hn::Set(d, 1.25F), h = hn::Set(d, 1.5F), i = hn::Set(d, 1.75F);
+  V j = hn::Set(d, 2.25F), k = hn::Set(d, 2.5F), l = hn::Set(d, 2.75F), m = hn::Set(d, 3.0F);
   for (int64_t round = 0; round < rounds; ++round) {
     a = hn::MulAdd(a, half, one);
     b = hn::MulAdd(b, half, one);

@@ -21,6 +21,15 @@ std::vector<std::string> first_run(const Side& side) {
   return ran;
 }
 
+/// What the pairing's comparison finds; its Error with the place in front.
+std::vector<Difference> compared(const Pairing& pairing, const std::string& stage) {
+  try {
+    return pairing.theirs ? pairing.compare() : std::vector<Difference>();
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}, {}: {}", stage, pairing.what, error.what()));
+  }
+}
+
 }  // namespace
 
 double seconds_of(const std::function<void()>& work) {
@@ -73,9 +82,7 @@ void Bench::hold(const Contest& contest) {
     peaks.push_back(side.peak_bytes ? std::optional(side.peak_bytes()) : std::nullopt);
   }
   std::vector<std::vector<Difference>> differences;
-  for (const Pairing& pairing : contest.pairings) {
-    differences.push_back(pairing.theirs ? pairing.compare() : std::vector<Difference>());
-  }
+  for (const Pairing& pairing : contest.pairings) differences.push_back(compared(pairing, stage));
   std::vector<std::vector<double>> seconds(contest.sides.size());
   size_t rounds = 0;
   for (double spent = 0; rounds == 0 || !enough(rounds, spent); ++rounds) {

@@ -21,11 +21,12 @@ struct Loop {
   int64_t parts;
 };
 
-/// Highest rate of several tries: other programs only ever take time away.
-double rate(const Loop& loop, const ParallelFor& workers, int tries) {
+/// Highest rate of the tries that fit into `budget` seconds, one at least: other programs only ever take time away.
+/// Tries are short, so that some run undisturbed.
+double rate(const Loop& loop, const ParallelFor& workers, double budget) {
   std::vector<LoopWork> done(static_cast<size_t>(loop.parts));
-  double best = 0;
-  for (int i = 0; i < tries; ++i) {
+  double best = 0, spent = 0;
+  do {
     const double seconds = seconds_of(
         [&] { workers.run(loop.parts, [&](int64_t part, int) { done[static_cast<size_t>(part)] = loop.run(part); }); });
     double count = 0, sum = 0;
@@ -35,7 +36,8 @@ double rate(const Loop& loop, const ParallelFor& workers, int tries) {
     }
     if (!std::isfinite(sum)) throw std::logic_error("a loop of the machine's limits gave no number");
     best = std::max(best, count / seconds);
-  }
+    spent += seconds;
+  } while (spent < budget);
   return best;
 }
 
@@ -58,7 +60,7 @@ std::vector<Limit> measure_limits(const Setting& setting) {
   // Written first: memory that nobody wrote is one page of zeros, which the cache holds.
   workers.run(parts, [&](int64_t i, int) { std::fill_n(numbers + i * part, length(i), 0.001F); });
 
-  const int64_t rounds = setting.tiny ? 100 : 100'000, pieces = 16 * workers.workers();
+  const int64_t rounds = setting.tiny ? 100 : 100'000, pieces = 4 * workers.workers();
   const Loop loops[] = {
       {"fma", "FLOP/s", "multiply-adds in registers, f32", [&](int64_t) { return fma_loop(rounds * 4); }, pieces},
       {"exp", "values/s", "exp of the kernels, f32", [&](int64_t) { return exp_loop(rounds / 50); }, pieces},
@@ -67,8 +69,9 @@ std::vector<Limit> measure_limits(const Setting& setting) {
   std::vector<Limit> out;
   for (const Loop& loop : loops) {
     setting.progress.step(fmt::format("limits: {}", loop.name), 0);
-    const int tries = setting.tiny ? 1 : setting.quick ? 40 : 80;
-    out.push_back({loop.name, loop.unit, loop.what, rate(loop, SerialFor(), tries), rate(loop, workers, tries)});
+    const double budget = setting.tiny ? 0 : setting.quick ? 0.5 : 1.5, one = rate(loop, SerialFor(), budget);
+    // All threads give no less than one, though on a busy machine it may seem so.
+    out.push_back({loop.name, loop.unit, loop.what, one, std::max(one, rate(loop, workers, budget))});
   }
   out.back().loop = "reading " + format_bytes(static_cast<uint64_t>(size) * sizeof(float)) + " once, in order";
   return out;

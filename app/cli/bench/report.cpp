@@ -104,20 +104,36 @@ std::vector<std::string> cells_of(const Row& row) {
   return cells;
 }
 
-/// Operations that compute; others give a tensor another shape, or room.
-std::string computing(const std::vector<std::string>& operations) {
-  constexpr std::string_view bookkeeping[] = {"empty", "as_strided", "transpose", "slice",     "select",  "narrow",
-                                              "view",  "t",          "expand",    "reshape",   "unfold",  "split",
-                                              "zero_", "to",         "resolve",   "unsqueeze", "squeeze", "unflatten"};
-  std::vector<std::string> out;
-  for (const std::string& one : operations) {
-    const std::string name = one.substr(one.rfind(':') + 1);
-    const bool book = std::any_of(std::begin(bookkeeping), std::end(bookkeeping), [&](std::string_view prefix) {
-      return name == prefix || name.starts_with(std::string(prefix) + "_");
-    });
-    if (!book) out.push_back(one);
+/// Whether an operation of LibTorch computes; others give a tensor another shape, or a place.
+bool computes(std::string_view operation) {
+  constexpr std::string_view others[] = {
+      "alias",     "as_strided", "cat",       "clone",   "constant_pad_nd", "copy",  "contiguous", "empty", "expand",
+      "fill",      "narrow",     "reshape",   "resolve", "select",          "slice", "squeeze",    "t",     "to",
+      "transpose", "unfold",     "unflatten", "unsafe",  "unsqueeze",       "view",  "zero"};
+  std::string_view name = operation.substr(operation.rfind(':') + 1);
+  name.remove_prefix(std::min(name.find_first_not_of('_'), name.size()));
+  return std::none_of(std::begin(others), std::end(others), [&](std::string_view other) {
+    return name.starts_with(other) && (name.size() == other.size() || name[other.size()] == '_');
+  });
+}
+
+/// "flash SDPA ran aten::...", a line for each name of theirs.
+std::vector<std::string> operation_lines(const std::vector<const Row*>& rows) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> found;
+  for (const Row* row : rows) {
+    const auto same = [&](const auto& one) { return one.first == row->theirs; };
+    auto entry = std::find_if(found.begin(), found.end(), same);
+    if (entry == found.end()) entry = found.insert(entry, {row->theirs, {}});
+    for (const std::string& one : row->operations) {
+      auto& list = entry->second;
+      if (computes(one) && std::find(list.begin(), list.end(), one) == list.end()) list.push_back(one);
+    }
   }
-  return fmt::format("{}", fmt::join(out, ", "));
+  std::vector<std::string> lines;
+  for (const auto& [name, list] : found) {
+    if (!list.empty()) lines.push_back(fmt::format("{} ran {}", name, fmt::join(list, ", ")));
+  }
+  return lines;
 }
 
 std::string peak_text(const Row& row) {
@@ -139,9 +155,9 @@ std::string remarks(const std::vector<const Row*>& rows) {
     if (row->our_peak_bytes && row->their_peak_bytes) add(peak_text(*row));
   }
   for (const Row* row : rows) {
-    if (!row->operations.empty()) add(fmt::format("{} ran {}", row->theirs, computing(row->operations)));
     if (!row->note.empty()) add(fmt::format("{} beside {}: {}", row->what, row->theirs, row->note));
   }
+  for (std::string& line : operation_lines(rows)) lines.push_back(std::move(line));
   std::string out;
   for (const std::string& line : lines) out += "  " + line + "\n";
   return out;
