@@ -70,19 +70,22 @@ class KernelTile {
   Workspace workspace_;
 };
 
-/// Matmul, exp and pooling over strips of rows, so that a strip's scores stay small; under a causal mask a strip stops
-/// at its last row's key.
+/// Matmul, exp and pooling over blocks whose scores stay in the caches; blocks that a causal mask hides are left out.
 class LibraryTile {
  public:
   LibraryTile(const Head& head, const TileRequest& request)
       : cells(at::empty({request.rows(), request.columns()})), head_(head), request_(request) {
-    strip_ = std::max<int64_t>(1, most_scores / (request.columns() * request.bin) / request.bin);
+    const int64_t most = std::max<int64_t>(1, most_scores / (request.bin * request.bin));
+    columns_ = std::min(most, request.columns());
+    rows_ = std::max<int64_t>(1, most / columns_);
   }
 
   double run(std::stop_token stop) {
     return seconds_of([&] {
-      for (int64_t row = 0; row < request_.rows() && !stop.stop_requested(); row += strip_) {
-        strip(row, std::min(strip_, request_.rows() - row));
+      for (int64_t row = 0; row < request_.rows() && !stop.stop_requested(); row += rows_) {
+        for (int64_t column = 0; column < request_.columns(); column += columns_) {
+          block(row, std::min(rows_, request_.rows() - row), column, std::min(columns_, request_.columns() - column));
+        }
       }
     });
   }
@@ -90,34 +93,35 @@ class LibraryTile {
   at::Tensor cells;
 
  private:
-  static constexpr int64_t most_scores = int64_t{1} << 23;  ///< 32 MiB
+  static constexpr int64_t most_scores = int64_t{1} << 20;  ///< 4 MiB
 
-  /// Rows [row, row + count) of cells.
-  void strip(int64_t row, int64_t count) {
+  /// Cells [row, row + rows) x [column, column + columns).
+  void block(int64_t row, int64_t rows, int64_t column, int64_t columns) {
     const AttentionShape& shape = head_.data.shape;
-    const int64_t bin = request_.bin, first = request_.row_begin + row * bin, offset = shape.kv_len - shape.q_len;
-    const int64_t visible = std::min(offset + first + count * bin, request_.key_end) - request_.key_begin;
-    const int64_t columns = (visible + bin - 1) / bin;
-    at::Tensor target = cells.narrow(0, row, count);
-    if (columns < request_.columns()) target.narrow(1, columns, request_.columns() - columns).zero_();
-    const at::Tensor q = head_.data.q[0][0].narrow(0, first, count * bin);
-    const at::Tensor k = head_.data.k[0][0].narrow(0, request_.key_begin, columns * bin);
-    at::Tensor weights =
-        at::addmm(head_.minus_lse.narrow(0, first, count * bin), q, k.t(), 1, head_.data.scale()).exp_();
-    const int64_t diagonal = offset + first - request_.key_begin;
-    if (diagonal < columns * bin) weights.tril_(diagonal);
-    const at::Tensor blocks = weights.view({count, bin, columns, bin});
-    at::Tensor part = target.narrow(1, 0, columns);
-    if (request_.pooling == Pooling::max) {
-      part.copy_(bin == 1 ? weights : blocks.amax({1, 3}));
-    } else {
-      part.copy_(bin == 1 ? weights : blocks.mean({1, 3}));
+    const int64_t bin = request_.bin, first = request_.row_begin + row * bin;
+    at::Tensor target = cells.narrow(0, row, rows).narrow(1, column, columns);
+    const int64_t key = request_.key_begin + column * bin;
+    const int64_t diagonal = shape.kv_len - shape.q_len + first - key;  // the last column that the first row sees
+    if (diagonal + rows * bin <= 0) {
+      target.zero_();
+      return;
     }
+    const at::Tensor q = head_.data.q[0][0].narrow(0, first, rows * bin);
+    const at::Tensor k = head_.data.k[0][0].narrow(0, key, columns * bin);
+    at::Tensor weights =
+        at::addmm(head_.minus_lse.narrow(0, first, rows * bin), q, k.t(), 1, head_.data.scale()).exp_();
+    if (diagonal < columns * bin) weights.tril_(diagonal);
+    target.copy_(bin == 1 ? weights : pooled(weights.view({rows, bin, columns, bin})));
+  }
+
+  /// Rows first: LibTorch's vectors run along columns.
+  at::Tensor pooled(const at::Tensor& blocks) const {
+    return request_.pooling == Pooling::max ? blocks.amax(1).amax(2) : blocks.mean(1).mean(2);
   }
 
   const Head& head_;
   const TileRequest request_;
-  int64_t strip_ = 1;  ///< rows of cells at once
+  int64_t rows_ = 1, columns_ = 1;  ///< cells of a block
 };
 
 struct Zoom {
