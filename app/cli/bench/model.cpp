@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 constexpr int64_t cells = KernelForward::cells;
 constexpr int64_t steps = 128;  ///< room for decoded tokens behind the longest prompt
 // Differences grow from layer to layer; bf16 has 8 bits.
-constexpr double f32_tolerance = 5e-3, bf16_tolerance = 0.2;
+constexpr double f32_tolerance = 1e-3, bf16_tolerance = 0.1;
 
 /// A folder for the checkpoint and for results, removed at the end.
 class TemporaryFolder {

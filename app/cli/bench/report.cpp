@@ -136,12 +136,26 @@ std::vector<std::string> operation_lines(const std::vector<const Row*>& rows) {
   return lines;
 }
 
-std::string peak_text(const Row& row) {
-  const auto bytes = [](int64_t value) {
-    return format_decimal_bytes(static_cast<uint64_t>(std::max<int64_t>(0, value)));
-  };
-  return fmt::format("{}: at its peak a pass takes {} beside what is loaded by {}, {} by {}", row.shape,
-                     bytes(*row.our_peak_bytes), row.ours, bytes(*row.their_peak_bytes), row.theirs);
+/// Memory of each side, a line for each shape.
+std::vector<std::string> peak_lines(const std::vector<const Row*>& rows) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> found;
+  for (const Row* row : rows) {
+    if (!row->our_peak_bytes || !row->their_peak_bytes) continue;
+    if (found.empty() || found.back().first != row->shape) found.push_back({row->shape, {}});
+    auto& list = found.back().second;
+    for (const auto& [side, bytes] :
+         {std::pair(row->ours, *row->our_peak_bytes), {row->theirs, *row->their_peak_bytes}}) {
+      const auto size = static_cast<uint64_t>(std::max<int64_t>(0, bytes));
+      std::string one = fmt::format("{} by {}", format_decimal_bytes(size), side);
+      if (std::find(list.begin(), list.end(), one) == list.end()) list.push_back(std::move(one));
+    }
+  }
+  std::vector<std::string> lines;
+  for (const auto& [shape, list] : found) {
+    lines.push_back(
+        fmt::format("{}: at its peak a pass takes, beside what is loaded, {}", shape, fmt::join(list, "; ")));
+  }
+  return lines;
 }
 
 /// What does not fit into columns, each sentence once.
@@ -152,8 +166,8 @@ std::string remarks(const std::vector<const Row*>& rows) {
   };
   for (const Row* row : rows) {
     if (!row->skipped.empty()) add(fmt::format("SKIPPED {}, {}: {}", row->what, row->shape, row->skipped));
-    if (row->our_peak_bytes && row->their_peak_bytes) add(peak_text(*row));
   }
+  for (std::string& line : peak_lines(rows)) add(std::move(line));
   for (const Row* row : rows) {
     if (!row->note.empty()) add(fmt::format("{} beside {}: {}", row->what, row->theirs, row->note));
   }
