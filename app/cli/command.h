@@ -43,6 +43,7 @@ void add_pack(CLI::App& app, Action& action);
 void add_unpack(CLI::App& app, Action& action);
 void add_import(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
 void add_gui(CLI::App& app, Action& action);
 
 }  // namespace headscope::cli

@@ -106,7 +106,7 @@ int run(int argc, char** argv) {
   add_global_options(app, context.global);
   Action action;
   for (const auto add :
-       {add_info, add_run, add_kv, add_render, add_pack, add_unpack, add_import, add_verify, add_gui}) {
+       {add_info, add_run, add_kv, add_render, add_pack, add_unpack, add_import, add_bench, add_verify, add_gui}) {
     add(app, action);
   }
   try {

@@ -1,7 +1,6 @@
 #include "app/cli/python_part.h"
 
 #include <fcntl.h>
-#include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -21,6 +20,7 @@
 #include <cstring>
 #include <utility>
 
+#include "app/cli/find_python.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/io/json.h"
@@ -34,39 +34,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* torch_version = HEADSCOPE_TORCH_VERSION;
 constexpr int not_started = 127;  // exit code, as in shells
-
-// ---- which Python
-
-/// The libtorch_cpu.so that this process has loaded.
-fs::path loaded_torch() {
-  std::string found;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t, void* to) {
-        if (!std::string_view(info->dlpi_name).ends_with("/libtorch_cpu.so")) return 0;
-        *static_cast<std::string*>(to) = info->dlpi_name;
-        return 1;
-      },
-      &found);
-  return found;
-}
-
-/// In a virtual environment, LibTorch is lib/python3.x/site-packages/torch/lib/libtorch_cpu.so beside bin/python.
-fs::path find_python() {
-  if (const char* named = std::getenv("HEADSCOPE_PYTHON"); named != nullptr && *named != '\0') {
-    if (access(named, X_OK) == 0) return named;
-    fail("HEADSCOPE_PYTHON names {}, which cannot be run: {}; it must be the path of a Python with torch {}",
-         quoted_path(named), errno_text(errno), torch_version);
-  }
-  const fs::path python = (loaded_torch().parent_path() / "../../../../../bin/python").lexically_normal();
-  if (access(python.c_str(), X_OK) == 0) return python;
-  fail(
-      "import needs a Python with torch {}, and there is none beside LibTorch: run ./run.sh, which installs one, or "
-      "set "
-      "HEADSCOPE_PYTHON to the path of one",
-      torch_version);
-}
 
 // ---- the process
 
@@ -123,19 +91,15 @@ Descriptor program_text() {
 
 std::vector<std::string> arguments_of(const fs::path& python, const PickleConversion& conversion) {
   // -I: no module is taken from the working folder or from what the environment names. -B: none is compiled to disk.
-  std::vector<std::string> arguments{
-      python.native(), "-I", "-B", "-", torch_version, conversion.out.native(), conversion.tied ? "tied" : "untied"};
+  std::vector<std::string> arguments{python.native(),
+                                     "-I",
+                                     "-B",
+                                     "-",
+                                     std::string(needed_torch_version()),
+                                     conversion.out.native(),
+                                     conversion.tied ? "tied" : "untied"};
   for (const fs::path& file : conversion.files) arguments.push_back(file.native());
   return arguments;
-}
-
-/// Nothing of ours that could change how torch loads, and no accelerator.
-std::vector<std::string> environment() {
-  std::vector<std::string> variables{"LC_ALL=C.UTF-8", "HF_HUB_OFFLINE=1", "CUDA_VISIBLE_DEVICES="};
-  for (const char* name : {"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"}) {
-    if (const char* value = std::getenv(name)) variables.push_back(fmt::format("{}={}", name, value));
-  }
-  return variables;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
@@ -196,7 +160,7 @@ struct Streams {
 class PythonPart {
  public:
   PythonPart(const fs::path& python, const PickleConversion& conversion) {
-    std::vector<std::string> arguments = arguments_of(python, conversion), variables = environment();
+    std::vector<std::string> arguments = arguments_of(python, conversion), variables = python_environment();
     const std::vector<char*> argument_pointers = pointers(arguments), variable_pointers = pointers(variables);
     const Descriptor program = program_text();
     const pid_t parent = getpid();
@@ -273,7 +237,7 @@ std::string how_it_ended(int status) {
 }  // namespace
 
 std::vector<std::string> convert_pickles(const PickleConversion& conversion, const Progress& progress) {
-  const fs::path python = find_python();
+  const fs::path python = find_python("import");
   PythonPart part(python, conversion);
   std::string line;
   while (part.read_line(line, progress)) {

@@ -1,0 +1,103 @@
+#include "app/cli/bench/attention_data.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "core/base/text.h"
+#include "core/model/torch_workers.h"
+
+namespace headscope::cli::bench {
+namespace {
+
+/// Queries and keys of this deviation give scores of 2.5.
+at::Tensor random_rows(at::IntArrayRef shape, double deviation, at::Generator& random) {
+  return at::randn(shape, random, at::kFloat).mul_(deviation);
+}
+
+Rows<const float> rows_of(const at::Tensor& t) {
+  return {t.const_data_ptr<float>(), t.stride(0), t.stride(1), t.stride(2)};
+}
+
+}  // namespace
+
+std::string AttentionShape::text() const {
+  const auto count = [](int64_t value) { return format_count(static_cast<uint64_t>(value)); };
+  const std::string heads = q_heads == kv_heads ? count(q_heads) : fmt::format("{}/{}", q_heads, kv_heads);
+  const std::string dim = key_dim == value_dim ? count(key_dim) : fmt::format("{}/{}", key_dim, value_dim);
+  return fmt::format("{}, {} heads, d {}, {} {}", name, heads, dim, count(kv_len), q_len == 1 ? "keys" : "tokens");
+}
+
+double AttentionShape::operations() const {
+  double visible = 0;
+  for (int64_t i = 0; i < q_len; ++i) visible += static_cast<double>(kv_len - q_len + i + 1);
+  return visible * static_cast<double>(q_heads * 2 * (key_dim + value_dim));
+}
+
+AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
+    : shape(of),
+      q(random_rows({1, of.q_heads, of.q_len, of.key_dim}, std::sqrt(2.5), random)),
+      k(random_rows({1, of.kv_heads, of.kv_len, of.key_dim}, std::sqrt(2.5), random)),
+      v(random_rows({1, of.kv_heads, of.kv_len, of.value_dim}, 1, random)) {}
+
+double AttentionData::scale() const { return 1 / std::sqrt(static_cast<double>(shape.key_dim)); }
+
+AttentionProblem AttentionData::problem() const {
+  AttentionProblem p;
+  p.q_heads = shape.q_heads;
+  p.kv_heads = shape.kv_heads;
+  p.q_len = shape.q_len;
+  p.kv_len = shape.kv_len;
+  p.key_dim = shape.key_dim;
+  p.value_dim = shape.value_dim;
+  p.q = rows_of(q);
+  p.k = rows_of(k);
+  p.v = rows_of(v);
+  p.scale = static_cast<float>(scale());
+  p.causal_offset = shape.kv_len - shape.q_len;
+  return p;
+}
+
+at::Generator seeded_generator(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+
+KernelForward::KernelForward(const AttentionKernel& kernel, const AttentionData& data, bool everything)
+    : out(at::empty({1, data.shape.q_heads, data.shape.q_len, data.shape.value_dim})),
+      kernel_(kernel),
+      problem_(data.problem()) {
+  const auto rows = [&] { return at::empty({data.shape.q_heads, data.shape.q_len}); };
+  output_.out = {out.data_ptr<float>(), out.stride(0), out.stride(1), out.stride(2)};
+  output_.row_max = (row_max = rows()).data_ptr<float>();
+  output_.log_sum = (log_sum = rows()).data_ptr<float>();
+  if (everything) want_statistics(data);
+  workspace_.emplace(kernel.forward_workspace(problem_, output_, TorchWorkers().workers()));
+}
+
+void KernelForward::want_statistics(const AttentionData& data) {
+  const auto rows = [&] { return at::empty({data.shape.q_heads, data.shape.q_len}); };
+  RowStatistics& s = output_.statistics;
+  s.entropy = (entropy = rows()).data_ptr<float>();
+  s.max = (max = rows()).data_ptr<float>();
+  s.argmax = (argmax = rows().to(at::kInt)).data_ptr<int32_t>();
+  s.distance = (distance = rows()).data_ptr<float>();
+  s.distance_variance = (variance = rows()).data_ptr<float>();
+  s.sink = (sink = rows()).data_ptr<float>();
+  s.window = (window = rows()).data_ptr<float>();
+  s.sink_tokens = sink_tokens;
+  s.window_tokens = window_tokens;
+  thumbnails = at::empty({data.shape.q_heads, cells, cells});
+  output_.thumbnails = {thumbnails.data_ptr<float>(), cells, (data.shape.kv_len + cells - 1) / cells};
+}
+
+double KernelForward::run() {
+  if (thumbnails.defined()) thumbnails.zero_();  // the caller's part of the contract
+  return seconds_of([&] { kernel_.forward(problem_, output_, workspace_->span(), TorchWorkers()); });
+}
+
+std::span<const float> numbers(const at::Tensor& tensor) {
+  TORCH_INTERNAL_ASSERT(tensor.is_contiguous());
+  return {tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel())};
+}
+
+}  // namespace headscope::cli::bench

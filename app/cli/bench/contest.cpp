@@ -1,0 +1,119 @@
+#include <algorithm>
+#include <chrono>
+
+#include <fmt/ranges.h>
+
+#include "app/cli/bench/bench.h"
+#include "app/cli/bench/torch_operations.h"
+#include "core/base/error.h"
+#include "core/run/kv_measurement.h"
+
+namespace headscope::cli::bench {
+namespace {
+
+/// Runs a side for the first time; returns the operations that LibTorch ran for it.
+std::vector<std::string> first_run(const Side& side) {
+  std::vector<std::string> ran = torch_operations([&] { side.run(); });
+  ran.insert(ran.end(), side.operations.begin(), side.operations.end());
+  if (!side.must_run.empty() && std::find(ran.begin(), ran.end(), side.must_run) == ran.end()) {
+    fail("{} should run {}, but LibTorch ran {}", side.name, side.must_run, fmt::join(ran, ", "));
+  }
+  return ran;
+}
+
+/// What the pairing's comparison finds; its Error with the place in front.
+std::vector<Difference> compared(const Pairing& pairing, const std::string& stage) {
+  try {
+    return pairing.theirs ? pairing.compare() : std::vector<Difference>();
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}, {}: {}", stage, pairing.what, error.what()));
+  }
+}
+
+}  // namespace
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double Row::ratio() const {
+  return *std::min_element(our_seconds.begin(), our_seconds.end()) /
+         *std::min_element(their_seconds.begin(), their_seconds.end());
+}
+
+Bench::Bench(Setting setting, std::vector<Limit> limits) : setting_(std::move(setting)), limits_(std::move(limits)) {}
+
+void Bench::begin(std::string_view family, double done) {
+  family_ = family;
+  done_ = done;
+}
+
+Floor Bench::floor(std::initializer_list<Need> needs) const {
+  Floor out;
+  for (const Need& need : needs) {
+    const auto same = [&](const Limit& limit) { return limit.name == need.limit; };
+    const auto found = std::find_if(limits_.begin(), limits_.end(), same);
+    if (found == limits_.end()) throw std::logic_error(fmt::format("no limit {}", need.limit));
+    out.limits += (out.limits.empty() ? "" : " + ") + found->name;
+    out.seconds += need.count / found->all;
+  }
+  return out;
+}
+
+/// Three rounds show whether they agree; very long ones are run twice.
+bool Bench::enough(size_t rounds, double spent) const {
+  if (setting_.repeats > 0) return rounds >= static_cast<size_t>(setting_.repeats);
+  constexpr size_t most = 100;
+  constexpr double long_round = 5;
+  const double budget = setting_.tiny ? 0 : setting_.quick ? 0.8 : 4;
+  const size_t least = spent / static_cast<double>(rounds) > long_round ? 2 : 3;
+  return rounds >= most || (rounds >= least && spent >= budget);
+}
+
+void Bench::hold(const Contest& contest) {
+  const std::string stage = fmt::format("{}: {}", family_, contest.shape);
+  std::vector<std::vector<std::string>> operations;
+  std::vector<std::optional<int64_t>> peaks;
+  for (const Side& side : contest.sides) {
+    setting_.progress.step(stage, done_);
+    operations.push_back(first_run(side));
+    peaks.push_back(side.peak_bytes ? std::optional(side.peak_bytes()) : std::nullopt);
+  }
+  std::vector<std::vector<Difference>> differences;
+  for (const Pairing& pairing : contest.pairings) differences.push_back(compared(pairing, stage));
+  std::vector<std::vector<double>> seconds(contest.sides.size());
+  size_t rounds = 0;
+  for (double spent = 0; rounds == 0 || !enough(rounds, spent); ++rounds) {
+    for (size_t i = 0; i < contest.sides.size(); ++i) {
+      setting_.progress.step(stage, done_);
+      seconds[i].push_back(contest.sides[i].run());
+      spent += seconds[i].back();
+    }
+  }
+  for (size_t i = 0; i < contest.pairings.size(); ++i) {
+    const Pairing& one = contest.pairings[i];
+    Row row{family_, one.what, contest.shape, contest.sides[one.ours].name, ""};
+    row.our_seconds = seconds[one.ours];
+    row.our_peak_bytes = peaks[one.ours];
+    row.compared = differences[i];
+    row.floor = one.floor;
+    row.note = one.note;
+    if (one.theirs) {
+      row.theirs = contest.sides[*one.theirs].name;
+      row.their_seconds = seconds[*one.theirs];
+      row.their_peak_bytes = peaks[*one.theirs];
+      row.operations = operations[*one.theirs];
+    }
+    rows_.push_back(std::move(row));
+  }
+}
+
+void Bench::skip(std::string what, std::string shape, std::string ours, std::string theirs, std::string why) {
+  Row row{family_, std::move(what), std::move(shape), std::move(ours), std::move(theirs)};
+  row.skipped = std::move(why);
+  rows_.push_back(std::move(row));
+}
+
+}  // namespace headscope::cli::bench
