@@ -122,7 +122,7 @@ class Scheme:
         self.remark = "" if "cond(W_K)" not in facts else f" The condition number of W_K is {facts['cond(W_K)']}."
 
     def draw(self, drawings):
-        size = f"{WIDTH}x{112 + 32 * self.scheme.layers}"
+        size = f"{WIDTH}x{200 + 32 * self.scheme.layers}"
         self.program.text("render", self.folder, "--ids", "1,2,3", "--view", "sharing", "--size", size, "--theme", THEME, "--out",
                           drawings / f"{slug(self.name)}.svg")
 

@@ -120,11 +120,11 @@ class SharingPainter {
     const double slot = plan_.kv_slot(layer), x = plan_.kv_x(layer, kv), y = plan_.kv_y(index);
     const double room = slot - std::clamp(0.25 * slot, 1.0, 9.0);  // heads are further apart than their cells
     const double lettered = width_of(kv_cells(*data_.architecture, data_.architecture->store_of(layer)));
-    constexpr double tall = 13, low = 8, roomy_rows = 28;
+    constexpr double tall = 13, low = 7, roomy_rows = 28;
     const bool letters = room >= lettered && plan_.row_pitch() >= roomy_rows;
     const double width = letters ? lettered : std::clamp(room, 2.0, 17.0);
     const double height = letters ? tall : std::min(width, low);
-    return {x - width / 2, y - height / 2, width, height};
+    return {x - width / 2, y - height / 2 + (letters ? 0 : 1), width, height};
   }
 
   /// Filled: stored; outlined: made when read. Letters where they fit; a single shape where cells do not.

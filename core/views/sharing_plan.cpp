@@ -59,9 +59,10 @@ std::string SharingPlan::label(const Row& row) const {
   const bool many = row.last > row.first, again = row.end - row.first > row.period;
   if (again && row.period > 1) {
     const int64_t next = row.first + row.period;
-    return many ? fmt::format("{}-{},{}-{}..", row.first, row.last, next, row.last + row.period)
-                : fmt::format("{},{}..{}", row.first, next,
-                              row.first + (row.end - 1 - row.first) / row.period * row.period);
+    const int64_t end = row.first + (row.end - 1 - row.first) / row.period * row.period;
+    if (many)
+      return fmt::format("{}-{},{}-{}{}", row.first, row.last, next, row.last + row.period, end > next ? ".." : "");
+    return end > next ? fmt::format("{},{}..{}", row.first, next, end) : fmt::format("{},{}", row.first, next);
   }
   const int64_t last = again ? row.end - 1 : row.last;
   if (last == row.first) return fmt::format("{}{}", long_labels_ ? "layer " : "", row.first);
@@ -162,7 +163,9 @@ void SharingPlan::choose_rows(double height) {
   if (fits_rows(room)) return;
   const auto shown = std::max<size_t>(1, static_cast<size_t>(std::max(0.0, (room - line_height) / row_pitch_)));
   if (shown >= rows_.size()) return;
-  note_ = fmt::format("layers 0-{} of {} shown", rows_[shown].first - 1, architecture_.layer_count());
+  const int64_t last = rows_[shown].first - 1;
+  note_ =
+      fmt::format("layer{} of {} shown", last == 0 ? " 0" : fmt::format("s 0-{}", last), architecture_.layer_count());
   rows_.resize(shown);
 }
 

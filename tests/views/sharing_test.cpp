@@ -280,6 +280,11 @@ TEST(Sharing, LayersThatAlternateAreDrawnOnce) {
   };
   EXPECT_THAT(rows(26, {4096, 0}), ElementsAre("0,2..24", "1,3..25"));
   EXPECT_THAT(rows(24, {8, 8, 0}), ElementsAre("0-1,3-4..", "2,5..23"));
+  const auto twice = [&](const std::vector<int64_t>& windows) {
+    const SharingData data = sample::sharing_kind({6, 4, 1, 1, 1}, Stored::keys_and_values, false, windows);
+    return labels(shown(data, {}, 256, 150));
+  };
+  EXPECT_THAT(twice({8, 8, 0}), ElementsAre("0-1,3-4", "2,5"));
 }
 
 TEST(Sharing, TheTableHasEveryHead) {
