@@ -31,6 +31,7 @@ SHOWN = {
     "GQA-2": "query heads in groups, each with one KV head",
     "MQA": "one KV head for all query heads of a layer",
     "CLA-2": "every second layer reads the cache of the one below it",
+    "CLA-2 MQA": "the same with one KV head",
     "MLKV 2x2": "a few layers, evenly spaced, own the cache that all read",
     "one owner": "the first layer's cache serves all layers",
     "first layers kept": "the upper layers share one cache",
@@ -38,8 +39,11 @@ SHOWN = {
     "any owners": "each layer names the layer whose cache it reads",
     "SharedKV MHA": "only values are kept; keys are values turned by rope when they are read",
     "SharedKV GQA-2": "the same with grouped heads",
-    "SharedKV on MLKV 2x1": "the same where layers share, too",
-    "K = V GQA-2": "values are the keys as they stand, without rope",
+    "SharedKV MQA": "the same with one KV head for all",
+    "SharedKV on CLA-2": "the same where pairs of layers share, too",
+    "SharedKV on MLKV 2x1": "the same where a few layers serve all",
+    "K = V": "values are the keys as they stand, without rope",
+    "K = V GQA-2": "the same with grouped heads",
     "slim": "only keys are kept; values are made from them by W_K^-1 W_V",
     "MLA": "one latent row serves all heads, each of which expands it",
     "MLKV 2 on MLA": "a few layers own the latents that all read",
@@ -115,9 +119,10 @@ class Scheme:
                      if re.search(r"\S\s{2,}\S", line))
         self.variant, self.equation = facts["variant"], facts["KV cache, f32"]
         self.bytes = self.equation.split(" B per token")[0]
+        self.remark = "" if "cond(W_K)" not in facts else f" The condition number of W_K is {facts['cond(W_K)']}."
 
     def draw(self, drawings):
-        size = f"{WIDTH}x{170 + 32 * self.scheme.layers}"
+        size = f"{WIDTH}x{200 + 32 * self.scheme.layers}"
         self.program.text("render", self.folder, "--ids", "1,2,3", "--view", "sharing", "--size", size, "--theme", THEME, "--out",
                           drawings / f"{slug(self.name)}.svg")
 
@@ -128,8 +133,8 @@ class Scheme:
 
     def section(self):
         what = SHOWN[self.name]
-        return (f"\n## {self.name}\n\n{what[:1].upper()}{what[1:]}. {self.equation}\n\n"
-                f"![{self.name}: query heads and the KV heads they read](sharing/{slug(self.name)}.svg)\n")
+        return (f"\n## {self.name}\n\n{what[:1].upper()}{what[1:]}. {self.equation}.{self.remark}\n\n"
+                f"![{self.name}: query heads and what they read](sharing/{slug(self.name)}.svg)\n")
 
 
 def anchor(name):

@@ -9,6 +9,7 @@
 #include "core/arch/rope.h"
 #include "core/base/text.h"
 #include "core/model/description.h"
+#include "core/model/key_condition.h"
 
 namespace headscope::cli {
 namespace {
@@ -48,7 +49,29 @@ Json mla_json(const Layer& layer) {
           {"value_dim", layer.mla->value_dim}};
 }
 
-Json as_json(const Checkpoint& checkpoint, const ModelDescription& description) {
+/// What of slim models is read beyond headers: nothing for others, or where it would take long.
+using Conditions = std::optional<std::vector<KeyCondition>>;
+
+/// "cond(W_K)" of slim models, empty for others.
+std::string condition_text(const Architecture& a, const Conditions& found) {
+  const auto slim = [](const KvStore& store) { return store.stored == Stored::keys_only; };
+  if (std::none_of(a.kv_stores.begin(), a.kv_stores.end(), slim)) return "";
+  if (!found) return "would take long to compute here; headscope verify tells it";
+  const auto worst = std::max_element(found->begin(), found->end(),
+                                      [](const auto& x, const auto& y) { return x.condition < y.condition; });
+  return fmt::format("at most {:.4g}, in layer {}: by so much may the rounding of a key grow in its value",
+                     worst->condition, worst->layer);
+}
+
+/// Of each owning layer; null for other models and where it would take long.
+Json condition_json(const Conditions& found) {
+  if (!found || found->empty()) return nullptr;
+  Json list = Json::array();
+  for (const KeyCondition& one : *found) list.push_back({{"layer", one.layer}, {"condition", one.condition}});
+  return list;
+}
+
+Json as_json(const Checkpoint& checkpoint, const ModelDescription& description, const Conditions& conditions) {
   const Architecture& a = description.architecture;
   const auto store = [&](int64_t layer) -> const KvStore& { return a.store_of(layer); };
   Json json;
@@ -77,6 +100,7 @@ Json as_json(const Checkpoint& checkpoint, const ModelDescription& description) 
   json["tied_embeddings"] = a.tied_embeddings;
   json["format"] = checkpoint.format();
   json["stored_dtype"] = stored_types(checkpoint);
+  json["key_condition"] = condition_json(conditions);
   json["notes"] = description.notes;
   return json;
 }
@@ -99,9 +123,9 @@ std::string latent_text(const Architecture& a) {
   return "";
 }
 
-std::string as_text(const Checkpoint& checkpoint, const ModelDescription& description) {
+std::string as_text(const Checkpoint& checkpoint, const ModelDescription& description, const Conditions& conditions) {
   const Architecture& a = description.architecture;
-  const Json json = as_json(checkpoint, description);
+  const Json json = as_json(checkpoint, description, conditions);
   std::vector<std::pair<std::string, std::string>> facts = {
       {"model", fmt::format("{} ({}, {})", description.name, checkpoint.format(), stored_types(checkpoint))},
       {"family", a.family},
@@ -118,6 +142,8 @@ std::string as_text(const Checkpoint& checkpoint, const ModelDescription& descri
       {"KV cache, f32", kv_equation(a, 4)},
       {"KV cache, bf16", kv_equation(a, 2)},
   };
+  if (const std::string condition = condition_text(a, conditions); !condition.empty())
+    facts.emplace_back("cond(W_K)", condition);
   if (const std::string latent = latent_text(a); !latent.empty()) facts.emplace_back("latent attention", latent);
   if (const std::string experts = experts_text(a); !experts.empty()) facts.emplace_back("experts", experts);
   return facts_table(facts);
@@ -170,8 +196,9 @@ void describe_model(const Options& options, Context& context) {
     return;
   }
   const ModelDescription description = describe(*checkpoint);
-  context.output =
-      context.global.json ? json_text(as_json(*checkpoint, description)) : as_text(*checkpoint, description);
+  const Conditions conditions = key_conditions(*checkpoint, description, context.progress());
+  context.output = context.global.json ? json_text(as_json(*checkpoint, description, conditions))
+                                       : as_text(*checkpoint, description, conditions);
   print_notes(context, description.notes);
 }
 
@@ -179,7 +206,9 @@ void describe_model(const Options& options, Context& context) {
 
 void add_info(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("info", "Architecture, variant, parameters and KV bytes; reads headers only");
+  CLI::App* command = app.add_subcommand(
+      "info",
+      "Architecture, variant, parameters and KV bytes; reads headers only (of slim models W_K, too, if it is small)");
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file");
   command->add_flag("--tensors", options->tensors, "List the tensors instead");
   command->add_flag("--families", options->families, "List the model families that can be opened");

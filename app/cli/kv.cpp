@@ -131,7 +131,7 @@ void write_plot(const Options& options, const KvCompareData& data, const std::op
   const Layout layout{width, height, options.scale, measurer};
   Figure figure = measured && plots_speed(options, data) ? kv_speed(measured->speed, layout)
                                                          : kv_compare(data, plot_of(options, data), layout);
-  if (measured && options.plot.empty()) figure.table = kv_speed_table(measured->speed);
+  if (measured) figure.table = kv_speed_table(measured->speed);
   write_figure(figure, options.out, options.theme == "light" ? Theme::light : Theme::dark, options.scale);
 }
 
@@ -201,11 +201,10 @@ void report(const Options& options, Context& context) {
   if (options.measure) measured = measure(with_weights(data, checkpoints), measuring, context);
   if (context.global.json) {
     Json json = kv_json(data, sources);
-    for (size_t row = 0; measured && row < json.size(); ++row)
-      json[row]["measured"] = measured_json(*measured, row, context);
+    for (size_t row = 0; measured && row < json.size(); ++row) json[row]["measured"] = measured_json(*measured, row);
     context.output = json_text(json);
   } else {
-    context.output = kv_text(data) + (measured ? "\n" + measured_text(*measured) : "");
+    context.output = kv_text(data, sources) + (measured ? "\n" + measured_text(*measured) : "");
   }
   if (options.out.empty()) return;
   write_plot(options, data, measured);

@@ -118,7 +118,7 @@ class Bench {
                                            bf16 ? DType::bf16 : DType::f32, context_.global.seed, context_.progress())
                           : load_model(one.checkpoint, {}, context_));
     out_.speed.subjects.push_back(one.subject);
-    out_.random.push_back(one.checkpoint.empty());
+    out_.speed.weights.emplace_back(one.checkpoint.empty() ? "random" : "checkpoint");
   }
 
   /// Rows by subject, batch and context, as kv_compare_rows has them.
@@ -131,7 +131,7 @@ class Bench {
           out_.speed.rows.push_back(median_row(i, options_.batches[b], options_.contexts[c], times));
         }
       }
-      out_.kernels.push_back(found_[i].front().kernel);
+      out_.speed.kernels.push_back(found_[i].front().kernel);
     }
   }
 
@@ -174,6 +174,9 @@ class Bench {
       for (const int64_t tokens : options_.contexts) {
         LargestBatch found{i, tokens, 0, 0};
         search(found, *options_.memory_limit - process(i));
+        for (KvSpeedRow& row : out_.speed.rows) {
+          if (row.subject == i && row.context == tokens) row.largest_batch = found.batch;
+        }
         out_.largest.push_back(found);
       }
     }
@@ -200,6 +203,8 @@ class Bench {
   }
 
   void describe() {
+    out_.speed.repeats = options_.repeats;
+    out_.speed.threads = worker_count(context_);
     auto& notes = out_.speed.notes;
     notes.push_back(fmt::format("measured: cpu, {} threads, {} weights, f32 cache", worker_count(context_),
                                 models_.front()->dtype() == DType::bf16 ? "bf16" : "f32"));
@@ -207,7 +212,7 @@ class Bench {
     if (double load = 0; getloadavg(&load, 1) == 1 && load > 1.5 * worker_count(context_)) {
       notes.push_back(fmt::format("the machine was busy (load {:.1f}): speeds are too low", load));
     }
-    if (std::any_of(out_.random.begin(), out_.random.end(), [](bool one) { return one; })) {
+    if (std::find(out_.speed.weights.begin(), out_.speed.weights.end(), "random") != out_.speed.weights.end()) {
       notes.emplace_back("random weights where there is no checkpoint");
     }
     out_.options = options_;

@@ -34,8 +34,6 @@ struct LargestBatch {
 
 struct Measured {
   KvSpeedData speed;
-  std::vector<bool> random;          ///< by subject: its weights are
-  std::vector<std::string> kernels;  ///< by subject
   std::vector<LargestBatch> largest;
   MeasureOptions options;
 };
@@ -45,7 +43,7 @@ struct Measured {
 Measured measure(const std::vector<MeasureSubject>&, const MeasureOptions&, Context&);
 
 /// The measured part of each object that `kv` prints: rows in the order of kv_compare_rows.
-Json measured_json(const Measured&, size_t row, const Context&);
+Json measured_json(const Measured&, size_t row);
 std::string measured_text(const Measured&);
 
 /// "2GiB", "500MB": bytes. Throws UsageError.

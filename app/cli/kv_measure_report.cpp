@@ -3,7 +3,6 @@
 #include <charconv>
 
 #include "app/cli/kv_measure.h"
-#include "app/cli/model_access.h"
 #include "app/cli/terminal.h"
 #include "core/base/text.h"
 #include "core/run/kv_measurement.h"
@@ -22,8 +21,9 @@ std::string speed_table(const Measured& measured) {
   for (const KvSpeedRow& row : measured.speed.rows) {
     rows.push_back({measured.speed.subjects[row.subject].label(), count(row.batch), count(row.context),
                     binary(row.formula), binary(row.used), binary(row.allocated), binary(row.growth), binary(row.read),
-                    fmt::format("{:.0f} tokens/s", row.prefill), fmt::format("{} tokens/s", short_number(row.decode)),
-                    fmt::format("{} to {}", short_number(row.slowest), short_number(row.fastest)),
+                    fmt::format("{} tokens/s", grouped_number(row.prefill)),
+                    fmt::format("{} tokens/s", grouped_number(row.decode)),
+                    fmt::format("{} to {}", grouped_number(row.slowest), grouped_number(row.fastest)),
                     fmt::format("{:.2f} ms", row.step_ms)});
   }
   return text_table(rows);
@@ -40,9 +40,9 @@ std::string largest_table(const Measured& measured) {
 
 }  // namespace
 
-Json measured_json(const Measured& measured, size_t row, const Context& context) {
+Json measured_json(const Measured& measured, size_t row) {
   const KvSpeedRow& one = measured.speed.rows[row];
-  Json out = {{"weights", measured.random[one.subject] ? "random" : "checkpoint"},
+  Json out = {{"weights", measured.speed.weights[one.subject]},
               {"cache_dtype", "f32"},
               {"formula_bytes", one.formula},
               {"used_bytes", one.used},
@@ -56,10 +56,10 @@ Json measured_json(const Measured& measured, size_t row, const Context& context)
               {"decode_range", {one.slowest, one.fastest}},
               {"step_ms", one.step_ms},
               {"too_short", one.too_short},
-              {"repeats", measured.options.repeats},
-              {"kernel", measured.kernels[one.subject]},
+              {"repeats", measured.speed.repeats},
+              {"kernel", measured.speed.kernels[one.subject]},
               {"device", "cpu"},
-              {"threads", worker_count(context)}};
+              {"threads", measured.speed.threads}};
   for (const LargestBatch& largest : measured.largest) {
     if (largest.subject != one.subject || largest.context != one.context) continue;
     out["largest_batch"] = {{"batch", largest.batch},

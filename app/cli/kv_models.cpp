@@ -63,10 +63,14 @@ KvModel from_checkpoint(const fs::path& path) {
   return out;
 }
 
-/// "gpt2", or "openai-community/gpt2" when that is where it is published.
+/// "gpt2", or "openai-community/gpt2" when that is where it is published: the place itself, or its owner with another
+/// of the model's names.
 const PublishedModel* published_as(std::string_view given) {
   const size_t slash = given.rfind('/');
   if (slash == std::string_view::npos) return published_of_name(given);
+  for (const PublishedModel& model : published_models()) {
+    if (model.is_source(given)) return &model;
+  }
   const PublishedModel* model = published_of_name(given.substr(slash + 1));
   const bool there = model != nullptr && model->source.substr(0, model->source.rfind('/')) == given.substr(0, slash);
   return there ? model : nullptr;
@@ -74,7 +78,8 @@ const PublishedModel* published_as(std::string_view given) {
 
 KvModel from_published(const PublishedModel& model, std::string_view given) {
   KvModel out;
-  out.name = model.is_called(given) ? std::string(given) : std::string(given.substr(given.rfind('/') + 1));
+  const std::string_view last = given.substr(given.rfind('/') + 1);
+  out.name = model.is_called(last) ? last : model.name();
   out.architecture = published_architecture(model, out.name);
   out.parameters = model.parameters;
   out.source = fmt::format("published: {}", model.source);

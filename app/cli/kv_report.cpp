@@ -24,37 +24,19 @@ std::string scratch_equation(const Architecture& a, int64_t batch) {
   return fmt::format("{} x ({}) x 4 B", count(batch), decode_scratch(a).equation);
 }
 
-/// The model that a what-if is made from: the last one before it.
-const KvSubject& model_of(const KvCompareData& data, size_t subject) {
-  while (!data.subjects[subject].scheme.empty()) --subject;
-  return data.subjects[subject];
-}
-
-bool has_latents(const Architecture& a) { return a.kv_stores.front().stored == Stored::latent; }
-
-/// What a counterfactual takes for granted where the model has no such thing, or empty.
-std::string assumption(const KvCompareData& data, size_t subject) {
-  const KvSubject &real = model_of(data, subject), &other = data.subjects[subject];
-  const bool before = has_latents(*real.architecture), after = has_latents(*other.architecture);
-  if (before == after) return "";
-  const KvStore& store = other.architecture->kv_stores.front();
-  if (before) {
-    return fmt::format("keys and values of {} dimensions, the size of the values that heads of {} make from latents",
-                       store.value_dim, real.model);
-  }
-  return fmt::format("a latent of four heads ({}) and a rope key of half a head ({}), as DeepSeek's 512 and 64 of 128",
-                     store.value_dim, store.rope_key());
-}
-
-std::string equations(const KvCompareData& data) {
-  const bool single = data.batches.size() == 1 && data.contexts.size() == 1;
+/// Of each subject the bytes of a token, those of the largest batch and context, and where a model was found.
+std::string equations(const KvCompareData& data, const std::vector<std::string>& sources) {
+  const int64_t batch = *std::max_element(data.batches.begin(), data.batches.end());
+  const int64_t context = *std::max_element(data.contexts.begin(), data.contexts.end());
   std::string out;
-  for (const KvSubject& subject : data.subjects) {
-    const std::string variant = subject.scheme.empty() ? fmt::format(" ({})", variant_name(*subject.architecture)) : "";
-    out += fmt::format("{}{}: {}\n", subject.label(), variant, kv_equation(*subject.architecture, data.element_bytes));
-    if (!single) continue;
-    out += fmt::format("  {}\n", kv_total_equation(*subject.architecture, data.batches.front(), data.contexts.front(),
-                                                   data.element_bytes));
+  for (size_t i = 0; i < data.subjects.size(); ++i) {
+    const KvSubject& subject = data.subjects[i];
+    const Architecture& a = *subject.architecture;
+    const bool itself = subject.scheme.empty();
+    const std::string variant = itself ? fmt::format(" ({})", variant_name(a)) : "";
+    out += fmt::format("{}{}: {}\n", subject.label(), variant, kv_equation(a, data.element_bytes));
+    out += fmt::format("  {}\n", kv_total_equation(a, batch, context, data.element_bytes));
+    if (itself) out += fmt::format("  {}\n", sources[i]);
   }
   return out;
 }
@@ -86,7 +68,7 @@ std::string footnotes(const KvCompareData& data) {
   }
   out += beyond_context(data);
   for (size_t i = 0; i < data.subjects.size(); ++i) {
-    if (const std::string taken = assumption(data, i); !taken.empty()) {
+    if (const std::string taken = kv_assumption(data, i); !taken.empty()) {
       out += fmt::format("{}: {}.\n", data.subjects[i].label(), taken);
     }
   }
@@ -108,7 +90,7 @@ Json kv_json(const KvCompareData& data, const std::vector<std::string>& sources)
     const KvSubject& subject = data.subjects[row.subject];
     const Architecture& a = *subject.architecture;
     const bool itself = subject.scheme.empty();
-    const std::string taken = assumption(data, row.subject);
+    const std::string taken = kv_assumption(data, row.subject);
     out.push_back({{"model", subject.label()},
                    {"batch", row.batch},
                    {"context", row.context},
@@ -132,7 +114,7 @@ Json kv_json(const KvCompareData& data, const std::vector<std::string>& sources)
   return out;
 }
 
-std::string kv_text(const KvCompareData& data) {
+std::string kv_text(const KvCompareData& data, const std::vector<std::string>& sources) {
   std::vector<std::vector<std::string>> rows = {
       {"model", "batch", "context", "KV cache", "KV bytes", "a token", "weights", "scratch"}};
   for (const KvCompareRow& row : kv_compare_rows(data)) {
@@ -140,7 +122,7 @@ std::string kv_text(const KvCompareData& data) {
                     count(row.bytes), fmt::format("{} B", count(row.bytes_per_token)), binary(row.weights_bytes),
                     binary(row.scratch_bytes)});
   }
-  return fmt::format("{}\n{}\n{}", equations(data), text_table(rows), footnotes(data));
+  return fmt::format("{}\n{}\n{}", equations(data, sources), text_table(rows), footnotes(data));
 }
 
 Json published_json() {

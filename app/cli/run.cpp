@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <utility>
@@ -104,6 +105,15 @@ Json as_json(const Run& run, const RunSnapshot& snapshot, const Options& options
   return json;
 }
 
+/// Allocated is more than used: buffers have room to grow, and those of windows for what is written at once.
+std::string cache_text(const RunSnapshot& snapshot) {
+  const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
+  const auto& stores = snapshot.architecture->kv_stores;
+  const bool windows = std::any_of(stores.begin(), stores.end(), [](const KvStore& store) { return store.window > 0; });
+  return fmt::format("{} used, {} allocated{}", bytes(snapshot.kv_used_bytes()), bytes(snapshot.kv_allocated_bytes()),
+                     windows ? " (a sliding window keeps its tokens and has room for those written at once)" : "");
+}
+
 std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   const Model& model = run.model();
   std::string out;
@@ -113,12 +123,10 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
              !fresh.empty()) {
     out += fmt::format("generated {}\n\n", fmt::join(fresh, ","));
   }
-  const auto bytes = [](int64_t value) { return format_bytes(static_cast<uint64_t>(value)); };
   out += facts_table({
       {"tokens",
        fmt::format("{} prompt + {} generated", snapshot.prompt_tokens, snapshot.tokens() - snapshot.prompt_tokens)},
-      {"KV cache",
-       fmt::format("{} used, {} allocated", bytes(snapshot.kv_used_bytes()), bytes(snapshot.kv_allocated_bytes()))},
+      {"KV cache", cache_text(snapshot)},
       {"computed", computed_by(snapshot)},
   });
   if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));

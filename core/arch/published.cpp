@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "core/arch/family.h"
 #include "core/arch/footprint.h"
@@ -27,6 +28,20 @@ bool lists(std::string_view names, std::string_view name) {
 }
 
 std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
+
+/// "none", "4,096 in every layer", "512 in 22 of 26 layers"; other windows are listed.
+std::string windows_text(const Architecture& a) {
+  std::map<int64_t, int64_t> layers;  // of each window
+  for (const Layer& layer : a.layers) ++layers[layer.window];
+  std::vector<std::string> parts;
+  for (const auto& [window, those] : layers) {
+    if (window == 0) continue;
+    parts.push_back(those == a.layer_count()
+                        ? fmt::format("{} in every layer", count(window))
+                        : fmt::format("{} in {} of {} layers", count(window), those, a.layer_count()));
+  }
+  return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", "));
+}
 
 /// The value of all layers, or runs of it: "10,944, then 1,408 in 26 layers".
 template <class Take>
@@ -63,6 +78,8 @@ std::string cache_text(const Architecture& a) {
 
 bool PublishedModel::is_called(std::string_view name) const { return lists(names, name); }
 
+bool PublishedModel::is_source(std::string_view place) const { return same_letters(source, place); }
+
 std::span<const PublishedModel> published_models() {
   static constexpr std::array all{
 #define MODEL(...) PublishedModel{__VA_ARGS__},
@@ -91,7 +108,7 @@ Architecture published_architecture(const PublishedModel& model) {
 
 Architecture published_architecture(const PublishedModel& model, std::string_view name) {
   Architecture architecture = published_architecture(model);
-  if (lists(model.longer, name)) architecture.context = model.longer_context;
+  if (lists(model.others, name)) architecture.context = model.others_context;
   return architecture;
 }
 
@@ -103,6 +120,7 @@ ShapeFacts shape_facts(const Architecture& a) {
           {"vocabulary", count(a.vocab_size)},
           {"query heads", each_layer(a, [](const Layer& layer) { return layer.q_heads; })},
           {"keys and values", cache_text(a)},
+          {"windows", windows_text(a)},
           {"feed-forward width", each_layer(a, [](const Layer& layer) { return layer.mlp.width; })},
           {"mixture", experts.empty() ? "none" : experts},
           {"tied embeddings", a.tied_embeddings ? "yes" : "no"}};

@@ -21,11 +21,12 @@ struct PublishedModel {
   int64_t parameters;            ///< tied weights once
   int64_t kv_elements;           ///< numbers in the KV cache for one token, all layers together
   std::string_view config;       ///< the keys of its config.json that say its shape, as JSON
-  std::string_view longer = {};  ///< those of `names` that have another context, which is:
-  int64_t longer_context = 0;
+  std::string_view others = {};  ///< those of `names` that have another context, which is:
+  int64_t others_context = 0;
 
   std::string_view name() const { return names.substr(0, names.find(' ')); }
-  bool is_called(std::string_view name) const;  ///< upper and lower case are the same
+  bool is_called(std::string_view name) const;   ///< upper and lower case are the same
+  bool is_source(std::string_view place) const;  ///< likewise
 };
 
 /// Ids that a published tokenizer gives, with the tokens that its template adds.

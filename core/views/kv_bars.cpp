@@ -31,8 +31,7 @@ class KvBars {
       const KvSubject& subject = data.subjects[i];
       const int64_t bytes = kv_bytes_per_token(*subject.architecture, data.element_bytes);
       if (subject.scheme.empty()) of_model_ = bytes;
-      rows_.push_back({i, subject.scheme.empty() ? subject.model : short_label(subject), bytes,
-                       format_bytes(static_cast<uint64_t>(bytes)),
+      rows_.push_back({i, row_name(subject), bytes, format_bytes(static_cast<uint64_t>(bytes)),
                        subject.scheme.empty() ? "" : part_text(bytes, of_model_)});
       most_ = std::max(most_, bytes);
     }
@@ -43,7 +42,7 @@ class KvBars {
     const auto rows = static_cast<double>(rows_.size());
     const double pitch = std::clamp(std::floor(room.height / rows), 20.0, 30.0);
     // What-ifs stand closer to their model than models to each other, where there is room for that.
-    const auto gaps = static_cast<double>(kv_model_index(data_, rows_.size() - 1));
+    const auto gaps = static_cast<double>(kv_model_index(data_.subjects, rows_.size() - 1));
     const bool grouped = rows > gaps + 1 && gaps > 0;
     const double between = grouped ? std::clamp(std::floor((room.height - pitch * rows) / gaps), 0.0, 12.0) : 0;
     auto shown = static_cast<size_t>((room.height - between * gaps) / pitch);
@@ -66,13 +65,16 @@ class KvBars {
  private:
   struct Row {
     size_t subject;
-    std::string name;
+    LineName name;
     int64_t bytes;
     std::string number, part;
   };
 
-  static std::string short_label(const KvSubject& subject) {
-    return fmt::format("as {} ({})", subject.scheme, subject.counterfactual ? "counterfactual" : "as it is");
+  /// A what-if stands under its model, whose name it leaves out.
+  static LineName row_name(const KvSubject& subject) {
+    if (subject.scheme.empty()) return {subject.model};
+    const std::string remark = subject.counterfactual ? " (counterfactual)" : " (as it is)";
+    return {fmt::format("as {}{}", subject.scheme, remark), remark};
   }
 
   bool is_model(const Row& row) const { return data_.subjects[row.subject].scheme.empty(); }
@@ -82,7 +84,7 @@ class KvBars {
   void place_columns(const Box& room) {
     double names = 0, numbers = 0, parts = 0;
     for (const Row& row : rows_) {
-      names = std::max(names, name_indent(row) + layout_.text.width(row.name, name_role(row)));
+      names = std::max(names, name_indent(row) + layout_.text.width(row.name.whole, name_role(row)));
       numbers = std::max(numbers, layout_.text.width(row.number, TextRole::number));
       if (!row.part.empty()) parts = std::max(parts, layout_.text.width(row.part, TextRole::number));
     }
@@ -102,8 +104,10 @@ class KvBars {
     const double width =
         std::max(2.0, bars_width_ * static_cast<double>(row.bytes) / static_cast<double>(std::max<int64_t>(1, most_)));
     const double shift = name_indent(row);
-    add_fitted(figure_, {room.x + shift, baseline}, row.name, name_role(row),
-               {is_model(row) ? ColourRole::text : ColourRole::dim}, Anchor::start, names_width_ - shift, layout_);
+    const double width_of_name = names_width_ - shift;
+    add_fitted(figure_, {room.x + shift, baseline}, row.name.fitted(name_role(row), width_of_name, layout_.text),
+               name_role(row), {is_model(row) ? ColourRole::text : ColourRole::dim}, Anchor::start, width_of_name + 1,
+               layout_);
     const HitRegion hit{
         fmt::format("kv/subject/{}", row.subject),
         fmt::format("{}\n{}", subject.label(), kv_equation(*subject.architecture, data_.element_bytes))};
@@ -133,10 +137,15 @@ class KvBars {
 
 }  // namespace
 
-size_t kv_model_index(const KvCompareData& data, size_t subject) {
+size_t kv_model_index(std::span<const KvSubject> subjects, size_t subject) {
   size_t models = 0;
-  for (size_t i = 0; i <= subject; ++i) models += data.subjects[i].scheme.empty() ? 1 : 0;
+  for (size_t i = 0; i <= subject; ++i) models += subjects[i].scheme.empty() ? 1 : 0;
   return models == 0 ? 0 : models - 1;
+}
+
+size_t kv_line_style(std::span<const KvSubject> subjects, size_t subject) {
+  const bool single = kv_model_index(subjects, subjects.size() - 1) == 0;
+  return single ? subject : kv_model_index(subjects, subject);
 }
 
 Paint kv_paint(size_t model) {

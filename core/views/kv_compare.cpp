@@ -87,7 +87,14 @@ class Comparison {
   }
 
   std::vector<std::string> notes() const {
-    std::vector<std::string> out{fmt::format("by formula, {} ({} B a number)", data_.dtype, data_.element_bytes)};
+    std::vector<std::string> out;
+    const auto counterfactual = [](const KvSubject& subject) { return subject.counterfactual; };
+    const bool any = std::any_of(data_.subjects.begin(), data_.subjects.end(), counterfactual);
+    if (any) {  // first, because what comes last is cut away in a small figure
+      out.push_back(fmt::format("{}: counterfactual, a model that nobody trained",
+                                plot_ == KvPlot::token ? "outlined" : "dashed"));
+    }
+    out.push_back(fmt::format("by formula, {} ({} B a number)", data_.dtype, data_.element_bytes));
     if (plot_ == KvPlot::batch)
       out.push_back(fmt::format("{} tokens in each sequence{}", format_count(static_cast<uint64_t>(context_)),
                                 data_.contexts.size() > 1 ? ", the longest of those asked for" : ""));
@@ -96,12 +103,7 @@ class Comparison {
                                 data_.batches.size() > 1 ? ", the largest of those asked for" : ""));
     }
     if (plot_ == KvPlot::token && any_windows()) out.emplace_back("before any window is full");
-    const auto counterfactual = [](const KvSubject& subject) { return subject.counterfactual; };
-    if (std::any_of(data_.subjects.begin(), data_.subjects.end(), counterfactual)) {
-      out.push_back(fmt::format("{}: counterfactual, a model that nobody trained",
-                                plot_ == KvPlot::token ? "outlined" : "dashed"));
-      if (plot_ == KvPlot::token) out.emplace_back("1/8, x 4: beside its model");
-    }
+    if (any && plot_ == KvPlot::token) out.emplace_back("1/8, x 4: beside its model");
     out.emplace_back("KiB, MiB, GiB: 1,024, 1,024\u00B2, 1,024\u00B3 B");
     return out;
   }
@@ -137,13 +139,13 @@ class Comparison {
 
   LineSeries series_of(size_t index, const std::vector<int64_t>& asked) const {
     const KvSubject& subject = data_.subjects[index];
-    const size_t model = kv_model_index(data_, index);
+    const size_t style = kv_line_style(data_.subjects, index);
     LineSeries out;
-    out.name = subject.label();
+    out.name = {subject.label(), subject.label_tail()};
     out.value = format_bytes(static_cast<uint64_t>(bytes(subject, asked.back())));
     out.id = fmt::format("kv/subject/{}", index);
-    out.paint = kv_paint(model);
-    out.shape = kv_mark(model);
+    out.paint = kv_paint(style);
+    out.shape = kv_mark(style);
     out.dashed = subject.counterfactual;
     const bool bends = !over_batch() && has_windows(*subject.architecture);
     for (const int64_t x : bends ? dense(asked, *subject.architecture) : asked) {
@@ -151,7 +153,7 @@ class Comparison {
     }
     for (const int64_t x : asked) {
       out.marks.push_back({static_cast<double>(x), value(subject, x)});
-      out.tooltips.push_back(fmt::format("{}\n{} {}\n{} B ({})", out.name, over_batch() ? "batch" : "context",
+      out.tooltips.push_back(fmt::format("{}\n{} {}\n{} B ({})", out.name.whole, over_batch() ? "batch" : "context",
                                          format_count(static_cast<uint64_t>(x)),
                                          format_count(static_cast<uint64_t>(bytes(subject, x))),
                                          format_bytes(static_cast<uint64_t>(bytes(subject, x)))));
@@ -173,7 +175,7 @@ class Comparison {
       if (found == out.end()) {
         out.push_back(std::move(one));
       } else {
-        found->also.push_back(one.name);
+        found->also.push_back(std::move(one.name));
       }
     }
     return out;
@@ -244,14 +246,35 @@ Table table_of(const KvCompareData& data) {
   number("kv_per_token", "bytes", &KvCompareRow::bytes_per_token);
   number("weights", "bytes", &KvCompareRow::weights_bytes);
   number("scratch", "bytes", &KvCompareRow::scratch_bytes);
+  auto assumptions = std::make_shared<std::vector<std::string>>();
+  for (size_t i = 0; i < data.subjects.size(); ++i) assumptions->push_back(kv_assumption(data, i));
+  out.columns.push_back(
+      {"assumption", "", [=](size_t i) -> Table::Value { return (*assumptions)[(*rows)[i].subject]; }});
   return out;
 }
 
 }  // namespace
 
-std::string KvSubject::label() const {
-  if (scheme.empty()) return model;
-  return fmt::format("{} as {} ({})", model, scheme, counterfactual ? "counterfactual" : "as it is");
+std::string KvSubject::label() const { return model + label_tail(); }
+
+std::string KvSubject::label_tail() const {
+  if (scheme.empty()) return "";
+  return fmt::format(" as {} ({})", scheme, counterfactual ? "counterfactual" : "as it is");
+}
+
+std::string kv_assumption(const KvCompareData& data, size_t subject) {
+  const KvSubject& other = data.subjects[subject];
+  while (!data.subjects[subject].scheme.empty()) --subject;  // the model it is made from
+  const KvSubject& real = data.subjects[subject];
+  const auto latents = [](const KvSubject& of) { return of.architecture->kv_stores.front().stored == Stored::latent; };
+  if (latents(real) == latents(other)) return "";
+  const KvStore& store = other.architecture->kv_stores.front();
+  if (latents(real)) {
+    return fmt::format("keys and values of {} dimensions, the size of the values that heads of {} make from latents",
+                       store.value_dim, real.model);
+  }
+  return fmt::format("a latent of four heads ({}) and a rope key of half a head ({}), as DeepSeek's 512 and 64 of 128",
+                     store.value_dim, store.rope_key());
 }
 
 std::vector<KvCompareRow> kv_compare_rows(const KvCompareData& data) {

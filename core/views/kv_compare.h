@@ -19,6 +19,8 @@ struct KvSubject {
 
   /// "gpt2", "gpt2 as MQA (counterfactual)", "gpt2 as MHA (as it is)".
   std::string label() const;
+  /// What follows the model's name in it: " as MQA (counterfactual)"; empty for a model.
+  std::string label_tail() const;
 };
 
 /// Models to compare by formula. What-ifs follow their model.
@@ -48,6 +50,10 @@ enum class KvPlot {
   context,  ///< bytes against context, at the largest batch
   token     ///< bytes per token by model
 };
+
+/// What a counterfactual takes for granted where its model has no such thing, as the sizes of latents or the heads that
+/// a latent stands for; empty for others.
+std::string kv_assumption(const KvCompareData&, size_t subject);
 
 /// The plot for lists of this length: what there are several of, batches first.
 KvPlot default_kv_plot(const KvCompareData&);

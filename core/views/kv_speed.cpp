@@ -16,7 +16,7 @@ namespace {
 
 std::string count(int64_t value) { return format_count(static_cast<uint64_t>(value)); }
 
-std::string per_second(double tokens) { return fmt::format("{} tokens/s", short_number(tokens)); }
+std::string per_second(double tokens) { return fmt::format("{} tokens/s", grouped_number(tokens)); }
 
 class SpeedPlot {
  public:
@@ -32,16 +32,17 @@ class SpeedPlot {
 
   Figure draw() const {
     RunFacts facts;
-    facts.notes = data_.notes;
+    const auto counterfactual = [](const KvSubject& subject) { return subject.counterfactual; };
+    if (std::any_of(data_.subjects.begin(), data_.subjects.end(), counterfactual)) {
+      // First, because what comes last is cut away in a small figure.
+      facts.notes.emplace_back("dashed: counterfactual, a model that nobody trained");
+    }
+    facts.notes.insert(facts.notes.end(), data_.notes.begin(), data_.notes.end());
     facts.notes.push_back(over_batch() ? fmt::format("{} tokens in each sequence", count(*contexts_.rbegin()))
                                        : fmt::format("batch {}", count(*batches_.begin())));
     if (std::any_of(data_.rows.begin(), data_.rows.end(),
                     [&](const KvSpeedRow& row) { return shown(row) && row.too_short; })) {
       facts.notes.emplace_back("some contexts are too short to show a KV effect");
-    }
-    const auto counterfactual = [](const KvSubject& subject) { return subject.counterfactual; };
-    if (std::any_of(data_.subjects.begin(), data_.subjects.end(), counterfactual)) {
-      facts.notes.emplace_back("dashed: counterfactual, a model that nobody trained");
     }
     Box body;
     Figure figure = begin_figure(fmt::format("Decode speed against {}", over_batch() ? "batch" : "context"), sentence(),
@@ -83,22 +84,20 @@ class SpeedPlot {
     return out;
   }
 
-  LineSeries series_of(size_t subject, const KvCompareData& colours) const {
-    const size_t model = kv_model_index(colours, subject);
+  LineSeries series_of(size_t subject) const {
+    const size_t style = kv_line_style(data_.subjects, subject);
     LineSeries out;
-    out.name = data_.subjects[subject].label();
+    out.name = {data_.subjects[subject].label(), data_.subjects[subject].label_tail()};
     out.id = fmt::format("kv/subject/{}", subject);
-    // What-ifs of a single model have colours of their own: there is no other model to tell them from.
-    const bool single = kv_model_index(colours, data_.subjects.size() - 1) == 0;
-    out.paint = kv_paint(single ? subject : model);
-    out.shape = kv_mark(single ? subject : model);
+    out.paint = kv_paint(style);
+    out.shape = kv_mark(style);
     out.dashed = data_.subjects[subject].counterfactual;
     for (const KvSpeedRow* row : rows_of(subject)) {
       out.curve.push_back({static_cast<double>(x(*row)), row->decode});
       out.tooltips.push_back(
-          fmt::format("{}\nbatch {}, context {}\n{} ({:.3g} ms a step; {} to {})\n{} held, {} to read a step", out.name,
-                      count(row->batch), count(row->context), per_second(row->decode), row->step_ms,
-                      short_number(row->slowest), short_number(row->fastest),
+          fmt::format("{}\nbatch {}, context {}\n{} ({:.3g} ms a step; {} to {})\n{} held, {} to read a step",
+                      out.name.whole, count(row->batch), count(row->context), per_second(row->decode), row->step_ms,
+                      grouped_number(row->slowest), grouped_number(row->fastest),
                       format_bytes(static_cast<uint64_t>(row->used)), format_bytes(static_cast<uint64_t>(row->read))));
       out.value = per_second(row->decode);
     }
@@ -107,12 +106,10 @@ class SpeedPlot {
   }
 
   void paint(Figure& figure, const Box& body) const {
-    KvCompareData colours;
-    colours.subjects = data_.subjects;
     std::vector<LineSeries> series;
     double hi = 0;
     for (size_t i = 0; i < data_.subjects.size(); ++i) {
-      series.push_back(series_of(i, colours));
+      series.push_back(series_of(i));
       for (const Point& p : series.back().curve) hi = std::max(hi, p.y);
     }
     ChartAxis across{over_batch() ? "batch, sequences" : "context, tokens",
@@ -124,6 +121,7 @@ class SpeedPlot {
     // From 0, so that half as fast is half as high.
     ChartAxis up{"decode, tokens/s of all sequences", 0, hi * 1.05, false, {}};
     up.ticks = nice_ticks(0, up.hi, std::max(2, static_cast<int>(body.height / 48)));
+    for (Tick& tick : up.ticks) tick.label = grouped_number(tick.value);
     add_line_chart(figure, body, across, up, series, layout_);
   }
 
@@ -161,6 +159,17 @@ Table kv_speed_table(const KvSpeedData& data) {
   column("decode_slowest", "tokens/s", [](const KvSpeedRow& row) { return row.slowest; });
   column("decode_fastest", "tokens/s", [](const KvSpeedRow& row) { return row.fastest; });
   column("step", "ms", [](const KvSpeedRow& row) { return row.step_ms; });
+  const auto of_subject = [&](std::string name, const std::vector<std::string>& values) {
+    column(std::move(name), "", [values](const KvSpeedRow& row) { return values.at(row.subject); });
+  };
+  column("largest_batch", "", [](const KvSpeedRow& row) -> Table::Value {
+    if (row.largest_batch) return *row.largest_batch;
+    return std::string();
+  });
+  of_subject("weights", data.weights);
+  of_subject("kernel", data.kernels);
+  column("threads", "", [threads = data.threads](const KvSpeedRow&) { return threads; });
+  column("repeats", "", [repeats = data.repeats](const KvSpeedRow&) { return repeats; });
   column("too_short", "", [](const KvSpeedRow& row) { return std::string(row.too_short ? "yes" : "no"); });
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,11 +24,17 @@ struct KvSpeedRow {
   double slowest = 0, fastest = 0;  ///< of the times that it was measured
   double step_ms = 0;               ///< of one decode step
   bool too_short = false;           ///< to show an effect of the cache
+  /// Sequences of this context that stay below a limit of memory, where one was given; 0: not even one.
+  std::optional<int64_t> largest_batch = {};
 };
 
 struct KvSpeedData {
   std::vector<KvSubject> subjects;
   std::vector<KvSpeedRow> rows;
+  std::vector<std::string> weights;  ///< by subject: "random" or "checkpoint"
+  std::vector<std::string> kernels;  ///< by subject
+  int64_t repeats = 1;               ///< times that each row was measured
+  int64_t threads = 1;
   std::vector<std::string> notes;  ///< "cpu, 2 threads, f32", "random weights"
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "core/views/sharing_cells.h"
 #include "core/views/sharing_plan.h"
 
 namespace headscope {
@@ -82,6 +83,7 @@ class SharingPainter {
     add_fitted(figure_, {plan_.label_right(), plan_.row_y(index) + std::floor(plan_.row_pitch() / 2) + 3},
                plan_.label(row), TextRole::number_small, {ColourRole::dim}, Anchor::end, plan_.label_right(), layout_);
     paint_lanes(index);
+    paint_window(index);
     const std::optional<int64_t> selected = selected_head(row);
     const int64_t kv_heads = plan_.shown_kv_heads(row.first);
     for (int64_t kv = 0; kv < kv_heads; ++kv) paint_group(index, kv, selected);
@@ -93,7 +95,8 @@ class SharingPainter {
   void paint_group(size_t index, int64_t kv, const std::optional<int64_t>& selected) {
     const SharingPlan::Row& row = plan_.rows()[index];
     const int64_t group = plan_.group_size(row.first), first = kv * group, last = first + group - 1;
-    const double kv_x = plan_.kv_x(row.first, kv), kv_y = plan_.kv_y(index), y = plan_.query_y(index);
+    const double y = plan_.query_y(index), kv_x = plan_.kv_x(row.first, kv);
+    const double kv_y = plan_.reads_other(row.first) ? plan_.kv_y(index) : kv_box(index, kv).y;
     const bool apart = plan_.heads_apart();
     for (int64_t q = first; q <= last; q += apart ? 1 : std::max<int64_t>(1, last - first)) {
       if (q == selected) continue;
@@ -108,25 +111,54 @@ class SharingPainter {
       add(RectMark{{x, y - 2, std::max(1.0, width - (width > 4 ? 1 : 0)), 4}, Paint{ColourRole::text}, {}});
     }
     if (plan_.reads_other(row.first)) return;
-    const double size = kv_size(row.first);
-    add(RectMark{disc(kv_x, kv_y, size), accent_paint(), {}, 0, size / 2});
+    paint_cells(kv_box(index, kv), kv_cells(*data_.architecture, data_.architecture->store_of(row.first)));
   }
 
-  double kv_size(int64_t layer) const {
-    return std::clamp(plan_.pitch() * static_cast<double>(plan_.group_size(layer)) - 1, 2.0, 10.0);
+  /// Where a KV head's cells are: with letters where they have room, else smaller, at last a dot for all of it.
+  Box kv_box(size_t index, int64_t kv) const {
+    const int64_t layer = plan_.rows()[index].first;
+    const double slot = plan_.kv_slot(layer), x = plan_.kv_x(layer, kv), y = plan_.kv_y(index);
+    const double room = slot - std::clamp(0.25 * slot, 1.0, 9.0);  // heads are further apart than their cells
+    const double lettered = width_of(kv_cells(*data_.architecture, data_.architecture->store_of(layer)));
+    constexpr double tall = 13, low = 7, roomy_rows = 28;
+    const bool letters = room >= lettered && plan_.row_pitch() >= roomy_rows;
+    const double width = letters ? lettered : std::clamp(room, 2.0, 17.0);
+    const double height = letters ? tall : std::min(width, low);
+    return {x - width / 2, y - height / 2 + (letters ? 0 : 1), width, height};
+  }
+
+  /// Filled: stored; outlined: made when read. Letters where they fit; a single shape where cells do not.
+  void paint_cells(const Box& box, const std::vector<KvCell>& cells) {
+    constexpr double narrowest = 7;
+    if (box.width < narrowest) {
+      add(RectMark{box, accent_paint(), {}, 0, 1});
+      return;
+    }
+    const double gaps = cell_gap * (static_cast<double>(cells.size()) - 1);
+    const double all = width_of(cells) - gaps;
+    double x = box.x;
+    for (const KvCell& cell : cells) {
+      const Box at{x, box.y, (box.width - gaps) * cell.width / all, box.height};
+      x = at.right() + cell_gap;
+      const Paint inside = cell.stored ? accent_paint() : Paint{figure_.background};
+      add(RectMark{at, inside, cell.stored ? std::nullopt : std::optional(accent_paint()), 1, 2});
+      if (at.width + 0.5 < cell.width) continue;
+      add_fitted(figure_, {at.x + at.width / 2, at.y + at.height / 2 + 4}, cell.letters, TextRole::number_small,
+                 cell.stored ? Paint{figure_.background} : accent_paint(), Anchor::middle, at.width, layout_);
+    }
   }
 
   void paint_selected(size_t index, int64_t head) {
     const int64_t layer = plan_.rows()[index].first;
     const Point query{plan_.query_x(layer, head), plan_.query_y(index)};
-    const Point kv{plan_.kv_x(layer, head / plan_.group_size(layer)), plan_.kv_y(index)};
+    const int64_t kv_head = head / plan_.group_size(layer);
+    const Point kv{plan_.kv_x(layer, kv_head), plan_.reads_other(layer) ? plan_.kv_y(index) : kv_box(index, kv_head).y};
     add(LineMark{query, kv, accent_paint(), 2});
     const double ring = dot_ + std::clamp(plan_.pitch() - dot_, 2.0, 5.0);
     add(RectMark{disc(query.x, query.y, dot_), accent_paint(), {}, 0, dot_ / 2});
     add(RectMark{disc(query.x, query.y, ring), {}, Paint{ColourRole::selection}, 1.5, ring / 2});
     if (!plan_.reads_other(layer)) {
-      add(RectMark{
-          disc(kv.x, kv.y, kv_size(layer) + 3), {}, Paint{ColourRole::selection}, 1.5, (kv_size(layer) + 3) / 2});
+      add(RectMark{kv_box(index, kv_head).grown(2), {}, Paint{ColourRole::selection}, 1.5, 3});
     }
   }
 
@@ -164,22 +196,55 @@ class SharingPainter {
                                   store.stored == Stored::latent ? "the latent" : fmt::format("KV head {}", kv));
     if (plan_.reads_other(layer)) out += fmt::format(" of layer {}", store.layer);
     if (group > 1) out += fmt::format("\nshared by heads {}-{}", first, first + group - 1);
+    const Layer& reader = data_.architecture->layers[static_cast<size_t>(layer)];
+    if (reader.window > 0) out += fmt::format("\nsees the {} tokens", window_text(reader));
     return out;
   }
 
-  /// What the dots are, in their own colours: the theme decides whether a query head is white.
+  /// At the right end of a row: how many tokens its queries see, beside a strip of all tokens with that part filled.
+  /// Of several windows the longest fills half of it.
+  void paint_window(size_t index) {
+    if (plan_.windows_width() == 0) return;
+    const Layer& layer = data_.architecture->layers[static_cast<size_t>(layer_of(plan_.rows()[index]))];
+    const double right = layout_.width - SharingPlan::margin, middle = plan_.query_y(index) + plan_.row_pitch() / 2 - 7;
+    add_fitted(figure_, {right, middle + 4}, window_text(layer), TextRole::number_small, {ColourRole::dim}, Anchor::end,
+               plan_.windows_width(), layout_);
+    if (plan_.windows_drawn()) paint_window_sign({right - plan_.windows_width() + 10, middle - 4}, layer.window);
+  }
+
+  int64_t longest_window() const {
+    int64_t longest = 1;
+    for (const Layer& layer : data_.architecture->layers) longest = std::max(longest, layer.window);
+    return longest;
+  }
+
+  void paint_window_sign(Point at, int64_t window) {
+    const double longest = static_cast<double>(longest_window());
+    const double part = window == 0 ? 1 : 0.5 * static_cast<double>(window) / longest;
+    const Box strip{at.x, at.y, window_sign_width, 8};
+    const double filled = std::max(2.0, std::round(part * strip.width));
+    add(RectMark{strip, {}, Paint{ColourRole::dim}, 1, 1});
+    add(RectMark{{strip.right() - filled, strip.y, filled, strip.height}, Paint{ColourRole::dim}, {}, 0, 1});
+  }
+
+  /// What the signs are, in their own colours: the theme decides whether a query head is white.
   void paint_key(double y) {
-    double x = SharingPlan::margin;
-    const auto item = [&](Paint paint, std::string_view text) {
-      const double width = layout_.text.width(text, TextRole::caption);
-      if (x + 12 + width > layout_.width - SharingPlan::margin || y + 18 > layout_.height) return;
-      add(RectMark{disc(x + 4, y + 9, 8), paint, {}, 0, 4});
-      words({x + 12, y + 13}, text, width + 1);
-      x += 12 + width + 12;
-    };
-    item({ColourRole::text}, "query head");
-    const bool latents = data_.architecture->kv_stores.front().stored == Stored::latent;
-    item(accent_paint(), latents ? "latent it reads" : "KV head it reads");
+    using Sign = SharingKeyItem::Sign;
+    for (const std::vector<SharingKeyItem>& line : plan_.key()) {
+      double x = SharingPlan::margin;
+      for (const SharingKeyItem& item : line) {
+        if (x + item.width() > layout_.width || y + SharingPlan::line_height > layout_.height) return;
+        const double drawn = item.sign == Sign::query_head ? 8
+                             : item.sign == Sign::window   ? window_sign_width
+                                                           : width_of(item.cells);
+        if (item.sign == Sign::query_head) add(RectMark{disc(x + 4, y + 9, 8), Paint{ColourRole::text}, {}, 0, 4});
+        if (item.sign == Sign::cells) paint_cells({x, y + 2, drawn, 13}, item.cells);
+        if (item.sign == Sign::window) paint_window_sign({x, y + 5}, longest_window());
+        words({x + drawn + 5, y + 13}, item.text, item.width() - drawn - 5);
+        x += item.width();
+      }
+      y += SharingPlan::line_height;
+    }
   }
 
   void add_table() {
@@ -207,6 +272,8 @@ class SharingPainter {
       return head / (a.layers[static_cast<size_t>(layer)].q_heads / a.store_of(layer).kv_heads);
     });
     column("kv_owner", [](const Architecture& a, int64_t layer, int64_t) { return a.store_of(layer).layer; });
+    column("window",
+           [](const Architecture& a, int64_t layer, int64_t) { return a.layers[static_cast<size_t>(layer)].window; });
   }
 
   const SharingData& data_;

@@ -35,7 +35,7 @@ std::string sharing_sentence(const Architecture& a) {
   if (readers > 0) {
     out += fmt::format("; {} layer{} read{} another layer's cache", readers, plural(readers), readers == 1 ? "s" : "");
   }
-  return out + ".";
+  return fmt::format("{}{}.", out, stored_remark(a));
 }
 
 }  // namespace
@@ -47,28 +47,34 @@ SharingPlan::SharingPlan(const Architecture& architecture, double width, double 
   sentence_lines_ =
       static_cast<size_t>(std::clamp(std::ceil(static_cast<double>(sentence_.size()) * 6.8 / inner), 1.0, 3.0));
   rows_y_ = margin + line_height * static_cast<double>(sentence_lines_) + 8;
+  place_windows(inner);
+  place_key(inner);
   choose_rows(height);
   find_lanes();
-  place_heads(inner);
-  height_ = row_y(rows_.size()) + 4 + line_height * (note_.empty() ? 1 : 2) + margin;
+  place_heads(inner - windows_width_);
+  height_ = row_y(rows_.size()) + 4 + line_height * static_cast<double>(key_.size() + (note_.empty() ? 0 : 1)) + margin;
 }
 
 std::string SharingPlan::label(const Row& row) const {
   const bool many = row.last > row.first, again = row.end - row.first > row.period;
   if (again && row.period > 1) {
     const int64_t next = row.first + row.period;
-    return many ? fmt::format("{}-{},{}-{}..", row.first, row.last, next, row.last + row.period)
-                : fmt::format("{},{}..{}", row.first, next,
-                              row.first + (row.end - 1 - row.first) / row.period * row.period);
+    const int64_t end = row.first + (row.end - 1 - row.first) / row.period * row.period;
+    if (many)
+      return fmt::format("{}-{},{}-{}{}", row.first, row.last, next, row.last + row.period, end > next ? ".." : "");
+    return end > next ? fmt::format("{},{}..{}", row.first, next, end) : fmt::format("{},{}", row.first, next);
   }
   const int64_t last = again ? row.end - 1 : row.last;
   if (last == row.first) return fmt::format("{}{}", long_labels_ ? "layer " : "", row.first);
   return fmt::format("{}{}-{}", long_labels_ ? "layers " : "", row.first, last);
 }
 
-/// Whether two layers look the same: heads, and how far above the owner is.
+/// Whether two layers look the same: heads, window, what is stored and how far above the owner is.
 bool SharingPlan::alike(int64_t a, int64_t b) const {
-  return q_heads(a) == q_heads(b) && kv_heads(a) == kv_heads(b) && a - at(a).kv_owner == b - at(b).kv_owner;
+  const KvStore &one = architecture_.store_of(a), &other = architecture_.store_of(b);
+  return q_heads(a) == q_heads(b) && kv_heads(a) == kv_heads(b) && a - at(a).kv_owner == b - at(b).kv_owner &&
+         at(a).window == at(b).window && one.stored == other.stored &&
+         architecture_.rotated_on_read(one) == architecture_.rotated_on_read(other);
 }
 
 /// A block is an owner and the readers that follow it.
@@ -83,33 +89,59 @@ void SharingPlan::list_all_rows() {
   for (int64_t l = 0; l < architecture_.layer_count(); ++l) rows_.push_back({l, l, 1, l + 1});
 }
 
-/// A row for what differs: equal blocks that follow each other are drawn once.
+/// Whether the layers of a pattern come again right after it, cut into blocks alike.
+bool SharingPlan::repeats(int64_t begin, int64_t size) const {
+  const int64_t layers = architecture_.layer_count(), again = begin + size;
+  if (again + size > layers || (again + size < layers && reads_other(again + size))) return false;
+  for (int64_t i = 0; i < size; ++i) {
+    if (!alike(begin + i, again + i)) return false;
+  }
+  return true;
+}
+
+/// The end of the pattern, with its repeats.
+int64_t SharingPlan::repeats_end(int64_t begin, int64_t size) const {
+  while (repeats(begin, size)) begin += size;
+  return begin + size;
+}
+
+/// The pattern that begins here is the row of blocks whose repeats reach furthest, as in layers that alternate; the
+/// shortest of several, and a single block where nothing repeats.
+int64_t SharingPlan::pattern_end(int64_t begin) const {
+  constexpr int most_blocks = 8;
+  int64_t best = block_end(begin), furthest = repeats_end(begin, best - begin);
+  int64_t end = best;
+  for (int blocks = 1; blocks < most_blocks && end < architecture_.layer_count(); ++blocks) {
+    end = block_end(end);
+    const int64_t reached = repeats_end(begin, end - begin);
+    if (reached <= std::max(furthest, end)) continue;
+    best = end;
+    furthest = reached;
+  }
+  return best;
+}
+
+/// A row for what differs: equal patterns that follow each other are drawn once.
 void SharingPlan::list_unlike_rows() {
   rows_.clear();
   for (int64_t begin = 0; begin < architecture_.layer_count();) {
-    const int64_t size = block_end(begin) - begin;
-    int64_t end = begin + size;
-    const auto same = [&] {
-      if (end >= architecture_.layer_count() || block_end(end) - end != size) return false;
-      for (int64_t i = 0; i < size; ++i) {
-        if (!alike(begin + i, end + i)) return false;
-      }
-      return true;
-    };
-    while (same()) end += size;
-    add_block(begin, size, end);
+    const int64_t size = pattern_end(begin) - begin;
+    const int64_t end = repeats_end(begin, size);
+    add_pattern(begin, size, end);
     begin = end;
   }
 }
 
-/// Within a block, neighbouring readers of one owner with the same heads are one row.
-void SharingPlan::add_block(int64_t begin, int64_t size, int64_t end) {
+/// Within a pattern, neighbours are one row: readers of one owner, and owners that nobody else reads.
+void SharingPlan::add_pattern(int64_t begin, int64_t size, int64_t end) {
+  const auto joins = [&](int64_t l, int64_t next) {
+    if (next >= begin + size || q_heads(next) != q_heads(l) || at(next).window != at(l).window) return false;
+    if (reads_other(l)) return at(next).kv_owner == at(l).kv_owner;
+    return alike(next, l) && block_end(l) == l + 1 && block_end(next) == next + 1;
+  };
   for (int64_t l = begin; l < begin + size;) {
     int64_t last = l;
-    while (last + 1 < begin + size && reads_other(l) && at(last + 1).kv_owner == at(l).kv_owner &&
-           q_heads(last + 1) == q_heads(l)) {
-      ++last;
-    }
+    while (joins(l, last + 1)) ++last;
     rows_.push_back({l, last, size, end});
     l = last + 1;
   }
@@ -124,15 +156,42 @@ bool SharingPlan::fits_rows(double room) {
 }
 
 void SharingPlan::choose_rows(double height) {
-  const double room = height - rows_y_ - 4 - line_height - margin;
+  const double room = height - rows_y_ - 4 - line_height * static_cast<double>(key_.size()) - margin;
   list_all_rows();
   if (fits_rows(room)) return;
   list_unlike_rows();
   if (fits_rows(room)) return;
   const auto shown = std::max<size_t>(1, static_cast<size_t>(std::max(0.0, (room - line_height) / row_pitch_)));
   if (shown >= rows_.size()) return;
-  note_ = fmt::format("layers 0-{} of {} shown", rows_[shown].first - 1, architecture_.layer_count());
+  const int64_t last = rows_[shown].first - 1;
+  note_ =
+      fmt::format("layer{} of {} shown", last == 0 ? " 0" : fmt::format("s 0-{}", last), architecture_.layer_count());
   rows_.resize(shown);
+}
+
+/// Two lines of items at most; others are left out.
+void SharingPlan::place_key(double width) {
+  double left = 0;
+  for (SharingKeyItem& item : sharing_key(architecture_)) {
+    if (item.sign == SharingKeyItem::Sign::window && !windows_drawn()) continue;
+    if (key_.empty() || item.width() > left) {
+      if (key_.size() == 2) return;
+      key_.emplace_back();
+      left = width;
+    }
+    left -= item.width();
+    key_.back().push_back(std::move(item));
+  }
+}
+
+void SharingPlan::place_windows(double width) {
+  constexpr double gap = 10, least_left = 160, least_for_signs = 400;
+  if (!has_windows(architecture_)) return;
+  size_t longest = 0;
+  for (const Layer& layer : architecture_.layers) longest = std::max(longest, window_text(layer).size());
+  windows_drawn_ = width >= least_for_signs;
+  const double wanted = gap + glyph_width * static_cast<double>(longest) + (windows_drawn_ ? window_sign_width + 6 : 0);
+  if (width - wanted >= least_left) windows_width_ = wanted;
 }
 
 void SharingPlan::find_lanes() {
@@ -168,7 +227,7 @@ double SharingPlan::most_units(double between) const {
 }
 
 void SharingPlan::place_heads(double width) {
-  constexpr double roomy = 8, widest = 24;
+  constexpr double roomy = 8, widest = 36;
   for (const bool long_labels : {true, false}) {
     long_labels_ = long_labels;
     size_t longest = 0;
@@ -206,6 +265,11 @@ double SharingPlan::query_x(int64_t layer, int64_t head) const {
 double SharingPlan::kv_x(int64_t layer, int64_t kv_head) const {
   const int64_t group = group_size(layer);
   return (query_x(layer, kv_head * group) + query_x(layer, (kv_head + 1) * group - 1)) / 2;
+}
+
+double SharingPlan::kv_slot(int64_t layer) const {
+  const int64_t group = group_size(layer);
+  return pitch_ * static_cast<double>(group) + (group > 1 ? between_ : 0);
 }
 
 }  // namespace headscope

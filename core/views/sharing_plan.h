@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/arch/architecture.h"
+#include "core/views/sharing_cells.h"
 
 namespace headscope {
 
@@ -56,12 +57,19 @@ class SharingPlan {
   int64_t q_heads(int64_t layer) const { return at(layer).q_heads; }
   int64_t kv_heads(int64_t layer) const { return architecture_.store_of(layer).kv_heads; }
   int64_t group_size(int64_t layer) const { return q_heads(layer) / kv_heads(layer); }
+  /// Px at the right for the window of each layer; 0 where no layer has one, or the figure has no room.
+  double windows_width() const { return windows_width_; }
+  bool windows_drawn() const { return windows_width_ > 0 && windows_drawn_; }  ///< as signs, too
+  /// Lines of the key, and which items are in each.
+  const std::vector<std::vector<SharingKeyItem>>& key() const { return key_; }
+
   bool reads_other(int64_t layer) const { return at(layer).kv_owner != layer; }
   int64_t shown_kv_heads(int64_t layer) const;
   double pitch() const { return pitch_; }                        ///< px a query head
   bool heads_apart() const { return pitch_ >= smallest_pitch; }  ///< each query head is a dot of its own
   double query_x(int64_t layer, int64_t head) const;             ///< centre
   double kv_x(int64_t layer, int64_t kv_head) const;             ///< centre
+  double kv_slot(int64_t layer) const;                           ///< px from one KV head to the next
 
  private:
   static constexpr double smallest_pitch = 3;
@@ -71,9 +79,14 @@ class SharingPlan {
   int64_t block_end(int64_t begin) const;
   void list_all_rows();
   void list_unlike_rows();
-  void add_block(int64_t begin, int64_t size, int64_t end);
+  void add_pattern(int64_t begin, int64_t size, int64_t end);
   bool fits_rows(double room);
   void choose_rows(double height);
+  void place_key(double width);
+  void place_windows(double width);
+  int64_t pattern_end(int64_t begin) const;
+  int64_t repeats_end(int64_t begin, int64_t size) const;
+  bool repeats(int64_t begin, int64_t size) const;
   void find_lanes();
   void place_heads(double width);
   double most_units(double between) const;
@@ -88,6 +101,9 @@ class SharingPlan {
   double height_ = 0, rows_y_ = 0, row_pitch_ = 0, label_right_ = 0, dots_x_ = 0;
   double pitch_ = 0, between_ = 0;  ///< px a query head, and more between groups
   double dots_width_ = 0;
+  double windows_width_ = 0;
+  bool windows_drawn_ = false;
+  std::vector<std::vector<SharingKeyItem>> key_;
 };
 
 }  // namespace headscope

@@ -38,6 +38,11 @@ def test_by_formula(headscope, stories):
         # 2 x 64 residual and norm, and 512 logits, which are more than 2 x 172 in the MLP and 8 x 16 in attention
         assert row["scratch_bytes"] == row["batch"] * (2 * 64 + 512) * 4
     assert headscope.json("kv", stories, "--context", "100", "--dtype", "bf16")[0]["bytes"] == 64_000
+    assert f"checkpoint {stories}" in headscope.text("kv", stories)
+    # With several batches and contexts the equation has the largest.
+    text = headscope.text("kv", stories, "--batch", "8,1", "--context", "100,1k", "--what-if", "mqa")
+    assert "10,485,760 B = 8 sequences x 1,280 B a token x 1,024 tokens" in text
+    assert "2,621,440 B = 8 sequences x 320 B a token x 1,024 tokens" in text
     text = headscope.text("kv", stories)
     for words in ("2 x 5 layers x 4 KV heads x 8 x 4 B", "1,310,720", "1.25 MiB = 1.31 MB",
                   "1 sequence x 1,280 B a token x 1,024 tokens", "KiB, MiB, GiB are 1,024", "kB, MB, GB are 1,000",
@@ -74,6 +79,12 @@ def test_published_models_are_found_by_name(headscope):
                  "DeepSeek-V2", "DeepSeek-V3"):
         assert name in names, name
     assert "deepseek-ai/DeepSeek-V3" in headscope.text("kv", "--list")
+    # Each is found under the place where it is published, which the text tells.
+    sources = [row["source"] for row in listed]
+    found = headscope.json("kv", *sources)
+    assert [row["source"] for row in found] == [f"published: {source}" for source in sources]
+    text = headscope.text("kv", "bigcode/santacoder", "QWEN/qwen2-7b")
+    assert "santacoder (MQA)" in text and "published: bigcode/santacoder" in text and "published: Qwen/Qwen2-7B" in text
     # One shape, two contexts.
     found = headscope.json("kv", "Llama-3-8B", "Llama-3.1-8B", "Llama-3.3-70B-Instruct", "Llama-3-70B")
     assert [row["model_context"] for row in found] == [8192, 131072, 131072, 8192]
@@ -206,7 +217,10 @@ def test_plots(headscope, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 3
     assert rows[5]["model"] == "gpt2 as MQA (counterfactual)" and rows[5]["kv (bytes)"] == str(2 * 3072 * 1024 * 64)
-    assert rows[5]["counterfactual"] == "yes"
+    assert rows[5]["counterfactual"] == "yes" and {row["assumption"] for row in rows} == {""}
+    headscope.text("kv", "gpt2", "--what-if", "mla", "--out", tmp_path / "mla.csv")
+    with open(tmp_path / "mla.csv", newline="") as file:
+        assert ["four heads (256)" in row["assumption"] for row in csv.DictReader(file)] == [False, True]
 
 
 @pytest.mark.parametrize("arguments, title", [

@@ -125,6 +125,18 @@ def test_speed_is_drawn_and_written(headscope, stories, tmp_path):
     rows = list(csv.DictReader((tmp_path / "speed.csv").read_text().splitlines()))
     assert len(rows) == 4 and {"decode (tokens/s)", "kv_allocated (bytes)"} <= set(rows[0])
     assert [row["kv_used (bytes)"] for row in rows] == ["384000", "768000", "96000", "192000"]
+    assert [row["weights"] for row in rows] == ["checkpoint", "checkpoint", "random", "random"]
+    assert {(row["repeats"], row["largest_batch"]) for row in rows} == {("1", "")}
+    assert all(row["kernel"].startswith("cpu/") and int(row["threads"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("plot", ["batch", "token"])
+def test_measurements_are_written_whatever_is_plotted(headscope, stories, tmp_path, plot):
+    headscope.text("kv", stories, "--measure", "--repeats", 1, "--batch", "1,2", "--context", 64, "--plot", plot,
+                   "--memory-limit", "1MiB", "--out", tmp_path / "kv.csv")
+    rows = list(csv.DictReader((tmp_path / "kv.csv").read_text().splitlines()))
+    assert [row["kv_used (bytes)"] for row in rows] == ["81920", "163840"]
+    assert [row["largest_batch"] for row in rows] == ["0", "0"] and float(rows[0]["decode (tokens/s)"]) > 0
 
 
 @pytest.mark.parametrize("arguments, code, words", [

@@ -1,10 +1,11 @@
-"""`headscope verify` of slim attention: how well W_K can be inverted, beside NumPy's condition number."""
+"""`headscope verify` and `info` of slim attention: how well W_K can be inverted, beside NumPy's condition number."""
 
 import json
 import re
 
 import numpy as np
 import pytest
+import torch
 from sharing_models import HEAD, HEADS, PAIRS, Scheme, config_of, random_weights, save
 
 SLIM = Scheme("slim", "Slim MHA", stored="keys_only")
@@ -34,6 +35,37 @@ def test_the_worst_layer_is_told(headscope, tmp_path, owners):
     assert float(found) == pytest.approx(expected[worst], rel=1e-3)  # four digits are printed
 
 
+def test_info_tells_every_layer(headscope, tmp_path):
+    weights = random_weights(SLIM, 6)
+    folder = save(tmp_path / "model", config_of(SLIM), weights)
+    expected = [np.linalg.cond(weights[f"layers.{layer}.key"].numpy().astype(np.float64)) for layer in range(4)]
+    found = headscope.json("info", folder)["key_condition"]
+    assert [one["layer"] for one in found] == [0, 1, 2, 3]
+    assert [one["condition"] for one in found] == pytest.approx(expected, rel=1e-9)
+    worst = int(np.argmax(expected))
+    text = headscope.text("info", folder)
+    told, layer = re.search(r"cond\(W_K\) +at most (\S+), in layer (\d+)", text).groups()
+    assert float(told) == pytest.approx(expected[worst], rel=1e-3) and int(layer) == worst
+
+
+def test_info_leaves_large_ones_to_verify(headscope, tmp_path):
+    """Two layers of 1,024 x 1,024: more than a moment."""
+    scheme = Scheme("", "", HEADS, (0, 1), "keys_only")
+    config = config_of(scheme)
+    config["d_model"] = 1024
+    for layer, store in zip(config["layers"], config["kv_stores"]):
+        layer["q_heads"] = store["kv_heads"] = 8
+        store["key_dim"] = store["value_dim"] = 128
+    weights = {"token_embedding": (131, 1024), "final_norm": (1024,), "lm_head": (131, 1024)}
+    for i in range(2):
+        weights |= {f"layers.{i}.{name}": (1024, 1024) for name in ("query", "key", "value", "attention_output")}
+        weights |= {f"layers.{i}.{name}": (1024,) for name in ("attention_norm", "mlp_norm")}
+        weights |= {f"layers.{i}.mlp_up": (80, 1024), f"layers.{i}.mlp_down": (1024, 80)}
+    folder = save(tmp_path / "model", config, {name: torch.ones(shape) for name, shape in weights.items()})
+    assert headscope.json("info", folder)["key_condition"] is None
+    assert "headscope verify tells it" in headscope.text("info", folder)
+
+
 def test_a_singular_matrix_fails(headscope, tmp_path):
     weights = random_weights(SLIM, 6)
     key = weights["layers.2.key"]
@@ -47,3 +79,4 @@ def test_others_have_no_such_check(headscope, tmp_path):
         folder = save(tmp_path / scheme.name, config_of(scheme), random_weights(scheme, 6))
         checks = headscope.json("verify", folder, "--quiet")
         assert "condition of W_K" not in [one["check"] for one in checks]
+        assert headscope.json("info", folder)["key_condition"] is None and "cond(W_K)" not in headscope.text("info", folder)

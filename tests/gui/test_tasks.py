@@ -164,6 +164,57 @@ def test_kv_bytes_are_allocated_as_the_command_line_says(window, headscope, stor
     assert state["kv"]["allocated_bytes"] >= state["kv"]["used_bytes"]
 
 
+@pytest.fixture(scope="module")
+def paired_layers(tmp_path_factory):
+    """A random CLA-2 model for texts of bytes: layers 0 and 2 own caches of 2 KV heads of 8, layers 1 and 3 read them."""
+    import byte_tokenizer
+    import sharing_models
+    import torch
+
+    scheme = next(one for one in sharing_models.SCHEMES if one.name == "CLA-2")
+    weights = sharing_models.random_weights(scheme, 3)
+    for name in ("token_embedding", "lm_head"):
+        weights[name] = torch.randn(256, sharing_models.WIDTH, generator=torch.Generator().manual_seed(1))
+    config = sharing_models.config_of(scheme) | {"vocab_size": 256, "context": 2048}
+    return byte_tokenizer.write(sharing_models.save(tmp_path_factory.mktemp("paired") / "cla-2", config, weights))
+
+
+def test_the_strip_grows_with_every_owning_layer(window, paired_layers):
+    """Bars are looked at while tokens are generated: bytes are those of the tokens that are there."""
+    row = 2 * 2 * 8 * 4  # bytes of a token in each owning layer
+    result = window.play("""
+        wait idle
+        generate 1900
+        until slots.A.tokens > 60
+        hover kv/bar/0
+        wait 2
+        expect slots.A.status == generating
+        state early.json
+        hover kv/bar/2
+        wait 2
+        state other.json
+        until slots.A.tokens > 400
+        wait 2
+        expect slots.A.status == generating
+        state late.json
+        pixel kv/bar/0 0 30 #4FC1B0
+        pixel kv/bar/2 0 30 #4FC1B0
+        key ctrl+.
+        wait idle
+        """, paired_layers, "--prompt", "before")
+    seen = []
+    for name, layer in (("early.json", 0), ("other.json", 2), ("late.json", 2)):
+        words = result.state(name)["under_cursor"]
+        tokens, used, allocated = (int(number.replace(",", "")) for number in re.match(
+            rf"cache of layer {layer} after ([\d,]+) tokens\n([\d,]+) B used of ([\d,]+) B allocated\n128 B a token", words).groups())
+        assert used == tokens * row <= allocated and allocated % row == 0
+        seen.append((tokens, allocated))
+    (early, room), (other, _), (late, more_room) = seen
+    assert 60 < early <= other <= late and late > 400 and more_room > room
+    # Both owners have a bar, used of allocated; readers have none.
+    window.refusal("wait idle\nhover kv/bar/1", paired_layers, "--prompt", "before", words=["kv/bar/1"])
+
+
 @pytest.mark.parametrize("view", ["atlas", "map", "kv"])
 def test_export(window, headscope, stories, view, saved):
     layer, head, _ = furthest(saved[2])

@@ -16,8 +16,8 @@ struct Size {
   double width, height, scale;
 };
 constexpr Size sizes[] = {{640, 400, 1},  {640, 400, 2}, {1280, 800, 1}, {1280, 800, 2}, {1920, 1080, 1},
-                          {1276, 140, 1}, {300, 700, 1}, {272, 600, 1},  {600, 100, 1},  {240, 160, 1},
-                          {120, 90, 1},   {16, 16, 1},   {2000, 40, 1},  {60, 2000, 1}};
+                          {1276, 140, 1}, {480, 320, 1}, {300, 700, 1},  {272, 600, 1},  {600, 100, 1},
+                          {240, 160, 1},  {120, 90, 1},  {16, 16, 1},    {2000, 40, 1},  {60, 2000, 1}};
 
 const std::vector<sample::Shape>& shapes() {
   static const std::vector<sample::Shape> list = [] {
@@ -202,6 +202,14 @@ TEST_P(Layouts, Sharing) {
                                      sample::Shape{1024, 4, 2, 1, 3}, sample::Shape{3, 4096, 4096, 1, 1}}) {
     expect_good(sharing(sample::sharing_data(shape), {2, 3, {}, {}}, layout()), "sharing " + name(shape));
   }
+  for (const Stored stored : {Stored::keys_and_values, Stored::values_only, Stored::keys_only, Stored::latent}) {
+    for (const sample::Shape& shape : {sample::Shape{5, 8, 1, 1, 1}, sample::Shape{26, 12, 1, 1, 2}}) {
+      for (const bool rotated : {false, true}) {
+        const SharingData data = sample::sharing_kind(shape, stored, rotated, {123'456, 0, 7});
+        expect_good(sharing(data, {2, 3, {}, {}}, layout()), fmt::format("stored {} ", static_cast<int>(stored)));
+      }
+    }
+  }
 }
 
 TEST_P(Layouts, Tokens) {
@@ -235,6 +243,43 @@ TEST_P(Layouts, KvCompare) {
   }
 }
 
+TEST_P(Layouts, KvSpeed) {
+  for (const size_t models : {1, 2, 5, 12}) {
+    KvSpeedData data = sample::kv_speed_data(models);
+    expect_good(kv_speed(data, layout()), fmt::format("speed of {} models", models));
+    data.subjects.front().model = std::string(300, 'm');
+    for (KvSpeedRow& row : data.rows) row.decode *= 1e9;
+    expect_good(kv_speed(data, layout()), "speed with a long name and long numbers");
+  }
+}
+
+/// Counterfactuals say so on their labels or, where there are no labels, in the note, whatever the size.
+TEST_P(Layouts, CounterfactualsAreLabelled) {
+  if (size().width < 300 || size().height < 250) return;
+  const auto says = [](const Figure& figure, std::string_view words) {
+    for (const Primitive& p : figure.primitives) {
+      const auto* text = std::get_if<TextMark>(&p.shape);
+      if (text != nullptr && text->text.find(words) != std::string::npos) return true;
+    }
+    return false;
+  };
+  KvCompareData data = sample::kv_compare_data(1);
+  data.subjects.front().model = data.subjects[1].model = data.subjects[2].model = "a-model-with-quite-a-long-name";
+  KvSpeedData speed = sample::kv_speed_data(1);
+  speed.subjects = data.subjects;
+  const std::pair<Figure, const char*> figures[] = {{kv_compare(data, KvPlot::batch, layout()), "dashed"},
+                                                    {kv_compare(data, KvPlot::context, layout()), "dashed"},
+                                                    {kv_compare(data, KvPlot::token, layout()), "outlined"},
+                                                    {kv_speed(speed, layout()), "dashed"}};
+  for (const auto& [figure, sign] : figures) {
+    EXPECT_TRUE(says(figure, fmt::format("{}: counterfactual", sign))) << figure.title << size().width;
+    if (size().width >= 480) {
+      EXPECT_TRUE(says(figure, "MQA (counterfactual)")) << figure.title << size().width;
+    }
+    EXPECT_FALSE(says(figure, "(counterfac\u2026"));
+  }
+}
+
 TEST_P(Layouts, Empty) {
   AtlasData opened;
   opened.facts.model = std::string(300, 'm');
@@ -257,6 +302,7 @@ TEST_P(Layouts, AllAreDrawn) {
   draw(kv(sample::kv_data({}), {}, {}, layout()));
   draw(kv_compare(sample::kv_compare_data(5), KvPlot::batch, layout()));
   draw(kv_compare(sample::kv_compare_data(5), KvPlot::token, layout()));
+  draw(kv_speed(sample::kv_speed_data(5), layout()));
   draw(head(sample::head_data(quick_atlas({}), {}, 2, 5), {}, {}, layout()));
   draw(sharing(sample::sharing_data({}), {2, 5, {}, {}}, layout()));
   draw(tokens(sample::tokens_data(sample::story(60), size().width - 2 * tokens_margin, measurer_), {}, {}, layout()));

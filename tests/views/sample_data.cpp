@@ -190,6 +190,19 @@ SharingData sharing_data(const Shape& shape) {
   return {a, ModelSlot::a};
 }
 
+SharingData sharing_kind(const Shape& shape, Stored stored, bool rotated, const std::vector<int64_t>& windows) {
+  auto a = std::make_shared<Architecture>(*sharing_data(shape).architecture);
+  for (KvStore& store : a->kv_stores) {
+    store.stored = stored;
+    if (stored == Stored::latent) store.key_dim = store.value_dim + 4;
+  }
+  for (size_t l = 0; l < a->layers.size(); ++l) {
+    a->layers[l].rotate_on_read = rotated;
+    a->layers[l].window = windows[l % windows.size()];
+  }
+  return {a, ModelSlot::a};
+}
+
 KvCompareData kv_compare_data(size_t models) {
   static constexpr int64_t kv_heads[] = {12, 4, 1, 6, 3, 2};
   const auto shared = [](int64_t heads, int64_t layers_per_cache, int64_t windowed) {
@@ -213,6 +226,31 @@ KvCompareData kv_compare_data(size_t models) {
   data.contexts = {256, 1024, 4096, 131072};
   data.dtype = "f16";
   return data;
+}
+
+KvSpeedData kv_speed_data(size_t models) {
+  const KvCompareData data = kv_compare_data(models);
+  KvSpeedData out;
+  out.subjects = data.subjects;
+  for (size_t i = 0; i < data.subjects.size(); ++i) {
+    for (const int64_t batch : {1, 4, 16}) {
+      KvSpeedRow row{i, batch, 2048};
+      row.formula = row.used = row.allocated = kv_bytes(*data.subjects[i].architecture, batch, 2048, 4);
+      row.read = row.used;
+      row.prefill = 4000;
+      row.decode = 900.0 * static_cast<double>(batch) / (1 + 0.05 * static_cast<double>(batch * (i % 3 + 1)));
+      row.slowest = 0.9 * row.decode;
+      row.fastest = 1.1 * row.decode;
+      row.step_ms = 1000 * static_cast<double>(batch) / row.decode;
+      out.rows.push_back(row);
+    }
+    out.weights.emplace_back(i % 3 == 0 ? "checkpoint" : "random");
+    out.kernels.emplace_back("cpu/AVX2");
+  }
+  out.notes = {"measured: cpu, 2 threads, f32 weights, f32 cache", "medians of 3"};
+  out.repeats = 3;
+  out.threads = 2;
+  return out;
 }
 
 HeadData head_data(const AtlasData& atlas, const Shape& shape, int64_t layer, int64_t head) {

@@ -8,6 +8,7 @@
 #include "core/views/head.h"
 #include "core/views/kv.h"
 #include "core/views/kv_compare.h"
+#include "core/views/kv_speed.h"
 #include "core/views/map.h"
 #include "core/views/sharing.h"
 #include "core/views/tokens.h"
@@ -35,9 +36,14 @@ AtlasData atlas_data(const Shape&);
 MapData map_data(const Shape&, int64_t layer, int64_t head);
 KvData kv_data(const Shape&);
 SharingData sharing_data(const Shape&);
+/// The same with another kind of cache: keys or values that are made when read (`rotated`: by rope), latents with a
+/// rope key of 4, and windows of the layers, which are repeated (0: none).
+SharingData sharing_kind(const Shape&, Stored, bool rotated, const std::vector<int64_t>& windows = {0});
 /// So many models of 1 to 12 KV heads, every second with windows, each followed by two what-ifs; the last two models
 /// have equal caches.
 KvCompareData kv_compare_data(size_t models);
+/// The same subjects, measured: speeds are made up.
+KvSpeedData kv_speed_data(size_t models);
 /// Made from an atlas, which takes long for large shapes; with five next tokens.
 HeadData head_data(const AtlasData&, const Shape&, int64_t layer, int64_t head);
 /// The first token is special; three fifths are the prompt. `width` is that of the flow.

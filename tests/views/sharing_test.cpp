@@ -16,7 +16,7 @@ Figure shown(const SharingData& data, const Selection& selection = {}, double wi
   return sharing(data, selection, layout(width, sharing_height(data, width, most)));
 }
 
-/// Discs of a role, left to right within rows.
+/// Discs of query heads, left to right within rows.
 std::vector<Box> discs(const Figure& figure, ColourRole role) {
   std::vector<Box> out;
   for (const Primitive& p : figure.primitives) {
@@ -31,18 +31,38 @@ std::vector<std::string> labels(const Figure& figure) {
   std::vector<std::string> out;
   for (const Primitive& p : figure.primitives) {
     const auto* text = std::get_if<TextMark>(&p.shape);
-    if (text != nullptr && text->role == TextRole::number_small) out.push_back(text->text);
+    const bool label = text != nullptr && text->role == TextRole::number_small && text->anchor == Anchor::end;
+    if (label && text->at.x < figure.width / 2) out.push_back(text->text);
   }
   return out;
+}
+
+/// What is drawn for KV heads, row by row, "+" before what is filled: "+K+V", "-K+V"; and where.
+std::pair<std::string, std::vector<Box>> cells(const Figure& figure) {
+  std::string words;
+  std::vector<Box> boxes;
+  for (const Primitive& p : figure.primitives) {
+    const auto* rect = std::get_if<RectMark>(&p.shape);
+    const bool stored = rect != nullptr && rect->fill && rect->fill->role == ColourRole::model_a && rect->corner > 0;
+    const bool made = rect != nullptr && rect->stroke && rect->stroke->role == ColourRole::model_a;
+    if (stored || made) boxes.push_back(rect->box);
+    if (stored || made) words += stored ? "+" : "-";
+    const auto* text = std::get_if<TextMark>(&p.shape);
+    if (text != nullptr && text->role == TextRole::number_small && text->anchor == Anchor::middle) words += text->text;
+  }
+  return {words, boxes};
 }
 
 double middle(const Box& box) { return box.x + box.width / 2; }
 
 TEST(Sharing, EveryQueryHeadIsJoinedToItsKvHead) {
   const Figure figure = shown(sample::sharing_data({2, 9, 3, 1, 1}));
-  const std::vector<Box> queries = discs(figure, ColourRole::text), kv = discs(figure, ColourRole::model_a);
-  ASSERT_EQ(queries.size(), 18u + 1);  // and one in the key
-  ASSERT_EQ(kv.size(), 6u + 1);
+  const std::vector<Box> queries = discs(figure, ColourRole::text), parts = cells(figure).second;
+  ASSERT_EQ(queries.size(), 18u + 1);     // and one in the key
+  ASSERT_EQ(parts.size(), 2 * (6u + 1));  // key and value
+  std::vector<Box> kv;
+  for (size_t i = 0; i < parts.size(); i += 2)
+    kv.push_back({parts[i].x, parts[i].y, parts[i + 1].right() - parts[i].x, parts[i].height});
   size_t lines = 0;
   for (const Primitive& p : figure.primitives) {
     const auto* line = std::get_if<LineMark>(&p.shape);
@@ -92,7 +112,7 @@ TEST(Sharing, RegionsTellWhatAHeadReads) {
 
 TEST(Sharing, AReaderHasNoKvHeadsButAnArrowToItsOwner) {
   const Figure figure = shown(sample::sharing_data({4, 8, 2, 1, 2}));
-  EXPECT_EQ(discs(figure, ColourRole::model_a).size(), 4u + 1);  // two owners with two each, and the key
+  EXPECT_EQ(cells(figure).second.size(), 2 * (4u + 1));  // two owners with two each, and the key
   std::vector<double> arrows;
   for (const Primitive& p : figure.primitives) {
     if (const auto* arrow = std::get_if<PolygonMark>(&p.shape)) arrows.push_back(arrow->points[1].y);
@@ -153,7 +173,7 @@ TEST(Sharing, TheSelectedHeadAndItsKvHeadAreRinged) {
 TEST(Sharing, WhatIsLeftOutIsSaid) {
   SharingData mixed = sample::sharing_data({26, 8, 4, 1, 1});
   auto a = std::make_shared<Architecture>(*mixed.architecture);
-  for (size_t l = 0; l < 26; l += 2) a->kv_stores[l].kv_heads = 1;
+  for (const size_t l : {0, 1, 3, 6, 10, 15, 21}) a->kv_stores[l].kv_heads = 1;
   mixed.architecture = a;
   EXPECT_TRUE(has_text(shown(mixed, {}, 256, 200), "of 26 shown"));
   EXPECT_FALSE(has_text(shown(mixed, {}, 256, 2000), "shown"));
@@ -182,6 +202,89 @@ TEST(Sharing, ManyHeadsHaveARegionForEachGroup) {
   }
   EXPECT_THAT(ids, ElementsAre("sharing/0/0", "sharing/0/32", "sharing/0/64", "sharing/0/96", "sharing/1/0",
                                "sharing/1/32", "sharing/1/64", "sharing/1/96"));
+}
+
+TEST(Sharing, CellsAreWhatIsStored) {
+  const auto drawn = [](Stored stored, bool rotated, int64_t kv_heads = 1) {
+    const Figure figure = shown(sample::sharing_kind({1, 6, kv_heads, 1, 1}, stored, rotated), {}, 480);
+    return cells(figure).first;
+  };
+  // One row of the figure, then the key, which begins with what is stored.
+  EXPECT_EQ(drawn(Stored::keys_and_values, false),
+            "+K+V"
+            "+K+V");
+  EXPECT_EQ(drawn(Stored::keys_and_values, false, 2),
+            "+K+V+K+V"
+            "+K+V");
+  EXPECT_EQ(drawn(Stored::values_only, true), "-K+V+V-K");
+  EXPECT_EQ(drawn(Stored::values_only, false),
+            "+K=V"
+            "+K=V");
+  EXPECT_EQ(drawn(Stored::keys_only, true),
+            "+K-V"
+            "+K-V");
+  EXPECT_EQ(drawn(Stored::latent, false),
+            "+latent+K"
+            "+latent+K");
+  const auto says = [](Stored stored, bool rotated, const char* words) {
+    return has_text(shown(sample::sharing_kind({2, 6, 1, 1, 1}, stored, rotated), {}, 480), words);
+  };
+  EXPECT_TRUE(says(Stored::values_only, true, "RoPE(V)"));
+  EXPECT_TRUE(says(Stored::keys_only, true, "made from K when read"));
+  EXPECT_TRUE(says(Stored::latent, false, "rope key"));
+}
+
+TEST(Sharing, SentencesNameWhatIsStored) {
+  const auto says = [](Stored stored, bool rotated) {
+    return shown(sample::sharing_kind({2, 6, 1, 1, 1}, stored, rotated)).sentence;
+  };
+  EXPECT_THAT(says(Stored::values_only, true), testing::EndsWith("each of 2 layers; only values are stored."));
+  EXPECT_THAT(says(Stored::values_only, false), testing::EndsWith("; keys and values are the same rows."));
+  EXPECT_THAT(says(Stored::keys_only, true), testing::EndsWith("; only keys are stored."));
+  EXPECT_THAT(says(Stored::latent, false), testing::EndsWith("each of 2 layers."));
+}
+
+TEST(Sharing, CellsWithoutRoomHaveNoLetters) {
+  const auto [words, boxes] = cells(shown(sample::sharing_kind({1, 20, 20, 1, 1}, Stored::values_only, true)));
+  EXPECT_TRUE(words.starts_with("-+-+")) << words;
+  EXPECT_LT(boxes[1].right(), boxes[2].x);
+  const auto [dots, few] = cells(shown(sample::sharing_data({1, 64, 64, 1, 1})));
+  EXPECT_EQ(few.size(), 64u + 2);  // one for each KV head, and both in the key
+  EXPECT_TRUE(dots.starts_with("++++")) << dots;
+}
+
+TEST(Sharing, WindowsStandAtTheEndOfTheirRows) {
+  const SharingData data = sample::sharing_kind({4, 6, 2, 1, 2}, Stored::keys_and_values, false, {11, 7, 0, 5});
+  const Figure figure = shown(data, {}, 480);
+  std::vector<std::string> said;
+  std::vector<double> filled;
+  for (const Primitive& p : figure.primitives) {
+    const auto* text = std::get_if<TextMark>(&p.shape);
+    if (text != nullptr && text->anchor == Anchor::end && text->at.x > 240) said.push_back(text->text);
+    const auto* rect = std::get_if<RectMark>(&p.shape);
+    if (rect != nullptr && rect->fill && rect->fill->role == ColourRole::dim) filled.push_back(rect->box.width);
+  }
+  EXPECT_THAT(said, ElementsAre("last 11", "last 7", "all", "last 5"));
+  EXPECT_THAT(filled, ElementsAre(14, 9, 28, 6, testing::_));  // the longest window half of 28 px; the key
+  EXPECT_TRUE(has_text(figure, "tokens a query sees"));
+  EXPECT_THAT(find_hit(figure, "sharing/1/0")->hit->tooltip, HasSubstr("sees the last 7 tokens"));
+  EXPECT_FALSE(has_text(shown(sample::sharing_data({4, 6, 2, 1, 2}), {}, 480), "all"));
+  EXPECT_FALSE(has_text(shown(data, {}, 200), "last 11"));  // no room
+  EXPECT_EQ(cell<int64_t>(figure, "window", 6), 7);
+}
+
+TEST(Sharing, LayersThatAlternateAreDrawnOnce) {
+  const auto rows = [](int64_t layers, const std::vector<int64_t>& windows) {
+    const SharingData data = sample::sharing_kind({layers, 4, 1, 1, 1}, Stored::keys_and_values, false, windows);
+    return labels(shown(data, {}, 256, 300));
+  };
+  EXPECT_THAT(rows(26, {4096, 0}), ElementsAre("0,2..24", "1,3..25"));
+  EXPECT_THAT(rows(24, {8, 8, 0}), ElementsAre("0-1,3-4..", "2,5..23"));
+  const auto twice = [&](const std::vector<int64_t>& windows) {
+    const SharingData data = sample::sharing_kind({6, 4, 1, 1, 1}, Stored::keys_and_values, false, windows);
+    return labels(shown(data, {}, 256, 150));
+  };
+  EXPECT_THAT(twice({8, 8, 0}), ElementsAre("0-1,3-4", "2,5"));
 }
 
 TEST(Sharing, TheTableHasEveryHead) {

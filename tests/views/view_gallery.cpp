@@ -5,6 +5,7 @@
 
 #include <exception>
 #include <string>
+#include <tuple>
 
 #include "core/views/write.h"
 #include "tests/views/sample_data.h"
@@ -191,12 +192,39 @@ struct Gallery {
     shown("128x128", sample::sharing_data({61, 128, 128, 1, 1}));
     shown("128x1", sample::sharing_data({61, 128, 1, 1, 1}));
     shown("64x8-wide", sample::sharing_data({80, 64, 8, 1, 1}), Theme::dark, 240, {2, 5, {}, {}}, 400);
+    shown("sharedkv", sample::sharing_kind({4, 6, 2, 1, 1}, Stored::values_only, true), Theme::light, 240, {}, 480);
+    shown("sharedkv-mha", sample::sharing_kind({12, 12, 12, 1, 1}, Stored::values_only, true));
+    shown("k-is-v", sample::sharing_kind({4, 6, 2, 1, 1}, Stored::values_only, false), Theme::light, 240, {}, 480);
+    shown("slim", sample::sharing_kind({4, 6, 6, 1, 1}, Stored::keys_only, true), Theme::light, 300, {}, 480);
+    shown("mla", sample::sharing_kind({4, 6, 1, 1, 2}, Stored::latent, false), Theme::light, 240, {}, 480);
+    shown("mla-side", sample::sharing_kind({61, 128, 1, 1, 1}, Stored::latent, false));
+    shown("windows", sample::sharing_kind({4, 6, 2, 1, 1}, Stored::keys_and_values, false, {11, 0, 7, 0}), Theme::light,
+          240, {}, 480);
+    shown("windows-side", sample::sharing_kind({26, 8, 4, 1, 1}, Stored::keys_and_values, false, {4096, 0}));
+    shown("windows-5-to-1",
+          sample::sharing_kind({26, 4, 1, 1, 1}, Stored::keys_and_values, false, {512, 512, 512, 512, 512, 0}));
     SharingData mixed = sample::sharing_data({26, 8, 4, 1, 1});
     auto a = std::make_shared<Architecture>(*mixed.architecture);
     for (size_t l = 0; l < a->layers.size(); l += 3) a->kv_stores[l].kv_heads = 1;
     mixed.architecture = a;
     mixed.slot = ModelSlot::b;
     shown("mixed", mixed);
+  }
+
+  void comparisons() {
+    for (const auto& [name, width, height] :
+         {std::tuple{"1280", 1280.0, 800.0}, {"640", 640.0, 400.0}, {"480", 480.0, 320.0}}) {
+      for (const size_t models : {1, 4}) {
+        const KvCompareData data = sample::kv_compare_data(models);
+        const std::string end = fmt::format("-{}-{}", models, name);
+        add("compare-batch" + end, width, height, Theme::dark,
+            [&](const Layout& l) { return kv_compare(data, KvPlot::batch, l); });
+        add("compare-token" + end, width, height, Theme::light,
+            [&](const Layout& l) { return kv_compare(data, KvPlot::token, l); });
+        add("compare-speed" + end, width, height, Theme::light,
+            [&](const Layout& l) { return kv_speed(sample::kv_speed_data(models), l); });
+      }
+    }
   }
 
   void token_views() {
@@ -238,6 +266,7 @@ int main(int argc, char** argv) {
     gallery.kvs();
     gallery.heads();
     gallery.sharings();
+    gallery.comparisons();
     gallery.token_views();
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

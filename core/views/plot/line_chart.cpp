@@ -50,16 +50,21 @@ class LineChart {
 
   double text_width(std::string_view text, TextRole role) const { return layout_.text.width(text, role); }
 
-  /// Names take what they need, at most four tenths of the room; none when little would be left of them.
+  /// Names take what they need, at most four tenths of the room; values are left out where their tails would suffer,
+  /// all labels when little would be left of them.
   void find_label_width(const Box& room) {
-    double wanted = 0;
+    double wanted = 0, tails = 0;
     for (const LineSeries& one : series_) {
       value_width_ = std::max(value_width_, text_width(one.value, value_role));
-      wanted = std::max(wanted, text_width(one.name, name_role));
-      for (const std::string& other : one.also) wanted = std::max(wanted, text_width("= " + other, name_role));
+      wanted = std::max(wanted, text_width(one.name.whole, name_role));
+      tails = std::max(tails, text_width(one.name.tail, name_role));
+      for (const LineName& other : one.also) wanted = std::max(wanted, text_width("= " + other.whole, name_role));
     }
+    constexpr double gap = 12, least_head = 32;
     const double most = std::floor(room.width * 0.4);
-    label_width_ = std::min(most, std::ceil(wanted + 12 + value_width_));
+    if (tails > 0 && std::min(wanted, tails + least_head) + gap + value_width_ > most) value_width_ = 0;
+    names_end_ = value_width_ > 0 ? value_width_ + gap : 0;
+    label_width_ = std::min(most, std::ceil(wanted + names_end_));
     if (label_width_ < value_width_ + 60 && label_width_ < wanted) label_width_ = 0;
   }
 
@@ -166,13 +171,18 @@ class LineChart {
     } else {
       figure_.add(PolylineMark{{begin, {begin.x + 3, begin.y}, {end.x - 3, end.y}, end}, join, 1});
     }
-    const double names = label_width_ - value_width_ - 12;
-    add_fitted(figure_, {x, rows[0] + 4}, one.name, name_role, {one.paint.role}, Anchor::start, names, layout_);
-    add_fitted(figure_, {x + label_width_, rows[0] + 4}, one.value, value_role, {ColourRole::text}, Anchor::end,
-               value_width_ + 1, layout_);
+    const double names = label_width_ - names_end_;
+    const auto add = [&](double y, const LineName& name, double width) {
+      add_fitted(figure_, {x, y + 4}, name.fitted(name_role, width, layout_.text), name_role, {one.paint.role},
+                 Anchor::start, width + 1, layout_);
+    };
+    add(rows[0], one.name, names);
+    if (value_width_ > 0) {
+      add_fitted(figure_, {x + label_width_, rows[0] + 4}, one.value, value_role, {ColourRole::text}, Anchor::end,
+                 value_width_ + 1, layout_);
+    }
     for (size_t i = 0; i < one.also.size(); ++i) {
-      add_fitted(figure_, {x, rows[i + 1] + 4}, "= " + one.also[i], name_role, {one.paint.role}, Anchor::start,
-                 label_width_, layout_);
+      add(rows[i + 1], {"= " + one.also[i].whole, one.also[i].tail}, label_width_);
     }
   }
 
@@ -183,9 +193,24 @@ class LineChart {
   const Layout& layout_;
   Box chart_;
   double label_width_ = 0, value_width_ = 0;
+  double names_end_ = 0;  ///< px from a name's end to that of its label
 };
 
 }  // namespace
+
+std::string LineName::fitted(TextRole role, double width, const TextMeasurer& text) const {
+  const std::string name = printable(whole, text);
+  if (tail.empty() || text.width(name, role) <= width) return text.fitted(name, role, width);
+  const std::string_view head = std::string_view(name).substr(0, name.size() - tail.size());
+  const std::string begin = text.fitted(head, role, width - text.width(tail, role));
+  if (!begin.empty()) return begin + tail;
+  for (std::string_view rest = tail; !rest.empty();) {
+    const std::string end = fmt::format("\u2026{}", rest);
+    if (text.width(end, role) <= width) return end;
+    rest.remove_prefix(std::min(rest.find(' ', 1), rest.size()));
+  }
+  return "";
+}
 
 void add_line_chart(Figure& figure, const Box& room, const ChartAxis& x, const ChartAxis& y,
                     std::span<const LineSeries> series, const Layout& layout) {

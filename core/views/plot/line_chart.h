@@ -20,10 +20,19 @@ struct ChartAxis {
 enum class MarkShape { circle, square, diamond, triangle };
 inline constexpr int mark_shapes = 4;
 
+/// What a line is called. Where that has to be shortened, `tail`, the end of it, stays as long as it has room.
+struct LineName {
+  std::string whole;
+  std::string tail = {};
+
+  /// `whole`, or as much of it as fits `width` px: "stor… as MQA (counterfactual)", then "… (counterfactual)".
+  std::string fitted(TextRole, double width, const TextMeasurer&) const;
+};
+
 struct LineSeries {
-  std::string name;                   ///< stands at the line's end, in the line's colour
-  std::string value;                  ///< after it, in numbers' letters: "4.50 GiB"
-  std::vector<std::string> also;      ///< names of series that are the same line: each stands below as "= name"
+  LineName name;                      ///< stands at the line's end, in the line's colour
+  std::string value;                  ///< after it, in numbers' letters: "4.50 GiB"; gives way to tails
+  std::vector<LineName> also;         ///< names of series that are the same line: each stands below as "= name"
   std::vector<Point> curve;           ///< in the axes' units, x ascending, two points or more
   std::vector<Point> marks;           ///< points of it that were asked for; hollow when dashed
   std::vector<std::string> tooltips;  ///< of the marks, or empty

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/base/text.h"
+
 namespace headscope {
 namespace {
 
@@ -100,6 +102,10 @@ std::string short_number(double value) {
     if (text.back() == '.') text.pop_back();
   }
   return text;
+}
+
+std::string grouped_number(double value) {
+  return value < 999.5 ? short_number(value) : format_count(static_cast<uint64_t>(std::llround(value)));
 }
 
 std::vector<size_t> thinned(std::span<const double> centres, std::span<const double> extents, double gap) {

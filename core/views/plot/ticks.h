@@ -32,6 +32,9 @@ std::vector<Tick> log_ticks(double lo, double hi);
 /// Three significant digits at most, without an exponent from 0.0001 to 99,999: "0.00104", "21.4", "1", "3.05e-5".
 std::string short_number(double value);
 
+/// Like short_number, but whole from 1,000 on, with commas: "21.4", "8,549". `value` is 0 or more and below 2^63.
+std::string grouped_number(double value);
+
 /// Which of the labels to keep so that kept ones are at least `gap` apart: every k-th from the first, with the
 /// smallest k in 1, 2, 5, 10, 20 ... Centres ascend.
 std::vector<size_t> thinned(std::span<const double> centres, std::span<const double> extents, double gap);
