@@ -11,6 +11,7 @@ import h5py
 import numpy
 import pytest
 import safetensors
+import sharing_models
 
 RUN_TYPES = {
     "ids": list, "prompt_tokens": int, "text": str, "pieces": list, "top": list, "kv_bytes_used": list,
@@ -354,3 +355,10 @@ def test_mla_runs_in_both_forms(headscope, random_models, stories, tmp_path):
     assert max(numpy.abs(one - two).max() for one, two in zip(maps, other)) <= 2e-5
     headscope.refusal("run", stories, "--prompt", "Zoo", "--mla", "naive", words=["stories260K", "no layer has latents"])
     assert "mla" not in headscope.json("run", stories, "--prompt", "Zoo")
+
+
+def test_rooms_of_windows_are_explained(headscope, tmp_path):
+    for name, said in (("sliding GQA-2", True), ("GQA-2", False)):
+        sharing_models.make(next(one for one in sharing_models.SCHEMES if one.name == name), tmp_path / name, 1)
+        text = headscope.text("run", tmp_path / name, "--ids", "1,2,3")
+        assert ("a sliding window keeps its tokens and has room for those written at once" in text) == said
