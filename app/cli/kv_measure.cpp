@@ -55,22 +55,15 @@ class Bench {
   }
 
   Measured run() {
-    for (const auto& model : models_) {  // warms up
-      measure_kv(model, {1, std::min<int64_t>(32, model->architecture()->context), 2}, progress());
+    std::vector<KvLoad> loads;
+    for (const int64_t batch : options_.batches) {
+      for (const int64_t tokens : options_.contexts) loads.push_back({batch, tokens, steps_of(options_, tokens)});
     }
-    loaded_ = resident_bytes();
-    // Subjects take turns at every place, so that a slow moment of the machine meets all of them.
-    for (int64_t repeat = 0; repeat < options_.repeats; ++repeat) {
-      size_t row = 0;
-      for (const int64_t batch : options_.batches) {
-        for (const int64_t tokens : options_.contexts) {
-          for (size_t i = 0; i < models_.size(); ++i) {
-            found_.resize(std::max(found_.size(), row + 1));
-            found_[row++].push_back(measure_kv(models_[i], {batch, tokens, steps_of(options_, tokens)}, progress()));
-          }
-        }
-      }
-    }
+    KvComparison compared = measure_in_turns(
+        models_.size(), loads, options_.repeats,
+        [&](size_t model, const KvLoad& load) { return measure_kv(models_[model], load, progress()); });
+    loaded_ = compared.resident_bytes;
+    found_ = std::move(compared.rows);
     keep_medians();
     if (options_.memory_limit) find_largest();
     describe();
