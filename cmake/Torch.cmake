@@ -25,6 +25,10 @@ target_include_directories(torch SYSTEM INTERFACE
   ${CMAKE_BINARY_DIR}/fmt-first
   ${HEADSCOPE_TORCH}/include
   ${HEADSCOPE_TORCH}/include/torch/csrc/api/include)
+# at::parallel_for is a template in LibTorch's headers, which runs everything on the calling thread where it is compiled
+# without OpenMP. The run-time library is LibTorch's own libgomp.so.1, found by the search path below.
+target_compile_options(torch INTERFACE -fopenmp)
+target_link_options(torch INTERFACE -fopenmp)
 target_link_libraries(torch INTERFACE ${HEADSCOPE_TORCH}/lib/libtorch_cpu.so ${HEADSCOPE_TORCH}/lib/libc10.so)
 target_link_options(torch INTERFACE "LINKER:--disable-new-dtags" "LINKER:--allow-shlib-undefined")
 foreach(dir ${HEADSCOPE_TORCH_RPATH})

@@ -196,6 +196,31 @@ TEST_P(MapStatisticsOf, HalfIsRoundedToNearestEven) {
   }
 }
 
+/// Weights next to the middle between two f16 numbers and on it. The only row's column masses are the weights in f32.
+TEST_P(MapStatisticsOf, TiesOfHalfGoToEven) {
+  if (GetParam().name == "reference") return;  // rounds once, from double
+  const int64_t n = 7 * 512;
+  CaseSpec spec;
+  spec.kv_len = n;
+  spec.causal = false;
+  AttentionCase c(spec);
+  std::fill(c.q.begin(), c.q.end(), 0.0F);
+  for (int64_t j = 0; j < n; ++j) {
+    auto x = static_cast<float>(std::log(0.5 + (2 * static_cast<double>(j / 7) + 1) / 4096));
+    for (int64_t step = j % 7; step != 3; step += step < 3 ? 1 : -1) x = std::nextafter(x, step < 3 ? -1.0F : 0.0F);
+    c.log_weight.push_back(x);
+  }
+  c.problem.key_log_weight = c.log_weight.data();
+  const MapResults r = run_map_statistics(kernel_, c.problem, Results::sized(c.problem, 1), {n, 1}, SerialFor());
+  int64_t ties = 0;
+  for (size_t j = 0; j < r.mass.size(); ++j) {
+    const double units = std::ldexp(double{r.mass[j]}, 11);  // f16 from 1/2 to 1 are multiples of 2^-11
+    ties += units - std::floor(units) == 0.5;
+    ASSERT_EQ(r.max[j], std::ldexp(std::nearbyint(units), -11)) << r.mass[j];
+  }
+  EXPECT_GT(ties, 100);
+}
+
 TEST_P(MapStatisticsOf, EachOutputMayBeLeftOut) {
   const AttentionCase c(map_spec());
   const Results forward = run_forward(kernel_, c, pool_);

@@ -195,7 +195,9 @@ TEST_P(Tiles, TheOnlyKeyHasWeightOne) {
   spec.window = 1;
   spec.alibi = true;
   spec.scores = Scores::large;
-  const AttentionCase c(spec);
+  AttentionCase c(spec);
+  c.slopes = {0.3F, 0.07F, 1.1F};  // not powers of two, with which nothing would be rounded
+  c.problem.alibi_slopes = c.slopes.data();
   const Results forward = run_forward(kernel_, c, pool_);
   for (int64_t head = 0; head < 3; ++head) {
     const TileRequest request{0, head, 0, 700, 0, 700, 1, Pooling::max};

@@ -1,10 +1,15 @@
 // Linear layers of models: who multiplies them, and what the kernels make of LibTorch's tensors.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "core/model/linear.h"
+#include "core/model/torch_workers.h"
 #include "core/run/layers.h"
 #include "kernels/linear.h"
 
@@ -89,6 +94,20 @@ TEST(LinearLayer, ThreadsDoNotChangeABit) {
     EXPECT_TRUE(at::equal(apply_linear(linear, x), alone)) << tokens;
     at::set_num_threads(threads);
   }
+}
+
+TEST(TorchWorkers, WorkAtTheSameTime) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(2);
+  std::atomic<int> arrived{0}, met{0};
+  TorchWorkers().run(2, [&](int64_t, int) {
+    ++arrived;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (arrived < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    if (arrived == 2) ++met;
+  });
+  EXPECT_EQ(met, 2) << "one waits for the other, which only begins when it is done";
+  at::set_num_threads(threads);
 }
 
 TEST(LinearLayer, AMeasurementGivesAnAnswer) {
