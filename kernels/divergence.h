@@ -20,7 +20,7 @@ enum class DivergenceEstimator {
 ///   cut at ln 2 and widened by all rounding; the value is the middle of the bracket before it is widened.
 /// - sampled: JSD is the mean of ln 2 - h(p_i / (p_i + p_j)), with h(r) = -r ln r - (1 - r) ln(1 - r), over keys drawn
 ///   from (p_i + p_j) / 2. Each head draws `samples` keys, one each from rows spread evenly over the range. A pair has
-///   2 * samples independent terms within [0, ln 2], so by Hoeffding's inequality (1963) all pairs are within
+///   2 * samples independent terms within [0, ln 2], rounded, so by Hoeffding's inequality (1963) all pairs are within
 ///   ln 2 * sqrt(ln(2 * pairs / (1 - confidence)) / (4 * samples)) with the probability `confidence`: these are the
 ///   bounds, widened by all rounding. The work grows with samples * kv_len, not with rows * kv_len.
 ///
@@ -35,7 +35,7 @@ struct DivergenceRequest {
   double confidence = 0.95;  ///< sampled: that the bounds hold for all pairs at once; above 0, below 1
 };
 
-/// Where the results go: each [q_heads, q_heads], nats, lower <= value <= upper, within [0, ln 2], symmetric to the
+/// Where the results go: each [q_heads, q_heads], nats, lower <= value <= upper, within [0, ln 2], rounded, symmetric to the
 /// bit. A head against itself has 0 three times. The pairs of a head that has a NaN row_max or log_sum in the range
 /// are NaN, its own place too; other pairs do not notice.
 struct DivergenceOutput {

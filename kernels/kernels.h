@@ -22,7 +22,7 @@ namespace headscope {
 /// - A key or value that a row does not see may hold anything, NaN included, without reaching the row. One that it
 ///   does see reaches it: such a row has NaN where it depends on it, and argmax is -1 or a real key.
 /// - Nothing is written beside the outputs and the workspace, and no other memory is needed.
-/// Kernels in f32 count weights below exp(-87) of the row's largest as 0.
+/// Kernels in f32 may count weights of about exp(-87) of the row's largest, and less, as 0.
 struct AttentionKernel {
   std::string_view name;    ///< "reference", "cpu/AVX3" (AVX-512), "cpu/AVX2", "cpu/SSE4"
   std::string_view device;  ///< "cpu" or "cuda"

@@ -12,7 +12,8 @@ class ParallelFor {
  public:
   virtual ~ParallelFor() = default;
 
-  /// Number of workers that may call the body at the same time; at least 1.
+  /// Number of workers that may call the body at the same time; at least 1. Not to be asked inside a body, where
+  /// LibTorch's team may give another answer.
   virtual int workers() const = 0;
 
   /// Calls `body(task, worker)` once for every task in [0, tasks), in any order, tasks claimed one at a

@@ -23,6 +23,9 @@ struct Options {
   int64_t repeats = 0;
 };
 
+/// A whole model decodes a token in each, and has room for so many.
+constexpr int most_repeats = 100;
+
 std::vector<bench::Family> chosen_families(const std::string& only) {
   const std::span<const bench::Family> all = bench::families();
   if (only.empty()) return {all.begin(), all.end()};
@@ -58,7 +61,10 @@ std::vector<AttentionKernel> chosen_kernels(const std::string& names) {
 }
 
 bench::Setting setting_of(const Options& options, const Context& context) {
-  if (options.repeats < 0) throw UsageError("--repeats must be at least 1");
+  if (options.repeats < 0 || options.repeats > most_repeats) {
+    throw UsageError(
+        fmt::format("--repeats is 1 to {}, or 0 for as many as each operation usually takes", most_repeats));
+  }
   if (context.global.dtype != "auto") throw UsageError("bench measures f32 and bf16 side by side: leave out --dtype");
   bench::Setting setting;
   setting.quick = options.quick;

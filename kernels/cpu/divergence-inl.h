@@ -145,7 +145,7 @@ class DivergenceCall {
     for (int64_t head = 0; head < p_.q_heads; ++head) {
       double* sums = memory_.sums + head * plan.runs * p_.q_heads;
       add_up(sums, plan.runs, p_.q_heads);
-      std::copy_n(sums, p_.q_heads, memory_.sums + head * p_.q_heads);
+      if (head > 0) std::copy_n(sums, p_.q_heads, memory_.sums + head * p_.q_heads);
     }
   }
 

@@ -51,6 +51,8 @@ class ForwardTask {
       keys_.unite(chunks_[i]->keys());
     }
   }
+  ForwardTask(const ForwardTask&) = delete;  // chunks refer to it
+  ForwardTask& operator=(const ForwardTask&) = delete;
 
   /// All keys of the rows, and their results.
   void run() {
@@ -166,7 +168,8 @@ inline void forward(const AttentionProblem& p, const AttentionOutput& output, st
     throw std::invalid_argument("a thumbnail has more cells than a kernel has scratch for");
   }
   if (p.q_len == 0) return;
-  const ForwardPlan plan(p, parallel.workers());
+  const int workers = parallel.workers();  // asked outside of bodies, where a team may give another answer
+  const ForwardPlan plan(p, workers);
   const ForwardMemory memory(p, output, plan);
   const auto task_of = [&](int64_t index, int worker) {
     return ForwardTask(p, output, plan.task(index), memory.scratch(workspace.data(), worker));
@@ -175,7 +178,7 @@ inline void forward(const AttentionProblem& p, const AttentionOutput& output, st
     parallel.run(plan.tasks(), [&](int64_t index, int worker) { task_of(index, worker).run(); });
     return;
   }
-  const auto part_of = [&](int64_t index) { return memory.split(workspace.data(), parallel.workers(), index); };
+  const auto part_of = [&](int64_t index) { return memory.split(workspace.data(), workers, index); };
   parallel.run(plan.tasks(), [&](int64_t index, int worker) { task_of(index, worker).run_split(part_of(index)); });
   parallel.run(plan.tasks() / plan.splits(), [&](int64_t row_task, int worker) {
     const int64_t first = row_task * plan.splits();

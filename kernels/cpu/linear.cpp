@@ -43,7 +43,7 @@ std::vector<LinearKernel> kernels_of_machine() {
   std::vector<LinearKernel> kernels;
 #if HWY_ARCH_X86
   const int64_t supported = hwy::SupportedTargets();
-  kernels.push_back(cpu::N_SSE4::linear_kernel("cpu/SSE4"));  // the baseline of this build
+  kernels.push_back(cpu::N_SSE4::linear_kernel("cpu/SSE4"));  // every x86-64 of the last 15 years
   if (supported & HWY_AVX2) kernels.push_back(cpu::N_AVX2::linear_kernel("cpu/AVX2"));
   if (supported & HWY_AVX3) {
     kernels.push_back(cpu::N_AVX3::linear_kernel("cpu/AVX3"));

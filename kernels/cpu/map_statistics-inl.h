@@ -296,7 +296,7 @@ class MapWork {
     const CellCut cut = plan_.key_pieces(task_.keys);
     for (int64_t index = 0, key = task_.keys.begin; key < std::min(task_.keys.end, p_.kv_len); ++index) {
       const KeyRange piece = cut.piece(key);
-      pack_block(p_, keys, key, {0, piece.end - key}, packed_keys(index));
+      if (piece.end > p_.first_key) pack_block(p_, keys, key, {0, piece.end - key}, packed_keys(index));
       key = piece.end;
     }
   }

@@ -9,8 +9,8 @@
 
 namespace headscope::cpu {
 
-// How the CPU kernels cut the work. Nothing here depends on the number of workers or on the chunk of the prompt,
-// so neither do the results: a row sees the same key blocks, in the same order, however it is called.
+// How the CPU kernels cut the work. What happens to a row depends neither on the number of workers nor on the chunk of
+// the prompt, so neither do the results: a row sees the same key blocks, in the same order, whatever rows its task has.
 
 inline constexpr int64_t panel_rows = 6;    ///< query rows of one register tile
 inline constexpr int64_t chunk_rows = 192;  ///< query rows whose scores are in work at once, a multiple of panel_rows
@@ -88,7 +88,7 @@ class ForwardPlan {
         parts_((group_ + task_rows / rows_ - 1) / (task_rows / rows_)),
         heads_((group_ + parts_ - 1) / parts_),
         columns_(p.batch * p.kv_heads * parts_) {
-    if (shares_rows()) cut_keys(p);
+    if (shares_rows(p)) cut_keys(p);
   }
 
   int64_t tasks() const { return row_blocks_ * columns_ * splits_; }
@@ -120,9 +120,9 @@ class ForwardPlan {
   }
   /// A few rows against many keys are too few tasks for many workers. Whether they are cut does not depend on how many
   /// there are: each split needs memory for its sums.
-  bool shares_rows() const {
-    constexpr int64_t few_rows = 8, enough_tasks = 64;
-    return q_len_ <= few_rows && columns_ < enough_tasks;
+  bool shares_rows(const AttentionProblem& p) const {
+    constexpr int64_t few_rows = 8, enough_tasks = 64, most_rows = 512;
+    return q_len_ <= few_rows && columns_ < enough_tasks && p.batch * p.q_heads * q_len_ <= most_rows;
   }
   void cut_keys(const AttentionProblem& p) {
     KeyRange all;

@@ -29,12 +29,12 @@ struct BlockSums {
 HWY_INLINE void join(PanelState& state, const BlockSums& block) {
   const F64 d;
   for_each_double([&](int64_t i) HWY_ATTR {
-    const V64 added = widened(block.sum + i), moment = widened(block.moment1 + i);
+    const V64 added = load_doubles(block.sum + i), moment = load_doubles(block.moment1 + i);
     const V64 offset = hn::IfThenElseZero(hn::Gt(added, hn::Zero(d)), hn::Div(moment, added));
-    const V64 scatter = hn::Max(hn::Zero(d), hn::NegMulAdd(moment, offset, widened(block.moment2 + i)));
+    const V64 scatter = hn::Max(hn::Zero(d), hn::NegMulAdd(moment, offset, load_doubles(block.moment2 + i)));
     join_moments(state, i, added, hn::Add(hn::Load(d, block.peak_key + i), offset), scatter);
     const auto add = [&](double* to, const float* from)
-                         HWY_ATTR { hn::Store(hn::Add(hn::Load(d, to + i), widened(from + i)), d, to + i); };
+                         HWY_ATTR { hn::Store(hn::Add(hn::Load(d, to + i), load_doubles(from + i)), d, to + i); };
     add(state.cross, block.cross);
     add(state.sink, block.sink);
     add(state.window, block.window);

@@ -22,15 +22,18 @@ HWY_INLINE void for_each_double(const Work& work) {
   for (int64_t i = 0; i < panel_lanes; i += lanes64) work(i);
 }
 
-HWY_INLINE V64 widened(const float* from) { return hn::PromoteTo(F64(), hn::LoadU(hn::Rebind<float, F64>(), from)); }
+HWY_INLINE V64 load_doubles(const float* from) {
+  return hn::PromoteTo(F64(), hn::LoadU(hn::Rebind<float, F64>(), from));
+}
 
 /// Multiplies the sums of a panel by `factors`, because its maxima rose by `rises`: factors = exp(-rises).
 HWY_INLINE void shrink(PanelState& state, const float* factors, const float* rises) {
   const F64 d;
   for_each_double([&](int64_t i) HWY_ATTR {
-    const V64 factor = widened(factors + i);
+    const V64 factor = load_doubles(factors + i);
     // Every score is `rise` further below the maximum: the cross term.
-    const V64 cross = hn::Sub(hn::Load(d, state.cross + i), hn::Mul(widened(rises + i), hn::Load(d, state.sum + i)));
+    const V64 cross =
+        hn::Sub(hn::Load(d, state.cross + i), hn::Mul(load_doubles(rises + i), hn::Load(d, state.sum + i)));
     hn::Store(hn::IfThenElseZero(hn::Gt(factor, hn::Zero(d)), hn::Mul(factor, cross)), d, state.cross + i);
     for (double* sums : {state.sum, state.scatter, state.sink, state.window}) {
       hn::Store(hn::Mul(hn::Load(d, sums + i), factor), d, sums + i);

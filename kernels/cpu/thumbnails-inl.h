@@ -6,7 +6,6 @@
 #define HEADSCOPE_THUMBNAILS_INL
 #endif
 
-#include <atomic>
 #include <cmath>
 
 #include "kernels/cpu/sums-inl.h"
@@ -30,7 +29,7 @@ HWY_INLINE void for_each_bin(const Thumbnails& wanted, int64_t block_first, KeyR
 /// other tasks share.
 class ThumbnailRows {
  public:
-  /// `totals` [max_cells]: scratch.
+  /// `totals` [cells, in whole vectors]: scratch.
   ThumbnailRows(const AttentionProblem& p, const Thumbnails& wanted, int64_t batch, int64_t* totals)
       : p_(p), wanted_(wanted), batch_(batch), totals_(totals) {}
 

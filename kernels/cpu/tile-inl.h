@@ -52,6 +52,7 @@ class TilePlan {
  private:
   int64_t step(const TileRequest& request) const {
     const int64_t rows = request.rows();
+    if (rows == 0) return 1;
     const int64_t enough = (rows + most_rows(request) - 1) / most_rows(request);
     const int64_t even = round_up(enough, workers_);
     return std::max<int64_t>(1, (rows + even - 1) / even);

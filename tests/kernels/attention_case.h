@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <ostream>
@@ -89,6 +90,24 @@ const std::vector<NamedArray>& result_arrays();
 
 /// Rows [begin, end) of a problem as a problem of its own.
 AttentionProblem rows_of(const AttentionProblem& problem, int64_t begin, int64_t end);
+
+/// Lends a pool's threads, and inside a body it gives a wrong number of workers, as LibTorch's team may.
+class FickleTeam final : public ParallelFor {
+ public:
+  explicit FickleTeam(int workers) : pool_(workers) {}
+  int workers() const override { return inside_ > 0 ? 1 : pool_.workers(); }
+  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
+    pool_.run(tasks, [&](int64_t task, int worker) {
+      ++inside_;
+      body(task, worker);
+      --inside_;
+    });
+  }
+
+ private:
+  ThreadPool pool_;
+  mutable std::atomic<int> inside_{0};
+};
 
 /// Runs a kernel into guarded memory and fails the test if it writes beside its outputs or its workspace.
 Results run_forward(const AttentionKernel& kernel, const AttentionCase& c, const ParallelFor& parallel);

@@ -113,6 +113,16 @@ TEST_P(Tiles, NoRequestsAreNoWork) {
   EXPECT_TRUE(kernel_.tiles(case_.problem, nullptr, nullptr, {}, {}, workspace.span(), SerialFor(), {}));
 }
 
+TEST_P(Tiles, ATileOfNoRowsIsNoWork) {
+  const std::vector<TileRequest> requests = {{0, 1, 7, 7, 0, 530}, {0, 1, 7, 9, 0, 530, 10, Pooling::max}};
+  std::vector<float> cells(53);
+  const std::vector<float*> targets = {nullptr, cells.data()};
+  Guarded<std::byte> workspace(kernel_.tiles_workspace(case_.problem, requests, 2));
+  EXPECT_TRUE(kernel_.tiles(case_.problem, forward_.row_max.data(), forward_.log_sum.data(), requests, targets,
+                            workspace.span(), pool_, {}));
+  EXPECT_TRUE(same_bits(cells, tile(requests[1])));
+}
+
 TEST_P(Tiles, WorkersDoNotChangeABit) {
   for (const int64_t bin : {1, 5, 100}) {
     const TileRequest request = whole(bin, Pooling::mean);

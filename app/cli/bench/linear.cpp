@@ -32,11 +32,17 @@ auto operation(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
+/// As many as fill the last cache 8 times, as far as memory goes: oneDNN has a packed copy of each.
+int64_t copies_of(int64_t bytes) {
+  const int64_t wanted = 8 * describe_machine().l3_bytes, available = available_memory();
+  return (available > 0 ? std::min(wanted, available / 4) : wanted) / bytes + 1;
+}
+
 /// The layers of one run: one, or for one token as many copies as do not fit in the processor's caches.
 struct Layers {
   Layers(const LinearShape& shape, bool bf16, const Setting& setting, at::Generator& random) {
     const int64_t bytes = shape.in * shape.out * (bf16 ? 2 : 4);
-    const int64_t copies = shape.tokens > 1 ? 1 : setting.tiny ? 2 : 8 * describe_machine().l3_bytes / bytes + 1;
+    const int64_t copies = shape.tokens > 1 ? 1 : setting.tiny ? 2 : copies_of(bytes);
     const double deviation = 1 / std::sqrt(static_cast<double>(shape.in));
     x = at::randn({shape.tokens, shape.in}, random);
     for (int64_t i = 0; i < copies; ++i) {
