@@ -175,7 +175,7 @@ def paired_layers(tmp_path_factory):
     weights = sharing_models.random_weights(scheme, 3)
     for name in ("token_embedding", "lm_head"):
         weights[name] = torch.randn(256, sharing_models.WIDTH, generator=torch.Generator().manual_seed(1))
-    config = sharing_models.config_of(scheme) | {"vocab_size": 256, "context": 2048}
+    config = sharing_models.config_of(scheme) | {"vocab_size": 256, "context": 65_536}
     return byte_tokenizer.write(sharing_models.save(tmp_path_factory.mktemp("paired") / "cla-2", config, weights))
 
 
@@ -184,7 +184,7 @@ def test_the_strip_grows_with_every_owning_layer(window, paired_layers):
     row = 2 * 2 * 8 * 4  # bytes of a token in each owning layer
     result = window.play("""
         wait idle
-        generate 1900
+        generate 60000
         until slots.A.tokens > 60
         hover kv/bar/0
         wait 2
