@@ -99,7 +99,8 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
   command
       .add_option_function<std::string>(
           "--linear", choose,
-          "Who multiplies f32 weights with many tokens: own or libtorch; the faster one here unless given")
+          "Who multiplies f32 weights with many tokens: own (the default) or libtorch; bench --only linear tells "
+          "which is faster here")
       ->check(CLI::IsMember({"own", "libtorch"}));
 }
 

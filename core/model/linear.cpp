@@ -1,9 +1,5 @@
 #include "core/model/linear.h"
 
-#include <algorithm>
-#include <chrono>
-#include <limits>
-
 #include <ATen/ATen.h>
 
 #include "core/data/workspace.h"
@@ -31,13 +27,6 @@ LinearProblem problem_of(const Linear& linear, const at::Tensor& weight) {
   return p;
 }
 
-template <class Work>
-double seconds(Work work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 }  // namespace
 
 at::Tensor own_product(const Linear& linear, const at::Tensor& x_any, bool exact) {
@@ -61,19 +50,6 @@ std::string_view linear_kernel_name(const Linear& linear) {
   LinearProblem p = problem_of(linear, linear.weight);
   p.tokens = few_tokens + 1;
   return select_linear_kernel(p).name;
-}
-
-LinearMethod measured_linear_method() {
-  // Any numbers but zeros; the process's random generator is left alone.
-  const auto numbers = [](int64_t rows) { return at::linspace(-1, 1, rows * 768).view({rows, 768}); };
-  const Linear linear{numbers(768), {}, LinearMethod::own};
-  const at::Tensor x = numbers(256);
-  double own = std::numeric_limits<double>::infinity(), library = own;
-  for (int round = 0; round < 4; ++round) {
-    own = std::min(own, seconds([&] { own_product(linear, x, true); }));
-    library = std::min(library, seconds([&] { at::linear(x, linear.weight); }));
-  }
-  return library < 0.9 * own ? LinearMethod::libtorch : LinearMethod::own;
 }
 
 }  // namespace headscope

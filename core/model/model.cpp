@@ -148,12 +148,9 @@ std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptio
   }
   release_startup_pages();
   WeightMap map = with_torch_errors([&] { return read_weights(checkpoint, description, dtype, progress); });
-  // bf16 has no choice to measure.
-  const LinearMethod method = options.linear        ? *options.linear
-                              : dtype == DType::f32 ? measured_linear_method()
-                                                    : LinearMethod::own;
-  auto model = std::make_shared<Model>(description.name, description.architecture,
-                                       arrange(map, description.architecture, method), std::move(tokenizer));
+  auto model = std::make_shared<Model>(
+      description.name, description.architecture,
+      arrange(map, description.architecture, options.linear.value_or(LinearMethod::own)), std::move(tokenizer));
   model->tokenizer_problem_ = std::move(problem);
   model->notes_ = std::move(description.notes);
   model->parameters_ = description.binding.parameters;

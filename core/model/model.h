@@ -25,7 +25,7 @@ struct LoadOptions {
   /// Type of weights and linear layers: f32 or bf16; nothing takes bf16 where most of the weights are stored so, else
   /// f32. Norms and biases are f32 in any case.
   std::optional<DType> dtype;
-  /// Who multiplies f32 weights with many tokens; nothing measures it.
+  /// Who multiplies f32 weights with many tokens; our kernels unless given.
   std::optional<LinearMethod> linear;
 };
 

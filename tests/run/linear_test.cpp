@@ -110,10 +110,5 @@ TEST(TorchWorkers, WorkAtTheSameTime) {
   at::set_num_threads(threads);
 }
 
-TEST(LinearLayer, AMeasurementGivesAnAnswer) {
-  const LinearMethod method = measured_linear_method();
-  EXPECT_TRUE(method == LinearMethod::own || method == LinearMethod::libtorch);
-}
-
 }  // namespace
 }  // namespace headscope
