@@ -110,9 +110,6 @@ HWY_INLINE V tanh_any(V x) {
   return hn::IfThenElse(hn::Lt(size, hn::Set(d, 0.6F)), small, large);
 }
 
-/// exp of one number, to the bit as the vector version gives it.
-HWY_INLINE float exp_negative(float x) { return hn::GetLane(exp_negative(hn::Set(F(), x))); }
-
 }  // namespace headscope::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

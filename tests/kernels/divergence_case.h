@@ -58,13 +58,6 @@ class StopAtTask final : public ParallelFor {
   int64_t stopping_task_;
 };
 
-/// Names a test by its kernel.
-inline std::string kernel_name(const ::testing::TestParamInfo<AttentionKernel>& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-}
-
 /// The value that the estimator `hellinger` gives for h2.
 double middle_of_bracket(double h2);
 

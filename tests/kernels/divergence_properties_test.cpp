@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "tests/kernels/divergence_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -250,7 +251,8 @@ TEST_P(DivergenceProperties, RequestsOutsideTheProblemThrow) {
   expect_throw([](DivergenceRequest& r) { r.confidence = 0; });
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceProperties, ::testing::ValuesIn(attention_kernels()), kernel_name);
+INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceProperties, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 /// SharedKV with nothing to rotate: K is V.
 TEST(DivergenceOfRotatedValues, TakesKeysFromValues) {

@@ -6,6 +6,7 @@
 
 #include "kernels/divergence_estimate.h"
 #include "tests/kernels/divergence_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -91,7 +92,8 @@ TEST_P(DivergenceSampling, LongInputsNeedLittleMemory) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceSampling, ::testing::ValuesIn(attention_kernels()), kernel_name);
+INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceSampling, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 // --- kernels/divergence_estimate.h ----------------------------------------------------------------------------
 

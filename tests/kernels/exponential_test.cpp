@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/map_case.h"
 
 namespace headscope::testing {
@@ -75,11 +76,8 @@ TEST_P(Exponential, ExpNeverFalls) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Exponential, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, Exponential, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/kernels/attention_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -122,11 +123,8 @@ TEST_P(FirstKey, TilesMayBeginBeforeIt) {
                         run_tile(GetParam(), full.problem, forward, request, ThreadPool(2))));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tests/kernels/attention_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -192,11 +193,8 @@ TEST_P(HandValues, TanhIsAccurate) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 // --- K = rotate(V), which the reference alone has to support -------------------------------------------------
 

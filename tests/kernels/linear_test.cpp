@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/thread_pool.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 #include "tests/support/guarded.h"
 
@@ -276,11 +277,7 @@ TEST_P(Linear, ABadBiasReachesItsRowAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Linear, ::testing::ValuesIn(linear_kernels().begin(), linear_kernels().end()),
-                         [](const auto& test) {
-                           std::string name(test.param.name);
-                           std::replace(name.begin(), name.end(), '/', '_');
-                           return name;
-                         });
+                         kernel_test_name<LinearKernel>);
 
 TEST(LinearSelection, RoundsOnlyManyTokensOfBf16WeightsThatNeedNotBeExact) {
   const bool can_round = linear_kernels().back().name == "cpu/AVX512_BF16";

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/map_case.h"
 #include "tests/support/compare.h"
 
@@ -116,11 +117,7 @@ TEST_P(Long, RowsMoreThanTwoToThe31ElementsApart) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Long, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, Long, ::testing::ValuesIn(attention_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/map_case.h"
 #include "tests/kernels/stop_at_second_task.h"
 #include "tests/support/compare.h"
@@ -12,12 +13,6 @@ namespace {
 
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-std::string kernel_name(const ::testing::TestParamInfo<AttentionKernel>& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-}
 
 CaseSpec map_spec() {
   CaseSpec spec;
@@ -273,7 +268,8 @@ TEST_P(MapStatisticsOf, AStopIsSeen) {
   EXPECT_TRUE(mass.untouched(530, mass.size())) << "the other heads were still computed";
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, MapStatisticsOf, ::testing::ValuesIn(attention_kernels()), kernel_name);
+INSTANTIATE_TEST_SUITE_P(Kernels, MapStatisticsOf, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/kernels/attention_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -259,11 +260,8 @@ TEST_P(Robustness, NoRowsAndNoKeys) {
   for (const float value : r.row_max) ASSERT_EQ(value, -infinity);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Robustness, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, Robustness, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

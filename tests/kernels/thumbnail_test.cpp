@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/naive_attention.h"
 #include "tests/support/compare.h"
 
@@ -131,11 +132,8 @@ TEST_P(ThumbnailSums, TheLargestMapHasACellForEveryToken) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, ThumbnailSums, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, ThumbnailSums, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

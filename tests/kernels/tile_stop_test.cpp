@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/kernels/attention_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/stop_at_second_task.h"
 
 namespace headscope::testing {
@@ -110,11 +111,8 @@ TEST_P(TileStops, EndALongRequestSoon) {
   EXPECT_LE(waited, 500) << "10 ms are promised; more is allowed here for a machine that is busy";
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, TileStops, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, TileStops, ::testing::ValuesIn(attention_kernels()),
+                         kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

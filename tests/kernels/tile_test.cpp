@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tests/kernels/attention_case.h"
+#include "tests/kernels/kernel_test_name.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -231,11 +232,7 @@ TEST_P(Tiles, APickedHeadGivesTheSameBits) {
   EXPECT_TRUE(same_bits(run_tile(kernel_, one, rows, picked, pool_), tile({0, 3, 50, 120, 0, 530, 1, Pooling::max})));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Tiles, ::testing::ValuesIn(attention_kernels()), [](const auto& test) {
-  std::string name(test.param.name);
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Kernels, Tiles, ::testing::ValuesIn(attention_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -33,8 +33,7 @@ class LibraryDecode {
 /// Caches of `bytes` that take 8 times the last cache of the processor together, as far as memory goes.
 int64_t caches_of(const Setting& setting, int64_t bytes) {
   if (setting.tiny) return 2;
-  const int64_t wanted = 8 * describe_machine().l3_bytes, available = available_memory();
-  return std::max<int64_t>(1, (available > 0 ? std::min(wanted, available / 2) : wanted) / bytes);
+  return std::max<int64_t>(1, beyond_caches(8, 2) / bytes);
 }
 
 void step(Bench& bench, const AttentionKernel& kernel, const std::vector<std::unique_ptr<AttentionData>>& caches) {

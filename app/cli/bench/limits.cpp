@@ -42,11 +42,7 @@ double rate(const Loop& loop, const ParallelFor& workers, double budget) {
 }
 
 /// More than 8 times what the last cache holds, as far as memory goes.
-int64_t stream_bytes(const Setting& setting) {
-  if (setting.tiny) return int64_t{1} << 20;
-  const int64_t wanted = 9 * describe_machine().l3_bytes, available = available_memory();
-  return available > 0 ? std::min(wanted, available / 2) : wanted;
-}
+int64_t stream_bytes(const Setting& setting) { return setting.tiny ? int64_t{1} << 20 : beyond_caches(9, 2); }
 
 }  // namespace
 

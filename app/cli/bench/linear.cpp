@@ -33,10 +33,7 @@ auto operation(const char* name) {
 }
 
 /// As many as fill the last cache 8 times, as far as memory goes: oneDNN has a packed copy of each.
-int64_t copies_of(int64_t bytes) {
-  const int64_t wanted = 8 * describe_machine().l3_bytes, available = available_memory();
-  return (available > 0 ? std::min(wanted, available / 4) : wanted) / bytes + 1;
-}
+int64_t copies_of(int64_t bytes) { return beyond_caches(8, 4) / bytes + 1; }
 
 /// The layers of one run: one, or for one token as many copies as do not fit in the processor's caches.
 struct Layers {

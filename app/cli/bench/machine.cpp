@@ -56,6 +56,11 @@ Machine describe_machine() {
 
 int64_t available_memory() { return kib_field("/proc/meminfo", "MemAvailable"); }
 
+int64_t beyond_caches(int64_t times, int64_t share) {
+  const int64_t wanted = times * l3_bytes(), available = available_memory();
+  return available > 0 ? std::min(wanted, available / share) : wanted;
+}
+
 int64_t process_bytes(const std::string& name) { return kib_field("/proc/self/status", name); }
 
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }

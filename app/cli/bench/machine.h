@@ -21,6 +21,9 @@ Machine describe_machine();
 /// Of memory that can be taken without swapping; 0 when the system does not say.
 int64_t available_memory();
 
+/// Bytes that do not fit into the caches: `times` the last one, but at most 1 / `share` of the available memory.
+int64_t beyond_caches(int64_t times, int64_t share);
+
 /// The field `name` of this process's /proc/self/status, in bytes: "VmRSS" is what is resident, "VmHWM" its peak.
 int64_t process_bytes(const std::string& name);
 
