@@ -8,6 +8,7 @@
 #endif
 
 #include "kernels/cpu/pack-inl.h"
+#include "kernels/cpu/rotate-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
@@ -66,12 +67,13 @@ HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
   return block.count - slot < panel_rows ? block.count - slot : panel_rows;
 }
 
-/// Packs the columns `wanted` of the block of keys that starts at `first`. `keys`: the KV head's.
+/// Packs the columns `wanted` of the block of keys that starts at `first`, rotated if need be. `keys`: the KV head's.
 HWY_INLINE void pack_block(const AttentionProblem& p, const float* keys, int64_t first, KeyRange wanted,
                            float* packed) {
   const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
   const float* from = keys + (first + present.begin - p.first_key) * p.k.row_stride;
   pack_keys(from, p.k.row_stride, p.key_dim, wanted, present, packed);
+  if (p.key_rotation.cosines) rotate_packed_keys(p, first, wanted, packed);
 }
 
 /// Scaled <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles, from packed

@@ -33,6 +33,14 @@ enum class Scores {
   ties,     ///< small integers: many equal scores, every sum exact
 };
 
+/// How keys are rotated when they are read: dims dimensions from first_dim on.
+struct RotationSpec {
+  RotationStyle style = RotationStyle::rotate_half;
+  int64_t dims = 0;  ///< 0: they are not
+  int64_t first_dim = 0;
+  double base = 100, factor = 1;
+};
+
 enum class LogWeights { none, finite, holes, one_head_hidden };
 
 /// What a test case asks for; fields that it leaves out take the simplest value.
@@ -47,7 +55,7 @@ struct CaseSpec {
   LogWeights log_weights = LogWeights::none;
   Scores scores = Scores::normal;
   Memory memory = Memory::packed;
-  KeyFromValue key_from_value = {};
+  RotationSpec rotation = {};
   int64_t sink_tokens = 1, window_tokens = 16;
   int64_t cells = 64, bin = 1;
   bool poison = false;  ///< NaN in every key and value that no row sees
@@ -63,15 +71,24 @@ class AttentionCase {
   CaseSpec spec;
   AttentionProblem problem;
   std::vector<float> q, k, v, slopes, log_weight;
+  std::vector<float> cosines, sines;  ///< of a rotation
 
   float* key(int64_t batch, int64_t head, int64_t row) { return const_cast<float*>(problem.k.row(batch, head, row)); }
   float* value(int64_t batch, int64_t head, int64_t row) { return const_cast<float*>(problem.v.row(batch, head, row)); }
 
  private:
   void make_inputs();
+  void make_rotation();
   void shape_scores();
   void poison_unseen();
 };
+
+/// The keys as a problem's rotation leaves them, computed in Real: [batch, kv_heads, kv_len - first_key, key_dim].
+template <class Real>
+std::vector<float> rotated_keys(const AttentionProblem& problem);
+
+/// The same problem with keys [batch, kv_heads, kv_len - first_key, key_dim] that are read as they are.
+AttentionProblem with_keys(const AttentionProblem& problem, const std::vector<float>& keys);
 
 /// All that a forward pass writes, dense: out is [batch, q_heads, q_len, value_dim].
 struct Results {

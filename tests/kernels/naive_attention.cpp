@@ -97,7 +97,11 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, DotOrder
 
 }  // namespace
 
-NaiveAttention naive_attention(const AttentionCase& c, DotOrder order) {
+NaiveAttention naive_attention(const AttentionCase& wanted, DotOrder order) {
+  AttentionCase c = wanted;
+  const std::vector<float> keys =
+      order == DotOrder::forward ? rotated_keys<float>(wanted.problem) : rotated_keys<double>(wanted.problem);
+  c.problem = with_keys(wanted.problem, keys);
   const AttentionProblem& p = c.problem;
   NaiveAttention naive;
   naive.results = Results::sized(p, c.spec.cells);
