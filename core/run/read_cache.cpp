@@ -15,15 +15,15 @@ Rows<const float> rows_of(const float* data, int64_t heads, int64_t dim) { retur
 }  // namespace
 
 ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer,
-                     const KvCache::Store& store, int64_t tokens, MlaForm form, const ParallelFor& workers)
+                     const KvCache::Store& store, int64_t tokens, MlaForm form, const KeyAngles* angles)
     : parts_(layer_problem(architecture, layer)) {
   const Layer& settings = architecture.layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture.store_of(layer);
   const int64_t first = store.keys().first(), held = tokens - first;
   const float* stored = store.keys().data();
   parts_.first_key = first;
-  rotated_.emplace(architecture, layer, stored, held, first, workers);
-  parts_.k = rows_of(rotated_->data(), shape.kv_heads, shape.key_dim);
+  if (angles != nullptr) parts_.key_rotation = angles->rotation();
+  parts_.k = rows_of(stored, shape.kv_heads, shape.key_dim);
   parts_.v = rows_of(store.values().data(), shape.kv_heads, shape.value_dim);
   // A latent's value is the start of its key.
   if (shape.stored == Stored::latent) parts_.v = rows_of(stored, 1, shape.key_dim);
@@ -57,6 +57,7 @@ void ReadCache::add_to(AttentionProblem& problem) const {
   problem.k = parts_.k;
   problem.v = parts_.v;
   problem.first_key = parts_.first_key;
+  problem.key_rotation = parts_.key_rotation;
 }
 
 }  // namespace headscope
