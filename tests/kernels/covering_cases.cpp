@@ -77,6 +77,7 @@ std::vector<Axis> all_axes() {
       {"thumbnail", 3, set_thumbnail},
       axis<int64_t>("sink", {1, 0, 300}, &CaseSpec::sink_tokens),
       {"rotation", 4, set_rotation},
+      axis("kept", std::vector{false, true}, &CaseSpec::scores_kept),
   };
 }
 
