@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,6 +17,41 @@ struct Rows {
 
   T* row(int64_t batch, int64_t head, int64_t row) const {
     return data + batch * batch_stride + head * head_stride + row * row_stride;
+  }
+};
+
+enum class Element { f32, bf16 };
+
+/// Rows that are only read, [batch, heads, rows, dim], f32 or bf16 (the upper half of an f32), as a view like Rows. bf16
+/// rows need no more than the alignment of 16-bit numbers.
+struct InputRows {
+  const void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+  Element element = Element::f32;
+
+  InputRows() = default;
+  InputRows(const float* rows, int64_t batch, int64_t head, int64_t row)
+      : data(rows), batch_stride(batch), head_stride(head), row_stride(row) {}
+  InputRows(const uint16_t* rows, int64_t batch, int64_t head, int64_t row)
+      : data(rows), batch_stride(batch), head_stride(head), row_stride(row), element(Element::bf16) {}
+
+  /// T is what `element` says: float or uint16_t.
+  template <class T = float>
+  const T* row(int64_t batch, int64_t head, int64_t row) const {
+    return static_cast<const T*>(data) + batch * batch_stride + head * head_stride + row * row_stride;
+  }
+  /// The same rows without the first `rows`.
+  InputRows from_row(int64_t rows) const {
+    InputRows rest = *this;
+    rest.data = static_cast<const std::byte*>(data) + rows * row_stride * (element == Element::f32 ? 4 : 2);
+    return rest;
+  }
+  /// One number, widened.
+  float at(int64_t batch, int64_t head, int64_t row_index, int64_t dim) const {
+    if (element == Element::f32) return row(batch, head, row_index)[dim];
+    return std::bit_cast<float>(uint32_t{row<uint16_t>(batch, head, row_index)[dim]} << 16);
   }
 };
 
@@ -48,9 +84,9 @@ struct AttentionProblem {
   int64_t first_key = 0;  ///< keys before it are in no memory and no row sees them: rows of k and v start with it
   int64_t key_dim = 0;
   int64_t value_dim = 0;
-  Rows<const float> q;  ///< [batch, q_heads, q_len, key_dim]
-  Rows<const float> k;  ///< [batch, kv_heads, kv_len - first_key, key_dim]
-  Rows<const float> v;  ///< [batch, kv_heads, kv_len - first_key, value_dim]
+  InputRows q;  ///< [batch, q_heads, q_len, key_dim]
+  InputRows k;  ///< [batch, kv_heads, kv_len - first_key, key_dim]
+  InputRows v;  ///< [batch, kv_heads, kv_len - first_key, value_dim]
   float scale = 1;
   bool causal = true;
   int64_t causal_offset = 0;              ///< position of query row 0 among the keys
