@@ -56,8 +56,9 @@ struct Product {
   int64_t result_stride;
 };
 
+// Inlined: a call would keep the tile in memory.
 template <int kVectors>
-void start(const Product& p, int row, TileRow<kVectors>& tile) {
+[[gnu::always_inline]] inline void start(const Product& p, int row, TileRow<kVectors>& tile) {
   tile.clear();
   if (p.factors == nullptr) return;
   tile.load(p.result + row * p.result_stride);
@@ -65,7 +66,7 @@ void start(const Product& p, int row, TileRow<kVectors>& tile) {
 }
 
 template <int kVectors>
-void finish(const Product& p, int row, TileRow<kVectors>& tile) {
+[[gnu::always_inline]] inline void finish(const Product& p, int row, TileRow<kVectors>& tile) {
   tile.scale(p.scale);
   tile.store(p.result + row * p.result_stride);
 }
