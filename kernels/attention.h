@@ -1,8 +1,9 @@
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/bf16.h"
 
 namespace headscope {
 
@@ -22,6 +23,8 @@ struct Rows {
 
 enum class Element { f32, bf16 };
 
+constexpr int64_t bytes_of(Element element) { return element == Element::f32 ? 4 : 2; }
+
 /// Rows that are only read, [batch, heads, rows, dim], f32 or bf16 (the upper half of an f32), as a view like Rows. bf16
 /// rows need no more than the alignment of 16-bit numbers.
 struct InputRows {
@@ -36,22 +39,24 @@ struct InputRows {
       : data(rows), batch_stride(batch), head_stride(head), row_stride(row) {}
   InputRows(const uint16_t* rows, int64_t batch, int64_t head, int64_t row)
       : data(rows), batch_stride(batch), head_stride(head), row_stride(row), element(Element::bf16) {}
+  InputRows(const void* rows, int64_t batch, int64_t head, int64_t row, Element of)
+      : data(rows), batch_stride(batch), head_stride(head), row_stride(row), element(of) {}
 
   /// T is what `element` says: float or uint16_t.
   template <class T = float>
   const T* row(int64_t batch, int64_t head, int64_t row) const {
     return static_cast<const T*>(data) + batch * batch_stride + head * head_stride + row * row_stride;
   }
-  /// The same rows without the first `rows`.
-  InputRows from_row(int64_t rows) const {
+  /// The same rows from row `first` on and, of each, from dimension `dim` on.
+  InputRows from(int64_t first, int64_t dim = 0) const {
     InputRows rest = *this;
-    rest.data = static_cast<const std::byte*>(data) + rows * row_stride * (element == Element::f32 ? 4 : 2);
+    rest.data = static_cast<const std::byte*>(data) + (first * row_stride + dim) * bytes_of(element);
     return rest;
   }
   /// One number, widened.
   float at(int64_t batch, int64_t head, int64_t row_index, int64_t dim) const {
     if (element == Element::f32) return row(batch, head, row_index)[dim];
-    return std::bit_cast<float>(uint32_t{row<uint16_t>(batch, head, row_index)[dim]} << 16);
+    return from_bf16(row<uint16_t>(batch, head, row_index)[dim]);
   }
 };
 

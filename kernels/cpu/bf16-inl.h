@@ -6,14 +6,12 @@
 #define HEADSCOPE_BF16_INL
 #endif
 
-#include <bit>
-
+#include "kernels/bf16.h"
 #include "kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
 
-/// bf16 is the upper half of an f32.
 HWY_INLINE V widened(const uint16_t* at) {
   const hn::RebindToUnsigned<F> d32;
   const hn::Rebind<uint16_t, F> d16;
@@ -21,7 +19,7 @@ HWY_INLINE V widened(const uint16_t* at) {
 }
 HWY_INLINE V widened(const float* at) { return hn::LoadU(F(), at); }
 
-HWY_INLINE float widened_one(uint16_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
+HWY_INLINE float widened_one(uint16_t value) { return from_bf16(value); }
 HWY_INLINE float widened_one(float value) { return value; }
 
 }  // namespace headscope::cpu::HWY_NAMESPACE

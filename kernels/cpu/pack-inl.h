@@ -24,7 +24,6 @@ HWY_INLINE int64_t round_down(int64_t n, int64_t step) { return n / step * step;
 HWY_INLINE int64_t words_of(const InputRows& rows, int64_t dim) {
   return rows.element == Element::f32 ? dim : (dim + 1) / 2;
 }
-HWY_INLINE int64_t bytes_of(const InputRows& rows) { return rows.element == Element::f32 ? 4 : 2; }
 
 /// Floats of one packed row of queries, and of keys: words of pairs, or dimensions.
 HWY_INLINE int64_t packed_dim(const CpuProblem& p) { return p.pairs ? words_of(p.k, p.key_dim) : p.key_dim; }
@@ -159,9 +158,9 @@ HWY_INLINE void pack_rows(const WordRows& rows, KeyRange wanted, KeyRange presen
 HWY_INLINE void pack_block(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted,
                            float* packed) {
   const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
-  const int64_t stride = p.k.row_stride * bytes_of(p.k);
+  const int64_t stride = p.k.row_stride * bytes_of(p.k.element);
   const auto* head = static_cast<const std::byte*>(p.k.data) +
-                     (batch * p.k.batch_stride + kv_head * p.k.head_stride) * bytes_of(p.k);
+                     (batch * p.k.batch_stride + kv_head * p.k.head_stride) * bytes_of(p.k.element);
   const bool bf16 = p.k.element == Element::bf16;
   const WordRows rows{head + (first + present.begin - p.first_key) * stride, stride, words_of(p.k, p.key_dim),
                       bf16 && p.key_dim % 2 != 0};

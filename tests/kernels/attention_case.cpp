@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -72,7 +71,7 @@ AttentionCase::AttentionCase(const CaseSpec& wanted) : spec(wanted) {
   if (spec.element == Element::f32) return;
   widened_ = p;
   const auto as_bf16 = [](const InputRows& rows, const std::vector<float>& from, std::vector<uint16_t>& to) {
-    for (const float number : from) to.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(number) >> 16));
+    for (const float number : from) to.push_back(to_bf16(number));
     return InputRows(to.data() + (rows.row(0, 0, 0) - from.data()), rows.batch_stride, rows.head_stride,
                      rows.row_stride);
   };
@@ -81,13 +80,9 @@ AttentionCase::AttentionCase(const CaseSpec& wanted) : spec(wanted) {
   p.v = as_bf16(p.v, v, v16_);
 }
 
-/// To nearest, ties to even; NaN stays.
 void AttentionCase::round_to_bf16() {
   for (auto* numbers : {&q, &k, &v}) {
-    for (float& number : *numbers) {
-      const auto bits = std::bit_cast<uint32_t>(number);
-      if (!std::isnan(number)) number = std::bit_cast<float>((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000U);
-    }
+    for (float& number : *numbers) number = from_bf16(to_bf16(number));
   }
 }
 
@@ -175,7 +170,7 @@ const std::vector<NamedArray>& result_arrays() {
 
 AttentionProblem rows_of(const AttentionProblem& problem, int64_t begin, int64_t end) {
   AttentionProblem part = problem;
-  part.q = part.q.from_row(begin);
+  part.q = part.q.from(begin);
   part.q_len = end - begin;
   part.causal_offset += begin;
   return part;

@@ -2,6 +2,7 @@
 // AVX512_BF16. tests/kernels/covering_cases.cpp has bf16 as an axis; here is what the axes do not say.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -37,6 +38,20 @@ const AttentionKernel* pair_kernel() {
     if (kernel.name == "cpu/AVX512_BF16") return &kernel;
   }
   return nullptr;
+}
+
+TEST(Bf16, RoundsToTheNearestAndTiesToEven) {
+  EXPECT_EQ(from_bf16(0x3F80), 1);
+  EXPECT_EQ(to_bf16(1), 0x3F80);
+  EXPECT_EQ(to_bf16(1 + 0x1p-9F), 0x3F80) << "above the middle of 1 and 1 + 2^-7 only from 2^-8 on";
+  EXPECT_EQ(to_bf16(1 + 0x1p-8F), 0x3F80) << "a tie: 1 is the even one";
+  EXPECT_EQ(to_bf16(1 + 0x1p-8F + 0x1p-20F), 0x3F81);
+  EXPECT_EQ(to_bf16(1 + 3 * 0x1p-8F), 0x3F82) << "a tie: the even one is above";
+  EXPECT_EQ(to_bf16(-1 - 0x1p-8F - 0x1p-20F), 0xBF81);
+  EXPECT_EQ(from_bf16(to_bf16(std::numeric_limits<float>::max())), infinity);
+  EXPECT_EQ(from_bf16(to_bf16(-infinity)), -infinity);
+  EXPECT_TRUE(std::isnan(from_bf16(to_bf16(nan))));
+  EXPECT_TRUE(std::isnan(from_bf16(to_bf16(std::bit_cast<float>(0x7FFFFFFFU))))) << "rounding must not carry";
 }
 
 class Widened : public ::testing::TestWithParam<AttentionKernel> {
@@ -143,7 +158,7 @@ TEST_F(Pairs, ValuesThatAreNotFiniteReachTheRowsThatSeeThem) {
       AttentionCase c{bf16_spec()};
       const Results clean = run(c);
       auto* value = const_cast<uint16_t*>(c.problem.v.row<uint16_t>(0, 1, key));
-      value[3] = static_cast<uint16_t>(std::bit_cast<uint32_t>(bad) >> 16);
+      value[3] = to_bf16(bad);
       const Results dirty = run(c);
       for (int64_t head = 0; head < 4; ++head) {
         for (int64_t row = 0; row < 61; ++row) {

@@ -209,7 +209,7 @@ TEST_P(DivergenceProperties, KeysThatNoRowSeesMayBeGone) {
   const Results forward = run_forward(GetParam(), full, pool_);
   AttentionProblem cut = full.problem;
   cut.first_key = 451;
-  cut.k = cut.k.from_row(451);
+  cut.k = cut.k.from(451);
   for (const auto estimator : {exact, hellinger, sampled}) {
     const DivergenceRequest request = divergence_request(cut, estimator);
     const Divergences expected = run_divergence(GetParam(), full.problem, forward, request, pool_);

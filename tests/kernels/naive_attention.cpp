@@ -1,7 +1,6 @@
 #include "tests/kernels/naive_attention.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -72,10 +71,6 @@ void naive_thumbnail(const AttentionCase& c, const float* weights, int64_t i, fl
   }
 }
 
-float rounded_to_bf16(float weight) {
-  return std::bit_cast<float>((std::bit_cast<uint32_t>(weight) + 0x8000) & 0xFFFF0000U);
-}
-
 void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveOptions options, NaiveAttention& naive) {
   const AttentionProblem& p = c.in_f32();
   Results& r = naive.results;
@@ -95,7 +90,7 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveOpt
     if (scores[static_cast<size_t>(j)] == -infinity) continue;
     const float* v = p.v.row(b, h * p.kv_heads / p.q_heads, j);
     float weight = weights[j];
-    if (options.bf16_weights) weight = rounded_to_bf16(std::exp(scores[static_cast<size_t>(j)] - row_max)) / sum;
+    if (options.bf16_weights) weight = from_bf16(to_bf16(std::exp(scores[static_cast<size_t>(j)] - row_max))) / sum;
     for (int64_t d = 0; d < p.value_dim; ++d) out[d] += weight * v[d];
   }
   naive_statistics(c, weights, i, at, r);
