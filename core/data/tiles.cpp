@@ -24,9 +24,9 @@ AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
   problem.q_len = query.row_end - query.row_begin;
   problem.kv_len = run.tokens();
   problem.causal_offset = query.row_begin;
-  problem.q = {layer.q.row(query.row_begin) + query.head * problem.key_dim, 0, 0, layer.q.width()};
-  problem.k = {store.k.row(0) + kv_head * problem.key_dim, 0, 0, store.k.width()};
-  problem.v = {store.v.row(0) + kv_head * problem.value_dim, 0, 0, store.v.width()};
+  problem.q = layer.q.input().from(query.row_begin, query.head * problem.key_dim);
+  problem.k = store.k.input().from(0, kv_head * problem.key_dim);
+  problem.v = store.v.input().from(0, kv_head * problem.value_dim);
   if (run.architecture->layers[static_cast<size_t>(query.layer)].rotate_on_read) {
     if (!layer.key_angles)
       throw std::logic_error("RunSnapshot: no angles for keys that are rotated when they are read");

@@ -25,7 +25,7 @@ HWY_INLINE void rotate_key(const KeyRotation& rotation, int64_t position, int64_
 }
 
 /// Rotates the columns `wanted` of a block of keys, packed as pack_keys leaves it, that starts at `first`.
-HWY_INLINE void rotate_packed_keys(const AttentionProblem& p, int64_t first, KeyRange wanted, float* packed) {
+HWY_INLINE void rotate_packed_keys(const CpuProblem& p, int64_t first, KeyRange wanted, float* packed) {
   const F d;
   const KeyRotation& rotation = p.key_rotation;
   for (int64_t c = round_down(wanted.begin, tile_width); c < wanted.end; c += tile_width) {
@@ -47,13 +47,13 @@ HWY_INLINE void rotate_packed_keys(const AttentionProblem& p, int64_t first, Key
   }
 }
 
-/// One key as queries meet it: where it lies, or a rotated copy in `storage` [key_dim].
-HWY_INLINE const float* read_key(const AttentionProblem& p, int64_t batch, int64_t kv_head, int64_t key,
+/// One key as queries meet it: where it lies, or widened and rotated in `storage` [key_dim].
+HWY_INLINE const float* read_key(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t key,
                                  float* storage) {
-  const float* stored = p.k.row(batch, kv_head, key - p.first_key);
-  if (!p.key_rotation.cosines) return stored;
-  std::copy_n(stored, p.key_dim, storage);
-  rotate_key(p.key_rotation, key, 1, storage);
+  const int64_t row = key - p.first_key;
+  if (p.k.element == Element::f32 && !p.key_rotation.cosines) return p.k.row(batch, kv_head, row);
+  for (int64_t d = 0; d < p.key_dim; ++d) storage[d] = p.k.at(batch, kv_head, row, d);
+  if (p.key_rotation.cosines) rotate_key(p.key_rotation, key, 1, storage);
   return storage;
 }
 

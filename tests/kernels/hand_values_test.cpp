@@ -193,7 +193,7 @@ TEST_P(HandValues, TanhIsAccurate) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(attention_kernels()),
+INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
 TEST(Selection, TheReferenceIsFirstAndTheFallback) {
@@ -201,9 +201,9 @@ TEST(Selection, TheReferenceIsFirstAndTheFallback) {
   ASSERT_FALSE(kernels.empty());
   EXPECT_EQ(kernels.front().name, "reference");
   AttentionCase c = zero_case(1, 1, 1, 2);
-  EXPECT_EQ(select_attention_kernel(c.problem).name, kernels.back().name);
+  EXPECT_EQ(select_attention_kernel(c.problem).name, f32_kernels().back().name);
   EXPECT_EQ(select_attention_kernel(c.problem, "no such device").name, "reference");
-  for (const AttentionKernel& kernel : kernels) EXPECT_FALSE(kernel.unsupported(c.problem)) << kernel.name;
+  for (const AttentionKernel& kernel : f32_kernels()) EXPECT_FALSE(kernel.unsupported(c.problem)) << kernel.name;
 }
 
 }  // namespace

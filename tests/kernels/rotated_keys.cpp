@@ -10,8 +10,7 @@ std::vector<float> rotated_keys(const AttentionProblem& p) {
   std::vector<float> keys;
   for (int64_t i = 0; i < p.batch * p.kv_heads * (p.kv_len - p.first_key); ++i) {
     const int64_t rows = p.kv_len - p.first_key, row = i % rows, head = i / rows;
-    const float* stored = p.k.row(head / p.kv_heads, head % p.kv_heads, row);
-    keys.insert(keys.end(), stored, stored + p.key_dim);
+    for (int64_t d = 0; d < p.key_dim; ++d) keys.push_back(p.k.at(head / p.kv_heads, head % p.kv_heads, row, d));
     float* key = keys.data() + i * p.key_dim + r.first_dim;
     for (int64_t pair = 0; r.cosines && pair < r.pairs; ++pair) {
       const auto at = static_cast<size_t>(pair * r.stride + p.first_key + row);
