@@ -101,8 +101,9 @@ void add_bench(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "Time the kernels beside the library's and the machine's limits");
   command->add_flag("--quick", options->quick, "Fewer shapes and rounds: within two minutes");
-  command->add_option("--only", options->only,
-                      "Of limits, attention, decode, tile, linear, model: these, as in tile,linear");
+  command->add_option(
+      "--only", options->only,
+      "Of limits, attention, decode, tile, statistics, divergence, linear, model: these, as in tile,linear");
   command->add_option("--kernel", options->kernel,
                       "Attention kernels, as in cpu/AVX2,cpu/AVX3; the fastest by default");
   command->add_option("--repeats", options->repeats, "Rounds of each contest; by default as many as there is time for");

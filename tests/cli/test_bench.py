@@ -13,7 +13,7 @@ import time
 import pytest
 
 LIMIT = 300  # seconds; a busy machine makes LibTorch's threads wait for each other
-FAMILIES = ["attention", "decode", "tile", "linear", "model"]
+FAMILIES = ["attention", "decode", "tile", "statistics", "divergence", "linear", "model"]
 
 
 def bench(headscope, *arguments, **more):
@@ -40,7 +40,7 @@ def test_says_what_it_measured_on(found):
 
 
 def test_measures_the_limits(found):
-    assert [limit["name"] for limit in found["limits"]] == ["fma", "exp", "read"]
+    assert [limit["name"] for limit in found["limits"]] == ["fma", "exp", "log", "read"]
     for limit in found["limits"]:
         assert limit["one_thread"] > 0 and limit["all_threads"] > 0 and limit["unit"].endswith("/s"), limit
 
@@ -58,7 +58,7 @@ def test_every_row_was_compared_and_timed(found):
         assert row["operation"] and row["shape"] and row["ours"], row
         require_times(row["ours_ms"])
         if "library" not in row:
-            assert row["operation"] == "one token, bf16" and row["floor"]["share"] > 0
+            assert row["operation"] in ("one token, bf16", "exact Jensen-Shannon") and row["floor"]["share"] > 0
             continue
         require_times(row["library_ms"])
         assert row["ratio_of_minimums"] == pytest.approx(row["ours_ms"]["min"] / row["library_ms"]["min"])
@@ -67,7 +67,7 @@ def test_every_row_was_compared_and_timed(found):
         for one in row["compared"]:
             assert 0 <= one["largest_difference"] <= one["tolerance"] * max(one["largest_value"], 1e-30), one
         if "floor" in row:
-            assert row["floor"]["ms"] > 0 and row["floor"]["limits"] in ("fma", "read", "fma + exp")
+            assert row["floor"]["ms"] > 0 and row["floor"]["limits"] in ("fma", "read", "fma + exp", "fma + exp + log")
 
 
 def rows_of(report, family, operation):
@@ -79,7 +79,7 @@ def test_names_what_ran(found):
     for row in found["rows"]:
         if row.get("library", "").split(", ")[-1] in ("flash SDPA", "SDPA composition", "sdpa"):
             assert flash in row["library_operations"]
-        if row["family"] in ("attention", "decode", "tile"):
+        if row["family"] in ("attention", "decode", "tile", "statistics", "divergence"):
             assert row["ours"] == found["settings"]["kernels"][0]
         if row["family"] == "model":
             assert re.fullmatch(r"cpu/\w+, (f32|bf16)", row["ours"])
@@ -101,10 +101,34 @@ def test_compares_all_statistics(found):
         assert row["ours_peak_bytes"] >= 0 and row["library_peak_bytes"] >= 0
 
 
+def results_of(row):
+    return [one["result"] for one in row["compared"]]
+
+
+def test_compares_statistics_of_maps(found):
+    rows = [row for row in found["rows"] if row["family"] == "statistics"]
+    assert [row["operation"] for row in rows] == [
+        "column mass, 128 x 128 cells", "column mass, distances, 32 x 32 cells"]
+    assert results_of(rows[0]) == ["column mass", "means of cells"]
+    assert results_of(rows[1]) == ["column mass", "means of cells", "maxima of cells", "distances"]
+    assert all("aten::baddbmm" in row["library_operations"] for row in rows)
+
+
+def test_compares_divergences(found):
+    exact, hellinger, sampled, alone = [row for row in found["rows"] if row["family"] == "divergence"]
+    assert [row["operation"] for row in (exact, hellinger, sampled, alone)] == [
+        "exact Jensen-Shannon", "Hellinger's bracket", "sampled, 4,096 draws a head", "exact Jensen-Shannon"]
+    assert results_of(exact) == results_of(hellinger) == ["divergences"]
+    assert results_of(sampled) == ["divergences", "sampled beside exact"]
+    assert "library" in exact and "library" not in alone
+    for row in (exact, hellinger, sampled):
+        assert 0.1 < row["compared"][0]["largest_value"] < math.log(2), "heads that are far apart, but not disjoint"
+
+
 def test_times_the_kernels_that_are_named(headscope):
-    report = bench(headscope, "--only", "attention,decode,tile", "--kernel", "reference,cpu/SSE4")
+    report = bench(headscope, "--only", "attention,decode,tile,statistics,divergence", "--kernel", "reference,cpu/SSE4")
     assert {row["ours"] for row in report["rows"]} == {"reference", "cpu/SSE4"}
-    assert {row["family"] for row in report["rows"]} == {"attention", "decode", "tile"}
+    assert {row["family"] for row in report["rows"]} == {"attention", "decode", "tile", "statistics", "divergence"}
 
 
 def test_prints_a_table(headscope):
@@ -134,7 +158,7 @@ def test_without_transformers_its_rows_are_skipped(headscope, tmp_path, python, 
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--only", "flash"], ["flash", "attention, decode, tile"]),
+    (["--only", "flash"], ["flash", "attention, decode, tile, statistics, divergence"]),
     (["--only", "tile,,linear"], ["--only"]),
     (["--kernel", "cpu/MMX"], ["cpu/MMX", "reference"]),
     (["--repeats", "-1"], ["--repeats"]),

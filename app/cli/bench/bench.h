@@ -31,7 +31,7 @@ struct Setting {
 
 /// What this machine gives at most, measured by a loop of kernels/bench/limits.h.
 struct Limit {
-  std::string name;  ///< "fma", "exp", "read"
+  std::string name;  ///< "fma", "exp", "log", "read"
   std::string unit;  ///< what is counted, a second: "FLOP/s", "values/s", "B/s"
   std::string loop;  ///< what was run, in words
   double one = 0;    ///< by one thread
@@ -136,6 +136,8 @@ std::vector<Limit> measure_limits(const Setting&);
 void bench_attention(Bench&);
 void bench_decode(Bench&);
 void bench_tiles(Bench&);
+void bench_map_statistics(Bench&);
+void bench_divergence(Bench&);
 void bench_linear(Bench&);
 void bench_model(Bench&);
 

@@ -106,10 +106,17 @@ std::vector<std::string> cells_of(const Row& row) {
 
 /// Whether an operation of LibTorch computes; others give a tensor another shape, or a place.
 bool computes(std::string_view operation) {
-  constexpr std::string_view others[] = {
-      "alias",     "as_strided", "cat",       "clone",   "constant_pad_nd", "copy",  "contiguous", "empty", "expand",
-      "fill",      "narrow",     "reshape",   "resolve", "select",          "slice", "squeeze",    "t",     "to",
-      "transpose", "unfold",     "unflatten", "unsafe",  "unsqueeze",       "view",  "zero"};
+  constexpr std::string_view others[] = {"alias",     "arange",     "as_strided",
+                                         "cat",       "clone",      "constant_pad_nd",
+                                         "copy",      "contiguous", "diagonal",
+                                         "empty",     "expand",     "fill",
+                                         "flatten",   "item",       "local_scalar_dense",
+                                         "narrow",    "reshape",    "resize",
+                                         "resolve",   "select",     "slice",
+                                         "squeeze",   "t",          "to",
+                                         "transpose", "unfold",     "unflatten",
+                                         "unsafe",    "unsqueeze",  "view",
+                                         "zero",      "zeros"};
   std::string_view name = operation.substr(operation.rfind(':') + 1);
   name.remove_prefix(std::min(name.find_first_not_of('_'), name.size()));
   return std::none_of(std::begin(others), std::end(others), [&](std::string_view other) {
