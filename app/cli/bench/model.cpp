@@ -1,7 +1,5 @@
 // A whole model beside Hugging Face's, which computes the same statistics from its maps (eager) or none at all (SDPA).
 // Every side is a process of its own with the same checkpoint, so that each one's memory is its own; they take turns.
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -13,6 +11,7 @@
 #include "app/cli/bench/checkpoint.h"
 #include "app/cli/bench/library_attention.h"
 #include "app/cli/bench/machine.h"
+#include "app/cli/bench/temporary_folder.h"
 #include "app/cli/child_process.h"
 #include "app/cli/find_python.h"
 #include "core/base/error.h"
@@ -33,25 +32,6 @@ constexpr int64_t cells = KernelForward::cells;
 constexpr int64_t steps = 128;  ///< room for decoded tokens behind the longest prompt
 // Differences grow from layer to layer; bf16 has 8 bits.
 constexpr double f32_tolerance = 1e-3, bf16_tolerance = 0.1;
-
-/// A folder for the checkpoint and for results, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_((fs::temp_directory_path() / "headscope-bench-XXXXXX").native()) {
-    if (mkdtemp(path_.data()) == nullptr)
-      fail("no folder could be made in {}", quoted_path(fs::path(path_).parent_path()));
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  fs::path path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// A process that runs passes, and what it has said.
 struct Party {
@@ -108,7 +88,7 @@ class ModelBench {
                                 : std::vector<int64_t>{2048, 4096};
     longest_ = setting_.tiny ? 192 : setting_.quick ? 0 : 32'768;
     cached_ = setting_.tiny ? 96 : 4096;
-    shape_.positions = std::max({lengths_.back(), longest_, cached_}) + steps;
+    shape_.positions = std::max(lengths_.back(), cached_) + steps;
     setting_.progress.step("model: weights", 0);
     write_random_gpt2(folder_.path(), shape_, setting_.seed, setting_.progress);
   }
@@ -125,8 +105,9 @@ class ModelBench {
     const fs::path results = folder_.path() / fmt::format("results-{}", started_++);
     return std::make_unique<Party>(std::move(name), std::move(command), program, results, setting_);
   }
-  std::unique_ptr<Party> ours(const std::string& dtype) {
-    return start(dtype, {fs::read_symlink("/proc/self/exe").native(), "bench", "--serve", folder_.path().native(),
+  std::unique_ptr<Party> ours(const std::string& dtype) { return ours(dtype, folder_.path()); }
+  std::unique_ptr<Party> ours(const std::string& dtype, const fs::path& checkpoint) {
+    return start(dtype, {fs::read_symlink("/proc/self/exe").native(), "bench", "--serve", checkpoint.native(),
                          "--quiet", "--dtype", dtype, "--threads", std::to_string(setting_.threads)});
   }
   /// Or nothing, and `why_not`.
@@ -212,7 +193,7 @@ class ModelBench {
                                     [this, tokens, tolerance, &mine = *parties[i], &other = *party] {
                                       return compare(mine, other, tokens, tolerance);
                                     },
-                                    theirs.note, memory(i, tokens)});
+                                    theirs.note, memory(shape_, i, tokens)});
       }
       add_side(*party, theirs.must_run);
       parties.push_back(std::move(party));
@@ -222,11 +203,16 @@ class ModelBench {
 
   /// A prompt so long that no map of it fits in any memory: ours alone, once.
   void long_pass() {
-    const std::unique_ptr<Party> party = ours("f32");
+    const TemporaryFolder folder;  // more positions are more weights, which the other rows are to be without
+    Gpt2Shape shape = shape_;
+    shape.positions = longest_;
+    setting_.progress.step("model: weights", 0);
+    write_random_gpt2(folder.path(), shape, setting_.seed, setting_.progress);
+    const std::unique_ptr<Party> party = ours("f32", folder.path());
     const std::vector<int32_t> ids = prompt(longest_);
     Contest contest{shape_text(longest_, "tokens"), {}, {}, true};
     contest.sides.push_back(party->side([&] { return party->pass(ids, setting_.progress); }, ""));
-    contest.pairings.push_back({operation(0), 0, {}, pass_floor(0, longest_), {}, "", memory(0, longest_)});
+    contest.pairings.push_back({operation(0), 0, {}, pass_floor(0, longest_), {}, "", memory(shape, 0, longest_)});
     bench_.hold(contest);
   }
 
@@ -235,8 +221,8 @@ class ModelBench {
     if (ours != 0) return std::nullopt;
     return bench_.floor({{"fma", shape_.operations(tokens)}});
   }
-  MemoryFormula memory(size_t ours, int64_t tokens) const {
-    return {shape_.weight_bytes(ours == 0 ? 4 : 2), shape_.pass_bytes(tokens)};
+  static MemoryFormula memory(const Gpt2Shape& shape, size_t ours, int64_t tokens) {
+    return {shape.weight_bytes(ours == 0 ? 4 : 2), shape.pass_bytes(tokens)};
   }
 
   static std::string operation(size_t ours) { return ours == 0 ? "all statistics" : "all statistics, bf16"; }
