@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/bf16.h"
+
 namespace headscope {
 
 /// A strided view of f32 rows [batch, heads, rows, dim]; the last dimension is contiguous. Strides count
@@ -16,6 +18,45 @@ struct Rows {
 
   T* row(int64_t batch, int64_t head, int64_t row) const {
     return data + batch * batch_stride + head * head_stride + row * row_stride;
+  }
+};
+
+enum class Element { f32, bf16 };
+
+constexpr int64_t bytes_of(Element element) { return element == Element::f32 ? 4 : 2; }
+
+/// Rows that are only read, [batch, heads, rows, dim], f32 or bf16 (the upper half of an f32), as a view like Rows. bf16
+/// rows need no more than the alignment of 16-bit numbers.
+struct InputRows {
+  const void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+  Element element = Element::f32;
+
+  InputRows() = default;
+  InputRows(const float* rows, int64_t batch, int64_t head, int64_t row)
+      : data(rows), batch_stride(batch), head_stride(head), row_stride(row) {}
+  InputRows(const uint16_t* rows, int64_t batch, int64_t head, int64_t row)
+      : data(rows), batch_stride(batch), head_stride(head), row_stride(row), element(Element::bf16) {}
+  InputRows(const void* rows, int64_t batch, int64_t head, int64_t row, Element of)
+      : data(rows), batch_stride(batch), head_stride(head), row_stride(row), element(of) {}
+
+  /// T is what `element` says: float or uint16_t.
+  template <class T = float>
+  const T* row(int64_t batch, int64_t head, int64_t row) const {
+    return static_cast<const T*>(data) + batch * batch_stride + head * head_stride + row * row_stride;
+  }
+  /// The same rows from row `first` on and, of each, from dimension `dim` on.
+  InputRows from(int64_t first, int64_t dim = 0) const {
+    InputRows rest = *this;
+    rest.data = static_cast<const std::byte*>(data) + (first * row_stride + dim) * bytes_of(element);
+    return rest;
+  }
+  /// One number, widened.
+  float at(int64_t batch, int64_t head, int64_t row_index, int64_t dim) const {
+    if (element == Element::f32) return row(batch, head, row_index)[dim];
+    return from_bf16(row<uint16_t>(batch, head, row_index)[dim]);
   }
 };
 
@@ -48,9 +89,9 @@ struct AttentionProblem {
   int64_t first_key = 0;  ///< keys before it are in no memory and no row sees them: rows of k and v start with it
   int64_t key_dim = 0;
   int64_t value_dim = 0;
-  Rows<const float> q;  ///< [batch, q_heads, q_len, key_dim]
-  Rows<const float> k;  ///< [batch, kv_heads, kv_len - first_key, key_dim]
-  Rows<const float> v;  ///< [batch, kv_heads, kv_len - first_key, value_dim]
+  InputRows q;  ///< [batch, q_heads, q_len, key_dim]
+  InputRows k;  ///< [batch, kv_heads, kv_len - first_key, key_dim]
+  InputRows v;  ///< [batch, kv_heads, kv_len - first_key, value_dim]
   float scale = 1;
   bool causal = true;
   int64_t causal_offset = 0;              ///< position of query row 0 among the keys

@@ -94,11 +94,12 @@ class Measurement {
 
   /// The largest cache has to fit beside the models, which are there now.
   void require_caches() const {
-    for (const KvSubject& subject : out_.speed.subjects) {
+    for (size_t i = 0; i < models_.size(); ++i) {
+      const KvSubject& subject = out_.speed.subjects[i];
       const int64_t batch = *std::max_element(options_.batches.begin(), options_.batches.end());
       const int64_t tokens = *std::max_element(options_.contexts.begin(), options_.contexts.end());
       require_memory(
-          kv_bytes(*subject.architecture, batch, tokens, sizeof(float)),
+          kv_bytes(*subject.architecture, batch, tokens, bytes_of(models_[i]->cache_element())),
           fmt::format("the KV cache of {} with batch {} and context {}", subject.label(), count(batch), count(tokens)),
           "give fewer with --batch or --context");
     }
@@ -111,6 +112,7 @@ class Measurement {
                                            bf16 ? DType::bf16 : DType::f32, context_.global.seed, context_.progress())
                           : load_model(one.checkpoint, {}, context_));
     out_.speed.subjects.push_back(one.subject);
+    out_.speed.dtypes.emplace_back(models_.back()->dtype() == DType::bf16 ? "bf16" : "f32");
     out_.speed.weights.emplace_back(one.checkpoint.empty() ? "random" : "checkpoint");
   }
 
@@ -179,7 +181,8 @@ class Measurement {
   /// whose cache alone would not fit in `room` bytes.
   void search(LargestBatch& found, int64_t room) const {
     const auto& model = models_[found.subject];
-    const int64_t sequence = std::max<int64_t>(1, kv_bytes(*model->architecture(), 1, found.context, sizeof(float)));
+    const int64_t sequence = std::max<int64_t>(
+        1, kv_bytes(*model->architecture(), 1, found.context, bytes_of(model->cache_element())));
     int64_t too_many = std::max<int64_t>(0, room) / sequence + 1, batch = 1;
     while (found.batch + 1 < too_many) {
       batch = std::clamp(batch, found.batch + 1, too_many - 1);
@@ -199,8 +202,8 @@ class Measurement {
     out_.speed.repeats = options_.repeats;
     out_.speed.threads = worker_count(context_);
     auto& notes = out_.speed.notes;
-    notes.push_back(fmt::format("measured: cpu, {} threads, {} weights, f32 cache", worker_count(context_),
-                                models_.front()->dtype() == DType::bf16 ? "bf16" : "f32"));
+    notes.push_back(fmt::format("measured: cpu, {} threads, weights and cache {}", worker_count(context_),
+                                listed(std::set<std::string, std::less<>>(out_.speed.dtypes.begin(), out_.speed.dtypes.end()))));
     notes.push_back(fmt::format("medians of {}", options_.repeats));
     if (double load = 0; getloadavg(&load, 1) == 1 && load > 1.5 * worker_count(context_)) {
       notes.push_back(fmt::format("the machine was busy (load {:.1f}): speeds are too low", load));

@@ -43,7 +43,7 @@ std::string largest_table(const Measured& measured) {
 Json measured_json(const Measured& measured, size_t row) {
   const KvSpeedRow& one = measured.speed.rows[row];
   Json out = {{"weights", measured.speed.weights[one.subject]},
-              {"cache_dtype", "f32"},
+              {"cache_dtype", measured.speed.dtypes[one.subject]},
               {"formula_bytes", one.formula},
               {"used_bytes", one.used},
               {"allocated_bytes", one.allocated},

@@ -39,8 +39,8 @@ void write_by_head(const Job& job, const std::string& path, const RowsView& rows
   std::vector<float> values(static_cast<size_t>(heads * rows.rows * dim));
   for (int64_t head = 0; head < heads; ++head) {
     for (int64_t token = 0; token < rows.rows; ++token) {
-      const float* from = rows.row(token) + head * dim;
-      std::copy(from, from + dim, values.begin() + (head * rows.rows + token) * dim);
+      float* to = values.data() + (head * rows.rows + token) * dim;
+      for (int64_t i = 0; i < dim; ++i) to[i] = rows.at(token, head * dim + i);
     }
   }
   const Shape shape = {unsigned_of(heads), unsigned_of(rows.rows), unsigned_of(dim)};

@@ -105,7 +105,7 @@ void check_caches(std::shared_ptr<const Model> model, std::span<const int32_t> i
 
 Check check_kv_bytes(const RunSnapshot& run) {
   const int64_t used = run.kv_used_bytes();
-  const int64_t formula = kv_bytes(*run.architecture, 1, run.tokens(), cache_element_bytes);
+  const int64_t formula = kv_bytes(*run.architecture, 1, run.tokens(), bytes_of(run.element));
   return {"KV bytes = formula", used == formula,
           fmt::format("{} bytes in the cache, {} by formula for {} tokens", format_count(used), format_count(formula),
                       run.tokens())};

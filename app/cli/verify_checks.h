@@ -16,9 +16,6 @@ struct Check {
   std::string detail;
 };
 
-/// Caches are f32, whatever the weights are.
-inline constexpr int64_t cache_element_bytes = sizeof(float);
-
 /// What `verify` has looked at. The last two say in phrases what follows if all checks passed, and what does not.
 struct Findings {
   std::vector<Check> checks;

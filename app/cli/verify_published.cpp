@@ -66,11 +66,11 @@ Check parameters_check(const Model& model, const PublishedModel& published) {
 }
 
 Check kv_check(const RunSnapshot& run, const PublishedModel& published) {
-  const int64_t expected = published.kv_elements * cache_element_bytes * run.tokens();
+  const int64_t expected = published.kv_elements * bytes_of(run.element) * run.tokens();
   return {"KV bytes = published", run.kv_used_bytes() == expected,
           fmt::format("{} bytes in the cache of {} tokens, {} by the published {} numbers a token of {} bytes",
                       count(run.kv_used_bytes()), run.tokens(), count(expected), count(published.kv_elements),
-                      cache_element_bytes)};
+                      bytes_of(run.element))};
 }
 
 /// Every text of the model's published tokenizer; the first that differs is shown.

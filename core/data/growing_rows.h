@@ -7,19 +7,23 @@
 
 #include "core/base/error.h"
 #include "core/data/memory.h"
+#include "kernels/attention.h"
 
 namespace headscope {
 
-/// Storage for a fixed number of f32 rows, 64-byte aligned and counted in a ledger for as long as it lives.
+/// Storage for a fixed number of rows, f32 or bf16, 64-byte aligned and counted in a ledger for as long as it lives.
 class RowBuffer {
  public:
-  RowBuffer(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t capacity, int64_t width);
+  RowBuffer(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t capacity, int64_t width,
+            Element element = Element::f32);
   ~RowBuffer();
   RowBuffer(const RowBuffer&) = delete;
   RowBuffer& operator=(const RowBuffer&) = delete;
 
-  float* data() { return data_; }
-  const float* data() const { return data_; }
+  std::byte* row(int64_t index) { return data_ + index * row_bytes(); }
+  const std::byte* row(int64_t index) const { return data_ + index * row_bytes(); }
+  Element element() const { return element_; }
+  int64_t row_bytes() const { return width_ * bytes_of(element_); }
   int64_t capacity() const { return capacity_; }
   int64_t width() const { return width_; }
   /// Size of the storage itself.
@@ -32,9 +36,14 @@ class RowBuffer {
  private:
   std::shared_ptr<MemoryLedger> ledger_;
   std::atomic<MemoryPurpose> purpose_;
-  int64_t capacity_, width_, bytes_;
-  float* data_;
+  int64_t capacity_, width_;
+  Element element_;
+  int64_t bytes_;
+  std::byte* data_;
 };
+
+/// Writes `count` numbers as `element`: bf16 are rounded to nearest, ties to even.
+void store_numbers(const float* from, int64_t count, Element element, std::byte* to);
 
 /// The first `rows` rows of a buffer, immutable: cheap to copy, safe to read on any thread, keeps its buffer alive.
 struct RowsView {
@@ -42,27 +51,34 @@ struct RowsView {
   int64_t rows = 0;
 
   int64_t width() const { return buffer ? buffer->width() : 0; }
-  const float* row(int64_t index) const { return buffer->data() + index * buffer->width(); }
+  Element element() const { return buffer ? buffer->element() : Element::f32; }
+  /// Of f32 rows.
+  const float* row(int64_t index) const { return reinterpret_cast<const float*>(buffer->row(index)); }
+  /// Of rows of either type: as kernels take them, and one number.
+  InputRows input() const { return {buffer->row(0), 0, 0, width(), element()}; }
+  float at(int64_t index, int64_t column) const { return input().at(0, 0, index, column); }
 };
 
-/// Append-only rows [rows, width], f32, row after row without gaps, so kernels see plain strides. One thread
+/// Append-only rows [rows, width], f32 or bf16, row after row without gaps, so kernels see plain strides. One thread
 /// appends; views taken earlier never change. A full buffer is copied once into one 1.5 times larger.
 class GrowingRows {
  public:
   GrowingRows() = default;
   /// `most_rows`: there never are more, so no room is made for them.
   GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width, int64_t first_capacity,
-              int64_t most_rows = INT64_MAX);
+              int64_t most_rows = INT64_MAX, Element element = Element::f32);
 
-  /// Makes room for `rows` more rows and returns where to write them; they count after `publish(rows)`.
-  float* prepare(int64_t rows);
+  /// Copies rows [count, width] behind what is there.
+  void append(const float* rows, int64_t count);
+  /// Of f32 rows: makes room for `rows` more and returns where to write them; they count after `publish(rows)`.
+  float* prepare(int64_t rows) { return reinterpret_cast<float*>(room(rows)); }
   void publish(int64_t rows);
   /// Takes back the newest rows, down to `rows`; only for rows that no view has seen.
   void truncate(int64_t rows) { rows_ = rows < rows_ ? rows : rows_; }
 
   int64_t rows() const { return rows_; }
   int64_t width() const { return width_; }
-  int64_t row_bytes() const { return width_ * static_cast<int64_t>(sizeof(float)); }
+  int64_t row_bytes() const { return width_ * bytes_of(element_); }
   int64_t capacity() const { return buffer_ ? buffer_->capacity() : 0; }
   /// Bytes of the written rows, and of the whole current storage.
   int64_t used_bytes() const { return rows_ * row_bytes(); }
@@ -72,8 +88,11 @@ class GrowingRows {
   GrowingRows copy() const;
 
  private:
+  std::byte* room(int64_t rows);
+
   std::shared_ptr<MemoryLedger> ledger_;
   MemoryPurpose purpose_ = MemoryPurpose::viewer;
+  Element element_ = Element::f32;
   int64_t width_ = 0;
   int64_t first_capacity_ = 0, most_rows_ = INT64_MAX;
   int64_t rows_ = 0;

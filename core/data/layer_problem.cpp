@@ -1,24 +1,21 @@
 #include "core/data/layer_problem.h"
 
-#include <bit>
 #include <cstdint>
+
+#include "kernels/bf16.h"
 
 namespace headscope {
 namespace {
 
-/// The nearest number that bf16 holds; ties to even.
-float to_bf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  return std::bit_cast<float>((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000u);
-}
+float rounded(float value) { return from_bf16(to_bf16(value)); }
 
 float slope_of(const Position& position, int64_t head) {
   return static_cast<float>(position.alibi_slopes.at(static_cast<size_t>(head)) * position.alibi_scale);
 }
 
 float rounded_term(const Position& position, int64_t head, int64_t key) {
-  const float slope = to_bf16(static_cast<float>(position.alibi_slopes.at(static_cast<size_t>(head))));
-  return to_bf16(slope * to_bf16(static_cast<float>(key))) * static_cast<float>(position.alibi_scale);
+  const float slope = rounded(static_cast<float>(position.alibi_slopes.at(static_cast<size_t>(head))));
+  return rounded(slope * rounded(static_cast<float>(key))) * static_cast<float>(position.alibi_scale);
 }
 
 }  // namespace

@@ -52,15 +52,16 @@ void RopeTable::rotate_row(float* row, const Angles& angles) const {
   }
 }
 
-ReadKeys::ReadKeys(const Architecture& architecture, int64_t layer, const float* stored, int64_t tokens,
+ReadKeys::ReadKeys(const Architecture& architecture, int64_t layer, const InputRows& stored, int64_t tokens,
                    int64_t first_position, const ParallelFor& workers)
-    : data_(stored) {
+    : rows_(stored) {
   if (!architecture.layers.at(static_cast<size_t>(layer)).rotate_on_read) return;
   const KvStore& store = architecture.store_of(layer);
-  rotated_.assign(stored, stored + tokens * store.kv_heads * store.key_dim);
+  const int64_t width = store.kv_heads * store.key_dim;
+  for (int64_t i = 0; i < tokens * width; ++i) rotated_.push_back(stored.at(0, 0, i / width, i % width));
   RopeTable(architecture, layer)
       .rotate(rotated_.data(), tokens, store.kv_heads, store.key_dim, first_position, workers);
-  data_ = rotated_.data();
+  rows_ = {rotated_.data(), 0, 0, width};
 }
 
 }  // namespace headscope

@@ -37,13 +37,13 @@ class RopeTable {
 class ReadKeys {
  public:
   /// `stored` [tokens, kv_heads * key_dim], the first of position `first_position`, must outlive this.
-  ReadKeys(const Architecture&, int64_t layer, const float* stored, int64_t tokens, int64_t first_position,
+  ReadKeys(const Architecture&, int64_t layer, const InputRows& stored, int64_t tokens, int64_t first_position,
            const ParallelFor&);
-  const float* data() const { return data_; }
+  const InputRows& rows() const { return rows_; }
 
  private:
   std::vector<float> rotated_;
-  const float* data_;
+  InputRows rows_;
 };
 
 }  // namespace headscope

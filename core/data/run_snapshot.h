@@ -60,6 +60,7 @@ struct RunSnapshot {
   std::string model;    ///< display name
   std::string version;  ///< of HeadScope
   std::string device, dtype, kernel;
+  Element element = Element::f32;  ///< of the cache: keys and values
   std::string linear;  ///< who multiplied weights with many tokens: a kernel's name or "libtorch"
   std::string mla;     ///< form of multi-head latent attention, "absorbed" or "naive"; empty without it
   int threads = 0;

@@ -17,11 +17,11 @@ ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t hea
 
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
-  const float* q = rows.q.row(query) + head * problem.key_dim;
-  const ReadKeys keys(*run.architecture, layer, run.store_of(layer).k.row(key), 1, key, SerialFor());
-  const float* k = keys.data() + kv_head * problem.key_dim;
+  const InputRows q = rows.q.input().from(query, head * problem.key_dim);
+  const ReadKeys keys(*run.architecture, layer, run.store_of(layer).k.input().from(key), 1, key, SerialFor());
+  const InputRows k = keys.rows().from(0, kv_head * problem.key_dim);
   ScoredWeight out;
-  for (int64_t d = 0; d < problem.key_dim; ++d) out.score += double{q[d]} * double{k[d]};
+  for (int64_t d = 0; d < problem.key_dim; ++d) out.score += double{q.at(0, 0, 0, d)} * double{k.at(0, 0, 0, d)};
   out.score *= double{problem.scale};
   const double cap = double{problem.soft_cap};
   if (cap > 0) out.score = cap * std::tanh(out.score / cap);

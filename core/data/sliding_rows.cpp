@@ -6,8 +6,9 @@
 namespace headscope {
 
 SlidingRows::SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_at_once,
-                         int64_t first_capacity)
+                         int64_t first_capacity, Element element)
     : ledger_(std::move(ledger)),
+      element_(element),
       width_(width),
       window_(window),
       most_rows_(window + most_at_once),
@@ -22,26 +23,31 @@ int64_t SlidingRows::room_for(int64_t rows, int64_t needed) const {
   return std::clamp(grown, needed, most_rows_);
 }
 
-float* SlidingRows::prepare(int64_t rows) {
+void SlidingRows::append(const float* rows, int64_t count) {
+  store_numbers(rows, count * width_, element_, prepare(count));
+  publish(count);
+}
+
+std::byte* SlidingRows::prepare(int64_t rows) {
   const int64_t held = end_ - begin_;
-  if (held + rows <= capacity()) return buffer_->data() + held * width_;
+  if (held + rows <= capacity()) return buffer_->row(held);
   // The whole window, though the next row sees one less: rows that are taken back leave it whole.
   const int64_t keep = std::min(held, window_), needed = keep + rows;
   if (needed > most_rows_) throw std::logic_error("SlidingRows: more rows at once than it was made for");
   const int64_t room = room_for(rows, needed);
   if (room > capacity()) {
-    auto larger = std::make_shared<RowBuffer>(ledger_, MemoryPurpose::kv, room, width_);
+    auto larger = std::make_shared<RowBuffer>(ledger_, MemoryPurpose::kv, room, width_, element_);
     move_to(*larger, keep);
     buffer_ = std::move(larger);
   } else {
     move_to(*buffer_, keep);
   }
-  return buffer_->data() + keep * width_;
+  return buffer_->row(keep);
 }
 
 void SlidingRows::move_to(RowBuffer& target, int64_t keep) {
   const int64_t first = end_ - keep;
-  if (keep > 0) std::memmove(target.data(), row(first), static_cast<size_t>(keep * width_) * sizeof(float));
+  if (keep > 0) std::memmove(target.row(0), row(first), static_cast<size_t>(keep * target.row_bytes()));
   begin_ = first;
 }
 
@@ -54,7 +60,7 @@ SlidingRows SlidingRows::copy() const {
 }
 
 int64_t SlidingRows::used_bytes() const {
-  return std::min(end_ - begin_, window_) * width_ * static_cast<int64_t>(sizeof(float));
+  return std::min(end_ - begin_, window_) * width_ * bytes_of(element_);
 }
 
 }  // namespace headscope

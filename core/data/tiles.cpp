@@ -16,7 +16,7 @@ std::vector<float> gather_head(const RowsView& rows, int64_t head, int64_t begin
 }
 
 /// The problem of one query head over the rows of the query and all `keys`, as views into the snapshot.
-AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query, const float* keys) {
+AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query, const InputRows& keys) {
   AttentionProblem problem = layer_problem(*run.architecture, query.layer);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
   const KvRows& store = run.store_of(query.layer);
@@ -25,9 +25,9 @@ AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query, co
   problem.q_len = query.row_end - query.row_begin;
   problem.kv_len = run.tokens();
   problem.causal_offset = query.row_begin;
-  problem.q = {layer.q.row(query.row_begin) + query.head * problem.key_dim, 0, 0, layer.q.width()};
-  problem.k = {keys + kv_head * problem.key_dim, 0, 0, store.k.width()};
-  problem.v = {store.v.row(0) + kv_head * problem.value_dim, 0, 0, store.v.width()};
+  problem.q = layer.q.input().from(query.row_begin, query.head * problem.key_dim);
+  problem.k = keys.from(0, kv_head * problem.key_dim);
+  problem.v = store.v.input().from(0, kv_head * problem.value_dim);
   return problem;
 }
 
@@ -52,8 +52,8 @@ void check_tile_query(const RunSnapshot& run, const TileQuery& query) {
 Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop,
                   const AttentionKernel* wanted) {
   check_tile_query(run, query);
-  const ReadKeys keys(*run.architecture, query.layer, run.store_of(query.layer).k.row(0), run.tokens(), 0, workers);
-  AttentionProblem problem = head_problem(run, query, keys.data());
+  const ReadKeys keys(*run.architecture, query.layer, run.store_of(query.layer).k.input(), run.tokens(), 0, workers);
+  AttentionProblem problem = head_problem(run, query, keys.rows());
   const PositionBias bias = position_bias(*run.architecture, query.head, 1, problem.kv_len);
   bias.add_to(problem);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];

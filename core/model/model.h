@@ -52,6 +52,8 @@ class Model {
   int64_t parameters() const { return parameters_; }
   /// Type of the weights and of the linear layers: f32 or bf16.
   DType dtype() const;
+  /// Type in which caches hold keys and values: that of the weights.
+  Element cache_element() const { return dtype() == DType::bf16 ? Element::bf16 : Element::f32; }
   /// "libtorch", or the name of the kernel that multiplies the weights with many tokens.
   std::string_view linear_kernel() const;
 

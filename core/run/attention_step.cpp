@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace headscope {
 namespace {
@@ -64,11 +63,6 @@ void store_rows(CallResults& results, LayerRecord& record, int64_t heads, int64_
 }
 
 }  // namespace
-
-void LayerRecord::add_queries(const float* rows, int64_t tokens) {
-  std::memcpy(q.prepare(tokens), rows, static_cast<size_t>(tokens * q.row_bytes()));
-  q.publish(tokens);
-}
 
 std::string_view attend(const AttentionProblem& problem, LayerRecord* record, float* out, const ParallelFor& workers) {
   const AttentionKernel& kernel = select_attention_kernel(problem);

@@ -14,8 +14,6 @@ struct LayerRecord {
   GrowingRows q, row_max, log_sum, statistics;
   std::shared_ptr<ThumbnailGrid> thumbnails;  ///< replaced by a changed copy, never changed
 
-  /// Adds rows [tokens, q_heads * key_dim].
-  void add_queries(const float* rows, int64_t tokens);
   void truncate(int64_t rows) {
     for (GrowingRows* part : {&q, &row_max, &log_sum, &statistics}) part->truncate(rows);
   }

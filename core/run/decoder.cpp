@@ -15,7 +15,8 @@ struct Decoder::State {
   State(std::shared_ptr<const Model> loaded, int64_t sequences, int64_t first_capacity)
       : model(std::move(loaded)), layers(model, {}, MlaForm::absorbed) {
     if (sequences < 1) fail("a batch has {} sequences; it takes 1 or more", sequences);
-    const CacheOptions options{first_capacity, tokens_at_once(architecture(), RunOptions{}.chunk), false};
+    const CacheOptions options{first_capacity, tokens_at_once(architecture(), RunOptions{}.chunk),
+                               model->cache_element(), false};
     for (int64_t i = 0; i < sequences; ++i) caches.emplace_back(architecture(), ledger, options);
   }
 

@@ -9,17 +9,17 @@ CacheRows::CacheRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_
                      const CacheOptions& options)
     : sliding_(window > 0),
       history_(options.history || !sliding_),
-      all_(ledger, sliding_ ? MemoryPurpose::viewer : MemoryPurpose::kv, width, options.first_capacity, most_rows) {
-  if (sliding_) live_ = SlidingRows(ledger, width, window, options.most_at_once, options.first_capacity);
+      element_(options.element),
+      all_(ledger, sliding_ ? MemoryPurpose::viewer : MemoryPurpose::kv, width, options.first_capacity, most_rows,
+           options.element) {
+  if (sliding_) {
+    live_ = SlidingRows(ledger, width, window, options.most_at_once, options.first_capacity, options.element);
+  }
 }
 
 void CacheRows::append(const float* rows, int64_t count) {
-  const auto add = [&](auto& to, int64_t bytes) {
-    std::memcpy(to.prepare(count), rows, static_cast<size_t>(bytes));
-    to.publish(count);
-  };
-  if (history_) add(all_, count * all_.row_bytes());
-  if (sliding_) add(live_, count * all_.row_bytes());
+  if (history_) all_.append(rows, count);
+  if (sliding_) live_.append(rows, count);
 }
 
 void CacheRows::truncate(int64_t rows) {

@@ -12,6 +12,7 @@ namespace headscope {
 struct CacheOptions {
   int64_t first_capacity = 16;  ///< rows made at the first write; of a window's cache no more than SlidingRows needs
   int64_t most_at_once = 4096;  ///< tokens that are written at once, at most
+  Element element = Element::f32;
   bool history = true;          ///< what leaves a sliding window is kept for viewers, and counted as theirs
 };
 
@@ -28,7 +29,10 @@ class CacheRows {
   void truncate(int64_t rows);
   /// The first row that the model can still read, and where it lies.
   int64_t first() const { return sliding_ ? live_.first() : 0; }
-  const float* data() const { return sliding_ ? live_.row(first()) : all_.view().row(0); }
+  /// Rows from there on, as kernels take them.
+  InputRows rows() const {
+    return {sliding_ ? live_.row(first()) : all_.view().buffer->row(0), 0, 0, all_.width(), element_};
+  }
   /// Every row, for viewers; without history nothing where there is a window.
   RowsView history() const { return all_.view(); }
   int64_t row_bytes() const { return all_.row_bytes(); }
@@ -38,6 +42,7 @@ class CacheRows {
 
  private:
   bool sliding_ = false, history_ = true;
+  Element element_ = Element::f32;
   GrowingRows all_;  ///< with a window: for viewers
   SlidingRows live_;
 };
@@ -78,6 +83,12 @@ class KvCache {
   std::vector<Store> stores_;
   std::vector<size_t> index_;  ///< by layer: its owner's place in stores_
 };
+
+/// Type of the queries that meet such a cache: its own. Those of latents stay f32, because keys that are expanded from
+/// latents, with queries of their own, must give the same scores.
+inline Element query_element(const KvStore& store, Element cache) {
+  return store.stored == Stored::latent ? Element::f32 : cache;
+}
 
 /// Most tokens that go through the layers at once, of `wanted`. The cache of a window holds it and what is written at
 /// once, so where there are windows the largest of them, or 256, bounds that.

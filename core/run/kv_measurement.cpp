@@ -76,7 +76,7 @@ KvMeasurement measure_kv(const std::shared_ptr<const Model>& model, const KvLoad
          load.context);
   }
   KvMeasurement out;
-  out.formula_bytes = kv_bytes(a, load.batch, load.context, sizeof(float));
+  out.formula_bytes = kv_bytes(a, load.batch, load.context, bytes_of(model->cache_element()));
   out.prompt_tokens = load.context - load.steps;
   malloc_trim(0);  // what earlier measurements left must not be counted, or be used again uncounted
   const int64_t before = resident_bytes();

@@ -19,6 +19,13 @@ at::Tensor id_tensor(std::span<const int32_t> ids) {
   return tensor;
 }
 
+Element element_of(const at::Tensor& numbers) {
+  return numbers.scalar_type() == at::kBFloat16 ? Element::bf16 : Element::f32;
+}
+at::Tensor as_element(const at::Tensor& numbers, Element element) {
+  return element == Element::bf16 ? numbers.to(at::kBFloat16) : numbers;
+}
+
 }  // namespace
 
 LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaForm form)
@@ -101,13 +108,14 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
   const ReadCache read(*architecture_, model_->weights(), layer, next.cache->store_of(layer), problem.kv_len, form_,
                        workers_);
   read.add_to(problem);
-  problem.q = {naive_queries.defined() ? naive_queries.const_data_ptr<float>() : q, 0, problem.key_dim,
-               problem.q_heads * problem.key_dim};
+  const at::Tensor queries = as_element(naive_queries.defined() ? naive_queries : made.queries,
+                                        query_element(shape, model_->cache_element()));
+  problem.q = {queries.const_data_ptr(), 0, problem.key_dim, problem.q_heads * problem.key_dim, element_of(queries)};
   const PositionBias bias = position_bias(*architecture_, 0, problem.q_heads, problem.kv_len);
   bias.add_to(problem);
   LayerRecord* record = next.records != nullptr ? &(*next.records)[static_cast<size_t>(layer)] : nullptr;
   kernels_.emplace(attend(problem, record, out, workers_));
-  if (record != nullptr) record->add_queries(q, next.count);
+  if (record != nullptr) record->q.append(q, next.count);
 }
 
 at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens> sequences) {

@@ -10,7 +10,9 @@ namespace headscope {
 namespace {
 
 /// Rows [tokens, heads, dim] that lie one after the other.
-Rows<const float> rows_of(const float* data, int64_t heads, int64_t dim) { return {data, 0, dim, heads * dim}; }
+InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element element = Element::f32) {
+  return {data, 0, dim, heads * dim, element};
+}
 
 }  // namespace
 
@@ -20,15 +22,17 @@ ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, i
   const Layer& settings = architecture.layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture.store_of(layer);
   const int64_t first = store.keys().first(), held = tokens - first;
-  const float* stored = store.keys().data();
+  const InputRows keys = store.keys().rows(), values = store.values().rows();
   parts_.first_key = first;
-  rotated_.emplace(architecture, layer, stored, held, first, workers);
-  parts_.k = rows_of(rotated_->data(), shape.kv_heads, shape.key_dim);
-  parts_.v = rows_of(store.values().data(), shape.kv_heads, shape.value_dim);
+  rotated_.emplace(architecture, layer, keys, held, first, workers);
+  parts_.k = rows_of(rotated_->rows().data, shape.kv_heads, shape.key_dim, rotated_->rows().element);
+  parts_.v = rows_of(values.data, shape.kv_heads, shape.value_dim, values.element);
   // A latent's value is the start of its key.
-  if (shape.stored == Stored::latent) parts_.v = rows_of(stored, 1, shape.key_dim);
+  if (shape.stored == Stored::latent) parts_.v = rows_of(keys.data, 1, shape.key_dim, keys.element);
   const auto rows = [&] {
-    return at::from_blob(const_cast<float*>(stored), {held, shape.kv_heads * shape.key_dim});  // only read
+    const auto type = keys.element == Element::bf16 ? at::kBFloat16 : at::kFloat;
+    return at::from_blob(const_cast<void*>(keys.data), {held, shape.kv_heads * shape.key_dim}, type)  // only read
+        .to(at::kFloat);
   };
   if (shape.stored == Stored::keys_only) {
     made_values_ = apply_linear(weights.layers[static_cast<size_t>(settings.kv_owner)].value, rows());

@@ -147,6 +147,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.version = HEADSCOPE_VERSION;
   snapshot.device = "cpu";
   snapshot.dtype = state.model->dtype() == DType::bf16 ? "bf16" : "f32";
+  snapshot.element = state.model->cache_element();
   snapshot.kernel = listed(state.layers.kernels());
   snapshot.linear = state.model->linear_kernel();
   if (has_latents(*state.architecture)) {

@@ -27,19 +27,20 @@ struct Run::State {
     return std::min(architecture->context, std::max<int64_t>(16, options.expected_tokens));
   }
   int64_t at_once() const { return tokens_at_once(*architecture, options.chunk); }
-  CacheOptions cache_options() const { return {first_capacity(), at_once(), true}; }
+  CacheOptions cache_options() const { return {first_capacity(), at_once(), model->cache_element(), true}; }
 
   LayerRecord make_record(int64_t layer) const {
     const int64_t heads = architecture->layers[static_cast<size_t>(layer)].q_heads;
-    const auto rows = [&](int64_t width) {
-      return GrowingRows(ledger, MemoryPurpose::viewer, width, first_capacity());
+    const KvStore& store = architecture->store_of(layer);
+    const auto rows = [&](int64_t width, Element element = Element::f32) {
+      return GrowingRows(ledger, MemoryPurpose::viewer, width, first_capacity(), INT64_MAX, element);
     };
     const int64_t cells = options.thumbnail_cells;
     auto grid = std::make_shared<ThumbnailGrid>();
     grid->cells = cells;
     grid->bin = ThumbnailGrid::smallest_bin(options.expected_tokens, cells);
     grid->max.assign(static_cast<size_t>(heads * cells * cells), 0.0f);
-    return {rows(heads * architecture->store_of(layer).key_dim), rows(heads), rows(heads),
+    return {rows(heads * store.key_dim, query_element(store, model->cache_element())), rows(heads), rows(heads),
             rows(statistic_count * heads), std::move(grid)};
   }
 

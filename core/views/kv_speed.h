@@ -32,6 +32,7 @@ struct KvSpeedData {
   std::vector<KvSubject> subjects;
   std::vector<KvSpeedRow> rows;
   std::vector<std::string> weights;  ///< by subject: "random" or "checkpoint"
+  std::vector<std::string> dtypes;   ///< by subject, of weights and cache: "f32" or "bf16"
   std::vector<std::string> kernels;  ///< by subject
   int64_t repeats = 1;               ///< times that each row was measured
   int64_t threads = 1;

@@ -66,7 +66,7 @@ uint64_t counterfactual_bytes(const RunSnapshot& run, int64_t kv_heads) {
     const int64_t tokens = settings.window > 0 ? std::min(settings.window, run.tokens()) : run.tokens();
     elements += tokens * heads * head_elements(settings, run.architecture->store_of(layer));
   }
-  return static_cast<uint64_t>(elements) * sizeof(float);
+  return static_cast<uint64_t>(elements * bytes_of(run.element));
 }
 
 /// "zero 2:5" in words.
@@ -159,11 +159,11 @@ AtlasData atlas_data(const RunSnapshot& run) {
 KvData kv_data(const RunSnapshot& run) {
   KvData data;
   data.facts = run_facts(run);
-  data.equation = kv_equation(*run.architecture, sizeof(float));
+  data.equation = kv_equation(*run.architecture, bytes_of(run.element));
   data.prompt_tokens = run.prompt_tokens;
   for (const KvRows& rows : run.stores) {
     const KvStore& store = run.architecture->store_of(rows.layer);
-    data.layers.push_back({rows.layer, static_cast<uint64_t>(store.elements_per_token()) * sizeof(float),
+    data.layers.push_back({rows.layer, static_cast<uint64_t>(store.elements_per_token() * bytes_of(run.element)),
                            static_cast<uint64_t>(rows.used_bytes), static_cast<uint64_t>(rows.allocated_bytes),
                            store.window});
   }

@@ -26,19 +26,41 @@ inline std::optional<std::string> unsupported(const AttentionProblem& p) {
   return std::nullopt;
 }
 
-inline AttentionKernel kernel(std::string_view name) {
+/// `kOperation` with products in pairs or not.
+template <bool kPairs, auto kOperation>
+struct Entry;
+template <bool kPairs, class Result, class... Rest, Result (*kOperation)(const CpuProblem&, Rest...)>
+struct Entry<kPairs, kOperation> {
+  static Result call(const AttentionProblem& p, Rest... rest) { return kOperation(CpuProblem{p, kPairs}, rest...); }
+};
+
+template <bool kPairs>
+AttentionKernel kernel(std::string_view name, decltype(AttentionKernel::unsupported) why_not) {
   return {.name = name,
           .device = "cpu",
-          .unsupported = unsupported,
-          .forward_workspace = forward_workspace,
-          .forward = forward,
-          .tiles_workspace = tiles_workspace,
-          .tiles = tiles,
-          .map_statistics_workspace = map_statistics_workspace,
-          .map_statistics = map_statistics,
-          .divergence_workspace = divergence_workspace,
-          .divergence = divergence};
+          .unsupported = why_not,
+          .forward_workspace = Entry<kPairs, forward_workspace>::call,
+          .forward = Entry<kPairs, forward>::call,
+          .tiles_workspace = Entry<kPairs, tiles_workspace>::call,
+          .tiles = Entry<kPairs, tiles>::call,
+          .map_statistics_workspace = Entry<kPairs, map_statistics_workspace>::call,
+          .map_statistics = Entry<kPairs, map_statistics>::call,
+          .divergence_workspace = Entry<kPairs, divergence_workspace>::call,
+          .divergence = Entry<kPairs, divergence>::call};
 }
+inline AttentionKernel kernel(std::string_view name) { return kernel<false>(name, unsupported); }
+
+#if HWY_TARGET == HWY_AVX3
+/// Needs AVX512_BF16.
+inline AttentionKernel attention_pair_kernel() {
+  return kernel<true>("cpu/AVX512_BF16", [](const AttentionProblem& p) -> std::optional<std::string> {
+    for (const InputRows& rows : {p.q, p.k, p.v}) {
+      if (rows.element != Element::bf16) return "q, k and v are not all bf16";
+    }
+    return unsupported(p);
+  });
+}
+#endif
 
 }  // namespace headscope::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -51,7 +73,10 @@ std::vector<AttentionKernel> cpu_attention_kernels() {
   std::vector<AttentionKernel> kernels;
   if (supported & HWY_SSE4) kernels.push_back(cpu::N_SSE4::kernel("cpu/SSE4"));
   if (supported & HWY_AVX2) kernels.push_back(cpu::N_AVX2::kernel("cpu/AVX2"));
-  if (supported & HWY_AVX3) kernels.push_back(cpu::N_AVX3::kernel("cpu/AVX3"));
+  if (supported & HWY_AVX3) {
+    kernels.push_back(cpu::N_AVX3::kernel("cpu/AVX3"));
+    if (__builtin_cpu_supports("avx512bf16")) kernels.push_back(cpu::N_AVX3::attention_pair_kernel());
+  }
   return kernels;
 }
 

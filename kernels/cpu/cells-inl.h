@@ -96,7 +96,7 @@ inline void add_without_weights(const QueryRow& row, const KnownRow& known, KeyR
 
 /// Adds row `slot` of a block to the pool, over the vectors that cover `span` (at least what the row sees).
 template <Keep keep>
-HWY_INLINE void add_row(const AttentionProblem& p, const ScoreBlock& block, int64_t slot, const KnownRow& known,
+HWY_INLINE void add_row(const CpuProblem& p, const ScoreBlock& block, int64_t slot, const KnownRow& known,
                         KeyRange span, const ColumnPool& pool) {
   const QueryRow& row = block.rows[slot];
   const KeyRange seen = block.columns(slot);

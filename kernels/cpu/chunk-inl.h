@@ -13,28 +13,59 @@
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
 
-/// One block of values, packed: [padded_values][block_keys] in panels.
+/// One block of values, packed: [padded_values][block_keys] in panels, of pairs [padded_values][block_keys / 2].
 struct ValueBlock {
   float* packed;
   int32_t* bad_keys;  ///< [block_keys], columns whose values hold inf or NaN; 0 stands for them in `packed`
   int64_t bad_count;
 
-  static ValueBlock carve(Carver& carver, int64_t value_dim) {
+  static ValueBlock carve(Carver& carver, const CpuProblem& p) {
     ValueBlock block{};
-    block.packed = carver.take<float>(padded_values(value_dim) * block_keys);
+    block.packed = carver.take<float>(padded_values(p.value_dim) * (p.pairs ? block_keys / 2 : block_keys));
     block.bad_keys = carver.take<int32_t>(block_keys);
     return block;
   }
 
   /// Takes the columns `wanted` of the block of keys that starts at `first`.
-  void pack(const AttentionProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted) {
+  void pack(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted) {
     bad_count = 0;
+    if (p.pairs) return pack_pairs(p, batch, kv_head, first, wanted);
     for (int64_t c = wanted.begin; c < wanted.end; ++c) {
-      const float* row = p.v.row(batch, kv_head, first + c - p.first_key);
-      prefetch_row(row + rows_ahead * p.v.row_stride, p.value_dim);
-      if (pack_value_row(row, p.value_dim, c, packed)) continue;
+      const int64_t row = first + c - p.first_key;
+      const bool good = p.v.element == Element::f32
+                            ? pack_row(p.v.row(batch, kv_head, row), p, c)
+                            : pack_row(p.v.row<uint16_t>(batch, kv_head, row), p, c);
+      if (good) continue;
       clear_value_row(p.value_dim, c, packed);
       bad_keys[bad_count++] = static_cast<int32_t>(c);
+    }
+  }
+
+ private:
+  template <class T>
+  bool pack_row(const T* row, const CpuProblem& p, int64_t column) const {
+    fetch_later(row, p);
+    return pack_value_row(row, p.value_dim, column, packed);
+  }
+  template <class T>
+  static void fetch_later(const T* row, const CpuProblem& p) {
+    prefetch_row(reinterpret_cast<const std::byte*>(row + rows_ahead * p.v.row_stride),
+                 p.value_dim * static_cast<int64_t>(sizeof(T)));
+  }
+
+  /// Keys that are not wanted but are the other one of a pair count as rows of 0.
+  void pack_pairs(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted) {
+    const auto values_of = [&](int64_t c) HWY_ATTR -> const uint16_t* {
+      if (c < wanted.begin || c >= wanted.end) return nullptr;
+      const uint16_t* row = p.v.row<uint16_t>(batch, kv_head, first + c - p.first_key);
+      fetch_later(row, p);
+      if (is_finite(row, p.value_dim)) return row;
+      bad_keys[bad_count++] = static_cast<int32_t>(c);
+      return nullptr;
+    };
+    for (int64_t c = round_down(wanted.begin, 2); c < wanted.end; c += 2) {
+      const uint16_t* even = values_of(c);
+      pack_value_pair(even, values_of(c + 1), p.value_dim, c / 2, packed);
     }
   }
 };
@@ -44,13 +75,15 @@ struct ChunkScratch {
   ScoreBlock scores;  ///< its part for keys and scores
   ValueBlock values;
   float* factors;       ///< [chunk_rows / panel_rows][panel_floats], the shrinkage of a block
+  float* pairs;         ///< [chunk_rows][block_keys / 2], weights in bf16, where values are multiplied in pairs
   int64_t* bin_totals;  ///< for ThumbnailRows
 
-  static ChunkScratch carve(Carver& carver, const AttentionProblem& p, const SumsShape& shape) {
+  static ChunkScratch carve(Carver& carver, const CpuProblem& p, const SumsShape& shape) {
     ChunkScratch scratch{};
-    scratch.scores.carve_keys(carver, p.key_dim);
-    scratch.values = ValueBlock::carve(carver, p.value_dim);
+    scratch.scores.carve_keys(carver, p);
+    scratch.values = ValueBlock::carve(carver, p);
     scratch.factors = carver.take<float>(chunk_rows / panel_rows * panel_floats);
+    scratch.pairs = carver.take<float>(p.pairs ? chunk_rows * block_keys / 2 : 0);
     scratch.bin_totals = ThumbnailRows::carve(carver, shape);
     return scratch;
   }
@@ -60,7 +93,7 @@ struct ChunkScratch {
 class Chunk {
  public:
   /// Slots [first, first + count) of the task.
-  Chunk(const AttentionProblem& problem, const AttentionOutput& output, const Task& task, int64_t first, int64_t count,
+  Chunk(const CpuProblem& problem, const AttentionOutput& output, const Task& task, int64_t first, int64_t count,
         const ScoreBlock& rows, const ChunkScratch& scratch)
       : p_(problem),
         output_(output),
@@ -197,21 +230,49 @@ class Chunk {
 
   void add_values() const {
     const int64_t padded = padded_values(p_.value_dim);
-    for (int64_t first = 0; first < padded; first += tile_width) multiply_values(first, panel_vectors(padded, first));
+    if (p_.pairs) round_weights();
+    for (int64_t first = 0; first < padded; first += tile_width) {
+      const int64_t vectors = panel_vectors(padded, first);
+      for (int64_t slot = 0; slot < block_.count; slot += panel_rows) {
+        if (block_.span(slot).empty()) continue;
+        if (p_.pairs) {
+          multiply_pairs(slot, first, vectors);
+        } else {
+          multiply_values(slot, first, vectors);
+        }
+      }
+    }
     add_bad_values();
   }
 
-  /// Adds weights times the values of dimensions [first, first + tile_width).
-  void multiply_values(int64_t first, int64_t vectors) const {
-    const float* values = scratch_.values.packed + first * block_keys;
-    for (int64_t slot = 0; slot < block_.count; slot += panel_rows) {
-      const int64_t rows = rows_in_panel(block_, slot);
-      const KeyRange seen = block_.span(slot);
-      if (seen.empty()) continue;
-      multiply_panel(vectors, rows, block_.row_scores(slot) + seen.begin, block_keys,
-                     values + seen.begin * vectors * lanes, seen.end - seen.begin, factors_of(slot),
-                     sums_.values_of(slot) + first, sums_.shape.values);
+  /// Adds a panel's weights times the values of dimensions [first, first + vectors * lanes).
+  void multiply_values(int64_t slot, int64_t first, int64_t vectors) const {
+    const KeyRange seen = block_.span(slot);
+    const float* values = scratch_.values.packed + first * block_keys + seen.begin * vectors * lanes;
+    multiply_panel(vectors, rows_in_panel(block_, slot), block_.row_scores(slot) + seen.begin, block_keys, values,
+                   seen.end - seen.begin, factors_of(slot), sums_.values_of(slot) + first, sums_.shape.values);
+  }
+
+  float* pairs_of(int64_t slot) const { return scratch_.pairs + slot * (block_keys / 2); }
+  /// The pairs of keys that hold what a panel sees. A key beside it has a weight of 0.
+  KeyRange pairs_seen(int64_t slot) const {
+    const KeyRange seen = block_.span(slot);
+    return {seen.begin / 2, (seen.end + 1) / 2};
+  }
+  void round_weights() const {
+    for (int64_t slot = 0; slot < block_.count; ++slot) {
+      const KeyRange pairs = pairs_seen(slot);
+      if (block_.span(slot).empty()) continue;
+      avx512bf16::round_pairs(block_.row_scores(slot) + 2 * pairs.begin, 2 * (pairs.end - pairs.begin),
+                              pairs_of(slot) + pairs.begin);
     }
+  }
+  void multiply_pairs(int64_t slot, int64_t first, int64_t vectors) const {
+    const KeyRange pairs = pairs_seen(slot);
+    const float* values = scratch_.values.packed + first * (block_keys / 2) + pairs.begin * vectors * lanes;
+    avx512bf16::multiply_rows(vectors, rows_in_panel(block_, slot), pairs_of(slot) + pairs.begin, block_keys / 2,
+                              values, pairs.end - pairs.begin, factors_of(slot), 1, sums_.values_of(slot) + first,
+                              sums_.shape.values);
   }
 
   /// Values that hold inf or NaN reach only the rows that see them: in the product above, a weight of 0 would
@@ -219,19 +280,19 @@ class Chunk {
   void add_bad_values() const {
     for (int64_t i = 0; i < scratch_.values.bad_count; ++i) {
       const int64_t c = scratch_.values.bad_keys[i];
-      const float* value = p_.v.row(task_.batch, task_.kv_head, block_.first + c - p_.first_key);
+      const int64_t value_row = block_.first + c - p_.first_key;
       for (int64_t slot = 0; slot < block_.count; ++slot) {
         const QueryRow& row = block_.rows[slot];
         const KeyRange seen = block_.columns(slot);
         if (c < seen.begin || c >= seen.end || !row.sees(block_.first + c)) continue;
         const float weight = block_.row_scores(slot)[c];
         float* sums = sums_.values_of(slot);
-        for (int64_t d = 0; d < p_.value_dim; ++d) sums[d] += weight * value[d];
+        for (int64_t d = 0; d < p_.value_dim; ++d) sums[d] += weight * p_.v.at(task_.batch, task_.kv_head, value_row, d);
       }
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const AttentionOutput& output_;
   const Task& task_;
   ScoreBlock block_;

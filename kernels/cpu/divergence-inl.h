@@ -54,7 +54,7 @@ struct DivergenceMemory {
   double* sums;         ///< [tasks][pairs] of rows, [q_heads][runs][q_heads] of samples
   size_t shared_bytes, worker_bytes;
 
-  DivergenceMemory(const AttentionProblem& p, const DivergenceRequest& request, std::byte* base) {
+  DivergenceMemory(const CpuProblem& p, const DivergenceRequest& request, std::byte* base) {
     Carver shared(base), worker;
     root_errors = shared.take<double>(p.q_heads);
     if (request.estimator == DivergenceEstimator::sampled) {
@@ -71,7 +71,7 @@ struct DivergenceMemory {
   }
 };
 
-inline size_t divergence_workspace(const AttentionProblem& p, const DivergenceRequest& request, int workers) {
+inline size_t divergence_workspace(const CpuProblem& p, const DivergenceRequest& request, int workers) {
   check_divergence_request(p, request);
   const DivergenceMemory memory(p, request, nullptr);
   return memory.shared_bytes + memory.worker_bytes * static_cast<size_t>(workers);
@@ -87,7 +87,7 @@ HWY_INLINE void add_up(double* sums, int64_t parts, int64_t size) {
 /// One call of the operation.
 class DivergenceCall {
  public:
-  DivergenceCall(const AttentionProblem& problem, const float* row_max, const float* log_sum,
+  DivergenceCall(const CpuProblem& problem, const float* row_max, const float* log_sum,
                  const DivergenceRequest& request, std::byte* workspace, const ParallelFor& parallel,
                  const std::stop_token& stop)
       : p_(problem),
@@ -149,7 +149,7 @@ class DivergenceCall {
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const float* row_max_;
   const float* log_sum_;
   const DivergenceRequest& request_;
@@ -159,7 +159,7 @@ class DivergenceCall {
   const std::stop_token& stop_;
 };
 
-inline bool divergence(const AttentionProblem& p, const float* row_max, const float* log_sum,
+inline bool divergence(const CpuProblem& p, const float* row_max, const float* log_sum,
                        const DivergenceRequest& request, const DivergenceOutput& output, std::span<std::byte> workspace,
                        const ParallelFor& parallel, std::stop_token stop) {
   check_divergence_request(p, request);

@@ -55,7 +55,7 @@ struct DivergencePlan {
   int64_t strips, strips_per_task, tasks;
   int64_t pairs;  ///< heads with themselves included
 
-  DivergencePlan(const AttentionProblem& p, const DivergenceRequest& request)
+  DivergencePlan(const CpuProblem& p, const DivergenceRequest& request)
       : rows(request.row_end - request.row_begin), heads(p.q_heads), group(p.q_heads / p.kv_heads) {
     strip_rows = std::min(round_up(rows, panel_rows), rows_in_cache(heads));
     part_heads = std::min(group, chunk_rows / strip_rows);
@@ -93,9 +93,9 @@ struct DivergenceScratch {
   float* queries;    ///< [parts][part_slots][query_stride], packed
   float* weights;    ///< [strip_rows][heads][block_keys]
 
-  static DivergenceScratch carve(Carver& carver, const AttentionProblem& p, const DivergencePlan& plan) {
+  static DivergenceScratch carve(Carver& carver, const CpuProblem& p, const DivergencePlan& plan) {
     DivergenceScratch scratch{};
-    scratch.block = ScoreBlock::carve(carver, p.key_dim);
+    scratch.block = ScoreBlock::carve(carver, p);
     scratch.rows = carver.take<QueryRow>(plan.parts * plan.part_slots());
     scratch.queries = carver.take<float>(plan.parts * plan.part_slots() * query_stride(p));
     scratch.weights = carver.take<float>(plan.strip_rows * plan.heads * block_keys);
@@ -107,7 +107,7 @@ struct DivergenceScratch {
 template <class Term>
 class DivergenceTask {
  public:
-  DivergenceTask(const AttentionProblem& problem, const float* row_max, const float* log_sum,
+  DivergenceTask(const CpuProblem& problem, const float* row_max, const float* log_sum,
                  const DivergenceRequest& request, const DivergencePlan& plan, const DivergenceScratch& scratch,
                  double* sums)
       : p_(problem),
@@ -161,7 +161,7 @@ class DivergenceTask {
   void weigh(int64_t part, int64_t first) const {
     ScoreBlock block = part_block(part);
     block.start(first);
-    multiply_scores(p_, p_.k.row(request_.batch, plan_.first_head(part) / plan_.group, 0), block);
+    multiply_scores(p_, request_.batch, plan_.first_head(part) / plan_.group, block);
     for (int64_t slot = 0; slot < block.count; ++slot) {
       const KeyRange seen = block.columns(slot);
       if (seen.empty()) continue;
@@ -242,7 +242,7 @@ class DivergenceTask {
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const float* row_max_;
   const float* log_sum_;
   const DivergenceRequest& request_;

@@ -22,7 +22,7 @@ namespace headscope::cpu::HWY_NAMESPACE {
 struct SamplePlan {
   int64_t heads, samples, run, runs;
 
-  SamplePlan(const AttentionProblem& p, const DivergenceRequest& request)
+  SamplePlan(const CpuProblem& p, const DivergenceRequest& request)
       : heads(p.q_heads),
         samples(request.samples),
         run(std::max(chunk_rows, (samples + most_runs - 1) / most_runs)),
@@ -41,8 +41,8 @@ struct SampleScratch {
   double* masses;   ///< [chunk_rows], weight of the keys seen so far
   int64_t* keys;    ///< [chunk_rows], what was drawn
 
-  static SampleScratch carve(Carver& carver, const AttentionProblem& p) {
-    return {ScoreBlock::carve(carver, p.key_dim), carver.take<double>(chunk_rows), carver.take<double>(chunk_rows),
+  static SampleScratch carve(Carver& carver, const CpuProblem& p) {
+    return {ScoreBlock::carve(carver, p), carver.take<double>(chunk_rows), carver.take<double>(chunk_rows),
             carver.take<int64_t>(chunk_rows)};
   }
 };
@@ -50,7 +50,7 @@ struct SampleScratch {
 /// Draws keys of one head and sums the terms they give with each other head.
 class SampleTask {
  public:
-  SampleTask(const AttentionProblem& problem, const float* row_max, const float* log_sum,
+  SampleTask(const CpuProblem& problem, const float* row_max, const float* log_sum,
              const DivergenceRequest& request, const SampleScratch& scratch, double* sums)
       : p_(problem), row_max_(row_max), log_sum_(log_sum), request_(request), scratch_(scratch), sums_(sums) {}
 
@@ -98,11 +98,10 @@ class SampleTask {
       if (scratch_.keys[slot] == pending) all.unite(block().rows[slot].keys);
     }
     if (all.empty()) return;
-    const float* keys = p_.k.row(request_.batch, kv_head(block().rows[0].head), 0);
     for (int64_t first = round_down(all.begin, block_keys); first < all.end; first += block_keys) {
       if (stop.stop_requested()) return;
       block().start(first);
-      multiply_scores(p_, keys, block());
+      multiply_scores(p_, request_.batch, kv_head(block().rows[0].head), block());
       for (int64_t slot = 0; slot < block().count; ++slot) {
         if (scratch_.keys[slot] == pending) search_block(slot);
       }
@@ -157,15 +156,15 @@ class SampleTask {
   double weight(int64_t head, int64_t row, int64_t key) const {
     const QueryRow query = query_row(p_, head, row);
     if (key == pending || empty(head, row) || !query.sees(key)) return 0;
-    const float* k = p_.k.row(request_.batch, kv_head(head), key - p_.first_key);
-    double s = double{p_.scale} * double{dot(p_.q.row(request_.batch, head, row), k, p_.key_dim)};
+    double s = double{p_.scale} * double{dot(p_.q, {request_.batch, head, row}, p_.k,
+                                             {request_.batch, kv_head(head), key - p_.first_key}, p_.key_dim)};
     if (p_.soft_cap > 0) s = double{p_.soft_cap} * std::tanh(s / double{p_.soft_cap});
     s += double{query.slope} * static_cast<double>(key);
     if (query.log_weight) s += double{query.log_weight[key]};
     return std::exp(s - double{row_max_[flat(head, row)]} - double{log_sum_[flat(head, row)]});
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const float* row_max_;
   const float* log_sum_;
   const DivergenceRequest& request_;

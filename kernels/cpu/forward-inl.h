@@ -26,11 +26,11 @@ struct ForwardScratch {
   Sums all[task_chunks];         ///< of the splits that are done
   Sums part[task_chunks];        ///< of the one at work
 
-  static ForwardScratch carve(Carver& carver, const AttentionProblem& p, const SumsShape& shape) {
+  static ForwardScratch carve(Carver& carver, const CpuProblem& p, const SumsShape& shape) {
     ForwardScratch scratch{};
     scratch.shared = ChunkScratch::carve(carver, p, shape);
     for (int64_t i = 0; i < task_chunks; ++i) {
-      scratch.rows[i] = ScoreBlock::carve_rows(carver, p.key_dim);
+      scratch.rows[i] = ScoreBlock::carve_rows(carver, p);
       scratch.all[i] = Sums::carve(carver, shape, chunk_rows);
       scratch.part[i] = Sums::carve(carver, shape, chunk_rows);
     }
@@ -41,7 +41,7 @@ struct ForwardScratch {
 /// The rows of one task, from their queries to their results. Each block of keys and values is packed once for all.
 class ForwardTask {
  public:
-  ForwardTask(const AttentionProblem& problem, const AttentionOutput& output, const Task& task,
+  ForwardTask(const CpuProblem& problem, const AttentionOutput& output, const Task& task,
               const ForwardScratch& scratch)
       : p_(problem), task_(task), scratch_(scratch), with_values_(output.out.data != nullptr) {
     for (int64_t first = 0; first < task_.count(); first += chunk_rows) {
@@ -96,18 +96,17 @@ class ForwardTask {
 
   void add_split(int64_t split) {
     const KeyRange keys = keys_.intersect({split * split_keys, (split + 1) * split_keys});
-    const float* stored = p_.k.row(task_.batch, task_.kv_head, 0);
     for (int64_t first = round_down(keys.begin, block_keys); first < keys.end; first += block_keys) {
       KeyRange wanted;
       for_each_chunk([&](Chunk& chunk, size_t) { wanted.unite(chunk.start(first)); });
       if (wanted.empty()) continue;
-      pack_block(p_, stored, first, wanted, scratch_.shared.scores.keys);
+      pack_block(p_, task_.batch, task_.kv_head, first, wanted, scratch_.shared.scores.keys);
       if (with_values_) scratch_.shared.values.pack(p_, task_.batch, task_.kv_head, first, wanted);
       for_each_chunk([](Chunk& chunk, size_t) { chunk.add_block(); });
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const Task task_;
   ForwardScratch scratch_;
   const bool with_values_;
@@ -120,7 +119,7 @@ class ForwardMemory {
  public:
   using SplitSums = std::array<Sums, task_chunks>;
 
-  ForwardMemory(const AttentionProblem& p, const AttentionOutput& output, const ForwardPlan& plan)
+  ForwardMemory(const CpuProblem& p, const AttentionOutput& output, const ForwardPlan& plan)
       : p_(p), shape_(p, output), split_rows_(std::min(task_rows, p.q_heads / p.kv_heads * p.q_len)) {
     Carver worker, split;
     ForwardScratch::carve(worker, p_, shape_);
@@ -151,17 +150,17 @@ class ForwardMemory {
     return sums;
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   SumsShape shape_;
   int64_t split_rows_;
   size_t worker_bytes_ = 0, split_bytes_ = 0, splits_ = 0;
 };
 
-inline size_t forward_workspace(const AttentionProblem& p, const AttentionOutput& output, int workers) {
+inline size_t forward_workspace(const CpuProblem& p, const AttentionOutput& output, int workers) {
   return ForwardMemory(p, output, ForwardPlan(p, workers)).bytes(workers);
 }
 
-inline void forward(const AttentionProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
+inline void forward(const CpuProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
                     const ParallelFor& parallel) {
   const Thumbnails& thumbnails = output.thumbnails;
   if ((thumbnails.max || thumbnails.sum) && thumbnails.cells > Thumbnails::max_cells) {

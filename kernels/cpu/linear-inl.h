@@ -15,7 +15,7 @@
 #include <cstring>
 
 #include "hwy/cache_control.h"
-#include "kernels/cpu/linear_avx512bf16.h"
+#include "kernels/cpu/pairs_avx512bf16.h"
 #include "kernels/cpu/linear_few-inl.h"
 #include "kernels/cpu/pack-inl.h"
 #include "kernels/linear.h"
@@ -72,18 +72,12 @@ HWY_NOINLINE void multiply_tokens(const TokenRows& left, const float* HWY_RESTRI
   if constexpr (kTokens > 5) r5.store(result + 5 * tile_width);
 }
 
-/// Rows of words, `stride` words apart.
-struct WordRows {
-  const float* data;
-  int64_t stride;
-};
-
 /// f32 weights, used where they lie.
 struct F32Format {
   static constexpr int64_t columns_per_word = 1;
 
-  static WordRows rows(const LinearProblem& p, int64_t row, int64_t, int64_t column, int64_t, float*) {
-    return {p.weights + row * p.row_stride + column, p.row_stride};
+  static WordRows rows(const LinearProblem& p, int64_t row, int64_t, int64_t column, int64_t columns, float*) {
+    return WordRows::of(p.weights + row * p.row_stride + column, p.row_stride, columns);
   }
   static TokenRows tokens(const float* x, int64_t stride, int64_t count, int64_t, float*) {
     return {x, stride, count, nullptr, 0};
@@ -108,7 +102,7 @@ struct WidenedFormat : F32Format {
       for (; c + lanes <= columns; c += lanes) hn::Store(widened(from + c), d, to + c);
       for (; c < columns; ++c) to[c] = widened_one(from[c]);
     }
-    return {scratch, block_words};
+    return WordRows::of(scratch, block_words, columns);
   }
 };
 
@@ -124,7 +118,7 @@ struct PairFormat {
       std::memcpy(to, p.bf16_weights + (row + r) * p.row_stride + column,
                   static_cast<size_t>(columns) * sizeof(uint16_t));
     }
-    return {scratch, block_words};
+    return WordRows::of(scratch, block_words, (columns + 1) / 2);
   }
   static TokenRows tokens(const float* x, int64_t stride, int64_t count, int64_t columns, float* scratch) {
     for (int64_t t = 0; t < count; ++t) {
@@ -226,7 +220,7 @@ HWY_INLINE void multiply_columns(const LinearProblem& p, const LinearPlan& plan,
   for (int64_t row = row_begin; row < row_end; row += tile_width) {
     const int64_t count = std::min(tile_width, row_end - row);
     const WordRows from = Format::rows(p, row, count, column, columns, scratch.rows);
-    pack_keys(from.data, from.stride, words, {0, count}, {0, count}, scratch.weights + (row - row_begin) * words);
+    pack_rows(from, {0, count}, {0, count}, scratch.weights + (row - row_begin) * words);
   }
   for (int64_t token = plan.first_token(task); token < plan.end_token(task); token += panel_rows) {
     const int64_t count = std::min(panel_rows, plan.end_token(task) - token);

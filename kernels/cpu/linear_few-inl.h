@@ -7,25 +7,13 @@
 #endif
 
 #include <algorithm>
-#include <bit>
 
 #include "hwy/cache_control.h"
-#include "kernels/cpu/vector_math-inl.h"
+#include "kernels/cpu/bf16-inl.h"
 #include "kernels/linear.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
-
-/// bf16 is the upper half of an f32.
-HWY_INLINE V widened(const uint16_t* at) {
-  const hn::RebindToUnsigned<F> d32;
-  const hn::Rebind<uint16_t, F> d16;
-  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, at))));
-}
-HWY_INLINE V widened(const float* at) { return hn::LoadU(F(), at); }
-
-HWY_INLINE float widened_one(uint16_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
-HWY_INLINE float widened_one(float value) { return value; }
 
 /// The product of one weight row with one token: two sums, of even and of odd vectors, hide the latency of additions.
 struct DotSums {

@@ -27,7 +27,7 @@ struct MapTask {
 /// cut as if there were some of a convenient size.
 class MapPlan {
  public:
-  MapPlan(const AttentionProblem& p, const MapStatistics& wanted)
+  MapPlan(const CpuProblem& p, const MapStatistics& wanted)
       : heads_(p.batch * p.q_heads),
         q_heads_(p.q_heads),
         key_bin_(wanted.wants_grid() ? wanted.bin : block_keys),
@@ -64,18 +64,18 @@ class MapPlan {
 struct MapScratch {
   ScoreBlock block;
   ColumnPool pool;
-  float* keys;        ///< packed once a task, [pieces][block_keys / tile_width][key_dim][tile_width]
+  float* keys;        ///< packed once a task, [pieces][block_keys / tile_width][packed_dim][tile_width]
   double* mass;       ///< [keys of the task + lanes]
   double* cell_sums;  ///< [rows of cells of a chunk][cells of the task], for bins above 1
   float* cell_peaks;  ///< the same
   double* histogram;  ///< [distance_buckets]
 
-  static MapScratch carve(Carver& carver, const AttentionProblem& p, const MapStatistics& wanted) {
+  static MapScratch carve(Carver& carver, const CpuProblem& p, const MapStatistics& wanted) {
     const MapPlan plan(p, wanted);
     MapScratch scratch{};
-    scratch.block = ScoreBlock::carve(carver, p.key_dim);
+    scratch.block = ScoreBlock::carve(carver, p);
     scratch.pool = ColumnPool::carve(carver);
-    scratch.keys = carver.take<float>(plan.packed_pieces() * block_keys * p.key_dim);
+    scratch.keys = carver.take<float>(plan.packed_pieces() * block_keys * packed_dim(p));
     scratch.mass = carver.take<double>(plan.width() + lanes);
     const bool pooled = wanted.wants_grid() && wanted.bin > 1;
     const int64_t cells = pooled ? std::max<int64_t>(1, chunk_rows / wanted.bin) * (plan.width() / wanted.bin) : 0;
@@ -89,7 +89,7 @@ struct MapScratch {
 /// The columns of a head's grids that belong to a task, filled one chunk of rows after the other.
 class GridPart {
  public:
-  GridPart(const AttentionProblem& p, const MapStatistics& wanted, const MapTask& task, const MapScratch& scratch)
+  GridPart(const CpuProblem& p, const MapStatistics& wanted, const MapTask& task, const MapScratch& scratch)
       : p_(p), wanted_(wanted), scratch_(scratch) {
     if (!wanted.wants_grid()) return;
     first_column_ = task.keys.begin / wanted.bin;
@@ -208,7 +208,7 @@ class GridPart {
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const MapStatistics& wanted_;
   const MapScratch scratch_;
   int64_t first_column_ = 0, columns_ = 0, origin_ = 0;
@@ -218,7 +218,7 @@ class GridPart {
 
 class MapWork {
  public:
-  MapWork(const AttentionProblem& problem, const float* row_max, const float* log_sum, const MapStatistics& wanted,
+  MapWork(const CpuProblem& problem, const float* row_max, const float* log_sum, const MapStatistics& wanted,
           const MapTask& task, const MapScratch& scratch)
       : p_(problem),
         row_max_(row_max),
@@ -282,21 +282,21 @@ class MapWork {
 
   /// Scores of the rows against the piece of that index.
   void multiply(int64_t index) {
-    const float* keys = p_.k.row(task_.batch, task_.head / (p_.q_heads / p_.kv_heads), 0);
     ScoreBlock& block = scratch_.block;
-    if (plan_.packed_pieces() == 0) return multiply_scores(p_, keys, block);
-    if (!packed_) pack(keys);
+    if (plan_.packed_pieces() == 0) return multiply_scores(p_, task_.batch, kv_head(), block);
+    if (!packed_) pack();
     packed_ = true;
     block.keys = packed_keys(index);
     multiply_packed(p_, block);
   }
-  float* packed_keys(int64_t index) const { return scratch_.keys + index * block_keys * p_.key_dim; }
+  int64_t kv_head() const { return task_.head / (p_.q_heads / p_.kv_heads); }
+  float* packed_keys(int64_t index) const { return scratch_.keys + index * block_keys * packed_dim(p_); }
 
-  void pack(const float* keys) const {
+  void pack() const {
     const CellCut cut = plan_.key_pieces(task_.keys);
     for (int64_t index = 0, key = task_.keys.begin; key < std::min(task_.keys.end, p_.kv_len); ++index) {
       const KeyRange piece = cut.piece(key);
-      if (piece.end > p_.first_key) pack_block(p_, keys, key, {0, piece.end - key}, packed_keys(index));
+      if (piece.end > p_.first_key) pack_block(p_, task_.batch, kv_head(), key, {0, piece.end - key}, packed_keys(index));
       key = piece.end;
     }
   }
@@ -380,7 +380,7 @@ class MapWork {
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const float* row_max_;
   const float* log_sum_;
   const MapStatistics& wanted_;
@@ -392,20 +392,20 @@ class MapWork {
 };
 
 /// The workspace: each worker's scratch, then the histograms of all tasks.
-inline size_t map_worker_bytes(const AttentionProblem& p, const MapStatistics& wanted) {
+inline size_t map_worker_bytes(const CpuProblem& p, const MapStatistics& wanted) {
   Carver carver;
   MapScratch::carve(carver, p, wanted);
   return carver.bytes();
 }
 
-inline size_t map_statistics_workspace(const AttentionProblem& p, const MapStatistics& wanted, int workers) {
+inline size_t map_statistics_workspace(const CpuProblem& p, const MapStatistics& wanted, int workers) {
   Carver histograms;
   histograms.take<double>(MapPlan(p, wanted).tasks() * wanted.distance_buckets);
   return map_worker_bytes(p, wanted) * static_cast<size_t>(workers) + histograms.bytes();
 }
 
 /// Adds up the histograms [spans][heads][distance_buckets] of the tasks.
-inline void write_histograms(const AttentionProblem& p, const MapStatistics& wanted, const double* parts) {
+inline void write_histograms(const CpuProblem& p, const MapStatistics& wanted, const double* parts) {
   if (!wanted.distance_histogram) return;
   const int64_t count = p.batch * p.q_heads * wanted.distance_buckets, spans = MapPlan(p, wanted).spans();
   for (int64_t i = 0; i < count; ++i) {
@@ -415,7 +415,7 @@ inline void write_histograms(const AttentionProblem& p, const MapStatistics& wan
   }
 }
 
-inline bool map_statistics(const AttentionProblem& p, const float* row_max, const float* log_sum,
+inline bool map_statistics(const CpuProblem& p, const float* row_max, const float* log_sum,
                            const MapStatistics& asked, std::span<std::byte> workspace, const ParallelFor& parallel,
                            std::stop_token stop) {
   MapStatistics wanted = asked;

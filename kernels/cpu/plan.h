@@ -20,6 +20,11 @@ inline constexpr int64_t block_keys = 256;            ///< keys of one block; bl
 /// of earlier splits, so that splits of one row may be computed side by side.
 inline constexpr int64_t split_keys = 1024;
 
+/// A problem, and how its products are computed.
+struct CpuProblem : AttentionProblem {
+  bool pairs = false;  ///< bf16 are multiplied two by two, weights rounded to bf16; else they are widened to f32
+};
+
 /// Keys [begin, end).
 struct KeyRange {
   int64_t begin = 0;
@@ -39,7 +44,7 @@ struct KeyRange {
 };
 
 /// Causal bound, window and first key leave one range of keys to each row; key_log_weight may hide more within it.
-inline KeyRange visible_keys(const AttentionProblem& p, int64_t row) {
+inline KeyRange visible_keys(const CpuProblem& p, int64_t row) {
   const int64_t position = row + p.causal_offset;
   KeyRange keys{p.first_key, p.kv_len};
   if (p.causal) keys.end = std::min(keys.end, position + 1);
@@ -60,7 +65,7 @@ struct QueryRow {
   bool sees(int64_t key) const { return !log_weight || log_weight[key] != -std::numeric_limits<float>::infinity(); }
 };
 
-inline QueryRow query_row(const AttentionProblem& p, int64_t head, int64_t row) {
+inline QueryRow query_row(const CpuProblem& p, int64_t head, int64_t row) {
   return {head,
           row,
           row + p.causal_offset,
@@ -79,7 +84,7 @@ struct Task {
 
 class ForwardPlan {
  public:
-  ForwardPlan(const AttentionProblem& p, int workers)
+  ForwardPlan(const CpuProblem& p, int workers)
       : group_(p.q_heads / p.kv_heads),
         kv_heads_(p.kv_heads),
         q_len_(p.q_len),
@@ -113,18 +118,18 @@ class ForwardPlan {
 
  private:
   /// Many rows of a task save packing; enough tasks keep all workers busy.
-  static int64_t rows_for(const AttentionProblem& p, int workers) {
+  static int64_t rows_for(const CpuProblem& p, int workers) {
     int64_t rows = task_rows;
     while (rows > chunk_rows && p.batch * p.q_heads * ((p.q_len + rows - 1) / rows) < 8 * workers) rows /= 2;
     return rows;
   }
   /// A few rows against many keys are too few tasks for many workers. Whether they are cut does not depend on how many
   /// there are: each split needs memory for its sums.
-  bool shares_rows(const AttentionProblem& p) const {
+  bool shares_rows(const CpuProblem& p) const {
     constexpr int64_t few_rows = 8, enough_tasks = 64, most_rows = 512;
     return q_len_ <= few_rows && columns_ < enough_tasks && p.batch * p.q_heads * q_len_ <= most_rows;
   }
-  void cut_keys(const AttentionProblem& p) {
+  void cut_keys(const CpuProblem& p) {
     KeyRange all;
     for (int64_t row = 0; row < p.q_len; ++row) all.unite(visible_keys(p, row));
     if (all.empty()) return;

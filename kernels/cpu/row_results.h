@@ -8,7 +8,7 @@
 namespace headscope::cpu {
 
 /// Writes what is known of a row once all its keys are in: O from the sums of w v, the log-sum-exp and statistics.
-inline void write_row(const AttentionProblem& p, const AttentionOutput& output, int64_t batch, const QueryRow& row,
+inline void write_row(const CpuProblem& p, const AttentionOutput& output, int64_t batch, const QueryRow& row,
                       const RowState& state, const float* values) {
   const bool empty = state.sum == 0;
   const double inverse = empty ? 0 : 1 / state.sum, log_sum = empty ? 0 : std::log(state.sum);

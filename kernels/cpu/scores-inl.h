@@ -8,6 +8,7 @@
 #endif
 
 #include "kernels/cpu/pack-inl.h"
+#include "kernels/cpu/pairs_avx512bf16.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
@@ -17,28 +18,28 @@ struct ScoreBlock {
   QueryRow* rows;   ///< [chunk_rows]
   int64_t count;    ///< rows in use
   float* queries;   ///< packed, [chunk_rows][query_stride]
-  float* keys;      ///< packed, [block_keys / tile_width][key_dim][tile_width]
+  float* keys;      ///< packed, [block_keys / tile_width][packed_dim][tile_width]
   float* scores;    ///< [chunk_rows][block_keys]
   KeyRange* spans;  ///< [chunk_rows / panel_rows], columns that any row of a panel sees
   KeyRange all;     ///< columns that any row sees
   int64_t first;    ///< the block's first key
 
   /// Memory of its own for the rows.
-  static ScoreBlock carve_rows(Carver& carver, int64_t key_dim) {
+  static ScoreBlock carve_rows(Carver& carver, const CpuProblem& p) {
     ScoreBlock block{};
     block.rows = carver.take<QueryRow>(chunk_rows);
-    block.queries = carver.take<float>(chunk_rows * round_up(key_dim, lanes));
+    block.queries = carver.take<float>(chunk_rows * query_stride(p));
     block.spans = carver.take<KeyRange>(chunk_rows / panel_rows);
     return block;
   }
   /// Memory for one block of keys, which several groups of rows may share.
-  void carve_keys(Carver& carver, int64_t key_dim) {
-    keys = carver.take<float>(block_keys * key_dim);
+  void carve_keys(Carver& carver, const CpuProblem& p) {
+    keys = carver.take<float>(block_keys * packed_dim(p));
     scores = carver.take<float>(chunk_rows * block_keys);
   }
-  static ScoreBlock carve(Carver& carver, int64_t key_dim) {
-    ScoreBlock block = carve_rows(carver, key_dim);
-    block.carve_keys(carver, key_dim);
+  static ScoreBlock carve(Carver& carver, const CpuProblem& p) {
+    ScoreBlock block = carve_rows(carver, p);
+    block.carve_keys(carver, p);
     return block;
   }
   float* row_scores(int64_t slot) const { return scores + slot * block_keys; }
@@ -66,32 +67,30 @@ HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
   return block.count - slot < panel_rows ? block.count - slot : panel_rows;
 }
 
-/// Packs the columns `wanted` of the block of keys that starts at `first`. `keys`: the KV head's.
-HWY_INLINE void pack_block(const AttentionProblem& p, const float* keys, int64_t first, KeyRange wanted,
-                           float* packed) {
-  const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
-  const float* from = keys + (first + present.begin - p.first_key) * p.k.row_stride;
-  pack_keys(from, p.k.row_stride, p.key_dim, wanted, present, packed);
-}
-
 /// Scaled <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles, from packed
 /// keys.
-HWY_INLINE void multiply_packed(const AttentionProblem& p, const ScoreBlock& block) {
+HWY_INLINE void multiply_packed(const CpuProblem& p, const ScoreBlock& block) {
+  const int64_t dim = packed_dim(p), stride = query_stride(p);
   for (int64_t c = round_down(block.all.begin, tile_width); c < block.all.end; c += tile_width) {
     for (int64_t slot = 0; slot < block.count; slot += panel_rows) {
       const KeyRange seen = block.span(slot);
       if (seen.empty() || c + tile_width <= seen.begin || c >= seen.end) continue;
-      multiply_panel<tile_vectors>(rows_in_panel(block, slot), block.queries + slot * query_stride(p), query_stride(p),
-                                   block.keys + c * p.key_dim, p.key_dim, nullptr, block.row_scores(slot) + c,
-                                   block_keys);
+      const int64_t rows = rows_in_panel(block, slot);
+      const float *queries = block.queries + slot * stride, *keys = block.keys + c * dim;
+      float* scores = block.row_scores(slot) + c;
+      if (p.pairs) {  // queries of pairs are not scaled: that would round them
+        avx512bf16::multiply_rows(tile_vectors, rows, queries, stride, keys, dim, nullptr, p.scale, scores, block_keys);
+      } else {
+        multiply_panel<tile_vectors>(rows, queries, stride, keys, dim, nullptr, scores, block_keys);
+      }
     }
   }
 }
 
-/// The same, packing the keys first.
-HWY_INLINE void multiply_scores(const AttentionProblem& p, const float* keys, const ScoreBlock& block) {
+/// The same, packing the keys of the KV head first.
+HWY_INLINE void multiply_scores(const CpuProblem& p, int64_t batch, int64_t kv_head, const ScoreBlock& block) {
   if (block.all.empty()) return;
-  pack_block(p, keys, block.first, block.all, block.keys);
+  pack_block(p, batch, kv_head, block.first, block.all, block.keys);
   multiply_packed(p, block);
 }
 
@@ -103,7 +102,7 @@ struct ScoreTerms {
   const float* log_weight;  ///< of the block's first key, or null
   int64_t available;        ///< keys of the block that exist
 
-  ScoreTerms(const AttentionProblem& p, const ScoreBlock& block, const QueryRow& row)
+  ScoreTerms(const CpuProblem& p, const ScoreBlock& block, const QueryRow& row)
       : soft_cap(p.soft_cap),
         slope(row.slope),
         offset(static_cast<float>(block.first - row.position)),

@@ -94,7 +94,7 @@ struct SumsShape {
   int64_t bin_sums = 0;  ///< w of each of these bins
 
   SumsShape() = default;
-  SumsShape(const AttentionProblem& p, const AttentionOutput& output) {
+  SumsShape(const CpuProblem& p, const AttentionOutput& output) {
     const Thumbnails& wanted = output.thumbnails;
     if (output.out.data) values = padded_values(p.value_dim);
     if (wanted.max) bin_max = round_up(wanted.cells, lanes);

@@ -30,7 +30,7 @@ HWY_INLINE void for_each_bin(const Thumbnails& wanted, int64_t block_first, KeyR
 class ThumbnailRows {
  public:
   /// `totals` [cells, in whole vectors]: scratch.
-  ThumbnailRows(const AttentionProblem& p, const Thumbnails& wanted, int64_t batch, int64_t* totals)
+  ThumbnailRows(const CpuProblem& p, const Thumbnails& wanted, int64_t batch, int64_t* totals)
       : p_(p), wanted_(wanted), batch_(batch), totals_(totals) {}
 
   static int64_t* carve(Carver& carver, const SumsShape& shape) { return carver.take<int64_t>(shape.bin_sums); }
@@ -114,7 +114,7 @@ class ThumbnailRows {
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const Thumbnails& wanted_;
   const int64_t batch_;
   int64_t* totals_;

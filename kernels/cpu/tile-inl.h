@@ -71,9 +71,9 @@ struct TileScratch {
   ColumnPool pool;
   double* sums;  ///< [rows of cells][columns] of the task, for the mean
 
-  static TileScratch carve(Carver& carver, const AttentionProblem& p, std::span<const TileRequest> requests) {
+  static TileScratch carve(Carver& carver, const CpuProblem& p, std::span<const TileRequest> requests) {
     TileScratch scratch{};
-    scratch.block = ScoreBlock::carve(carver, p.key_dim);
+    scratch.block = ScoreBlock::carve(carver, p);
     scratch.pool = ColumnPool::carve(carver);
     int64_t cells = 0;
     for (const TileRequest& request : requests) {
@@ -87,7 +87,7 @@ struct TileScratch {
 class TileWork {
  public:
   /// `cells` is the task's first.
-  TileWork(const AttentionProblem& problem, const float* row_max, const float* log_sum, const TileRequest& request,
+  TileWork(const CpuProblem& problem, const float* row_max, const float* log_sum, const TileRequest& request,
            const TileTask& task, float* cells, const TileScratch& scratch)
       : p_(problem),
         row_max_(row_max),
@@ -125,14 +125,14 @@ class TileWork {
     }
     if (all.empty()) return true;
     pack_queries(p_, request_.batch, block.rows, block.count, block.queries);
-    const float* keys = p_.k.row(request_.batch, request_.q_head / (p_.q_heads / p_.kv_heads), 0);
+    const int64_t kv_head = request_.q_head / (p_.q_heads / p_.kv_heads);
     const CellCut cut{request_.key_begin, request_.bin, block_keys};
     for (int64_t key = all.begin; key < all.end;) {
       if (stop.stop_requested()) return false;
       const KeyRange piece = cut.piece(key);
       for (int64_t slot = 0; slot < block.count; ++slot) block.rows[slot].keys = asked(begin + slot).intersect(piece);
       block.start(piece.begin);
-      multiply_scores(p_, keys, block);
+      multiply_scores(p_, request_.batch, kv_head, block);
       add_block();
       key = piece.end;
     }
@@ -211,7 +211,7 @@ class TileWork {
     }
   }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const float* row_max_;
   const float* log_sum_;
   const TileRequest& request_;
@@ -221,13 +221,13 @@ class TileWork {
   TileScratch scratch_;
 };
 
-inline size_t tiles_workspace(const AttentionProblem& p, std::span<const TileRequest> requests, int workers) {
+inline size_t tiles_workspace(const CpuProblem& p, std::span<const TileRequest> requests, int workers) {
   Carver carver;
   TileScratch::carve(carver, p, requests);
   return carver.bytes() * static_cast<size_t>(workers);
 }
 
-inline bool tiles(const AttentionProblem& p, const float* row_max, const float* log_sum,
+inline bool tiles(const CpuProblem& p, const float* row_max, const float* log_sum,
                   std::span<const TileRequest> requests, std::span<float* const> cells, std::span<std::byte> workspace,
                   const ParallelFor& parallel, std::stop_token stop) {
   const size_t worker_bytes = tiles_workspace(p, requests, 1);

@@ -15,14 +15,31 @@ HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
 
 /// <a, b> of unaligned rows.
-HWY_INLINE float dot(const float* a, const float* b, int64_t dim) {
+template <class A, class B>
+HWY_INLINE float dot(const A* a, const B* b, int64_t dim) {
   const F d;
   V sum = hn::Zero(d);
   int64_t i = 0;
-  for (; i + lanes <= dim; i += lanes) sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+  for (; i + lanes <= dim; i += lanes) sum = hn::MulAdd(widened(a + i), widened(b + i), sum);
   float total = hn::GetLane(hn::SumOfLanes(d, sum));
-  for (; i < dim; ++i) total += a[i] * b[i];
+  for (; i < dim; ++i) total += widened_one(a[i]) * widened_one(b[i]);
   return total;
+}
+
+/// Which row.
+struct RowPlace {
+  int64_t batch, head, row;
+};
+
+template <class A>
+HWY_INLINE float dot(const A* a, const InputRows& b, RowPlace at, int64_t dim) {
+  if (b.element == Element::f32) return dot(a, b.row(at.batch, at.head, at.row), dim);
+  return dot(a, b.row<uint16_t>(at.batch, at.head, at.row), dim);
+}
+/// <a, b> of rows of either type.
+HWY_INLINE float dot(const InputRows& a, RowPlace at, const InputRows& b, RowPlace and_at, int64_t dim) {
+  if (a.element == Element::f32) return dot(a.row(at.batch, at.head, at.row), b, and_at, dim);
+  return dot(a.row<uint16_t>(at.batch, at.head, at.row), b, and_at, dim);
 }
 
 /// How far the weights exp(score - row_max - log_sum) of a head may be from exact ones, as the `root_error` of
@@ -36,7 +53,7 @@ HWY_INLINE float dot(const float* a, const float* b, int64_t dim) {
 /// and 4 for each block of keys. Under the weights, |x| has an L2 norm of at most ln(kv_len) + 1.
 class WeightError {
  public:
-  WeightError(const AttentionProblem& problem, const float* row_max, const float* log_sum, int64_t batch,
+  WeightError(const CpuProblem& problem, const float* row_max, const float* log_sum, int64_t batch,
               int64_t row_begin, int64_t row_end)
       : p_(problem), row_max_(row_max), log_sum_(log_sum), batch_(batch), row_begin_(row_begin), row_end_(row_end) {}
 
@@ -53,7 +70,7 @@ class WeightError {
       if (row_max == double{minus_infinity}) continue;
       const QueryRow query = query_row(p_, head, row);
       const double shift = std::abs(row_max - double{query.slope} * static_cast<double>(query.position));
-      const double score = std::abs(double{p_.scale}) * std::sqrt(square(p_.q.row(batch_, head, row)) * keys.square);
+      const double score = std::abs(double{p_.scale}) * std::sqrt(square(p_.q, {batch_, head, row}) * keys.square);
       const double roundings = 2 * static_cast<double>(p_.key_dim + 9) * score + 10 * (shift + std::abs(log_sum));
       squares += root_factor((roundings + common) * 0x1p-25);
     }
@@ -79,14 +96,14 @@ class WeightError {
     Keys largest;
     for (int64_t key = range.begin; key < range.end; ++key) {
       if (!query.sees(key)) continue;
-      largest.square = std::max(largest.square, square(p_.k.row(batch_, kv_head, key - p_.first_key)));
+      largest.square = std::max(largest.square, square(p_.k, {batch_, kv_head, key - p_.first_key}));
       if (query.log_weight) largest.log_weight = std::max(largest.log_weight, std::abs(double{query.log_weight[key]}));
     }
     return largest;
   }
-  double square(const float* row) const { return dot(row, row, p_.key_dim); }
+  double square(const InputRows& rows, RowPlace at) const { return dot(rows, at, rows, at, p_.key_dim); }
 
-  const AttentionProblem& p_;
+  const CpuProblem& p_;
   const float* row_max_;
   const float* log_sum_;
   int64_t batch_, row_begin_, row_end_;

@@ -35,7 +35,7 @@ struct Softmax {
   double sum = 0;  ///< of exp(score - row_max)
 };
 
-Softmax softmax_row(const AttentionProblem& p, const Rows<const float>& keys, const Query& query, double* weights) {
+Softmax softmax_row(const AttentionProblem& p, const InputRows& keys, const Query& query, double* weights) {
   Softmax result;
   for (int64_t j = 0; j < p.kv_len; ++j) {
     weights[j] = -infinity;
@@ -65,7 +65,7 @@ void write_out(const AttentionProblem& p, const Rows<float>& out, const Query& q
     double sum = 0;
     for (int64_t j = 0; j < p.kv_len; ++j) {
       if (!is_visible(p, query, j)) continue;  // a value behind the mask may be NaN
-      sum += weights[j] * double{p.v.row(query.batch, kv_head_of(p, query.head), j - p.first_key)[d]};
+      sum += weights[j] * double{p.v.at(query.batch, kv_head_of(p, query.head), j - p.first_key, d)};
     }
     o[d] = static_cast<float>(sum);
   }
@@ -134,7 +134,7 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   if ((thumbnails.max || thumbnails.sum) && thumbnails.cells > Thumbnails::max_cells) {
     throw std::invalid_argument("a thumbnail has more cells than kernels take");
   }
-  const Rows<const float> keys = keys_of(p, workspace.data(), parallel);
+  const InputRows keys = keys_of(p, workspace.data(), parallel);
   std::byte* rows = workspace.data() + rotated_keys_bytes(p);
   parallel.run(p.batch * p.q_heads * p.q_len, [&](int64_t task, int worker) {
     auto* weights = reinterpret_cast<double*>(rows + static_cast<size_t>(worker) * row_bytes(p));

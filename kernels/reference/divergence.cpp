@@ -19,7 +19,7 @@ double entropy_term(double weight) { return weight == 0 ? 0 : -weight * std::log
 
 class Divergence {
  public:
-  Divergence(const AttentionProblem& problem, const Rows<const float>& keys, const float* row_max, const float* log_sum,
+  Divergence(const AttentionProblem& problem, const InputRows& keys, const float* row_max, const float* log_sum,
              const DivergenceRequest& request)
       : p_(problem), keys_(keys), row_max_(row_max), log_sum_(log_sum), request_(request) {}
 
@@ -121,7 +121,7 @@ class Divergence {
   }
 
   const AttentionProblem& p_;
-  const Rows<const float>& keys_;
+  const InputRows& keys_;
   const float* row_max_;
   const float* log_sum_;
   const DivergenceRequest& request_;
@@ -145,7 +145,7 @@ bool divergence(const AttentionProblem& p, const float* row_max, const float* lo
                 const DivergenceOutput& output, std::span<std::byte> workspace, const ParallelFor& parallel,
                 std::stop_token stop) {
   check_divergence_request(p, request);
-  const Rows<const float> keys = keys_of(p, workspace.data(), parallel);
+  const InputRows keys = keys_of(p, workspace.data(), parallel);
   auto* sums = reinterpret_cast<double*>(workspace.data() + rotated_keys_bytes(p));
   std::byte* scratch = workspace.data() + rotated_keys_bytes(p) + all_sums_bytes(p);
   const Divergence work(p, keys, row_max, log_sum, request);

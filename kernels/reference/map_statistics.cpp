@@ -83,7 +83,7 @@ size_t map_statistics_workspace(const AttentionProblem& p, const MapStatistics& 
 
 bool map_statistics(const AttentionProblem& p, const float* row_max, const float* log_sum, const MapStatistics& wanted,
                     std::span<std::byte> workspace, const ParallelFor& parallel, std::stop_token stop) {
-  const Rows<const float> keys = keys_of(p, workspace.data(), parallel);
+  const InputRows keys = keys_of(p, workspace.data(), parallel);
   std::byte* scratch = workspace.data() + rotated_keys_bytes(p);
   parallel.run(p.batch * p.q_heads, [&](int64_t head, int worker) {
     auto* memory = reinterpret_cast<double*>(scratch + static_cast<size_t>(worker) * worker_bytes(p, wanted));

@@ -37,11 +37,12 @@ bool is_visible(const AttentionProblem& p, const Query& query, int64_t key) {
   return !p.key_log_weight || p.key_log_weight[query.head * p.kv_len + key] != -infinity;
 }
 
-double score(const AttentionProblem& p, const Rows<const float>& keys, const Query& query, int64_t key) {
-  const float* q = p.q.row(query.batch, query.head, query.row);
-  const float* k = keys.row(query.batch, kv_head_of(p, query.head), key - p.first_key);
+double score(const AttentionProblem& p, const InputRows& keys, const Query& query, int64_t key) {
+  const int64_t kv_head = kv_head_of(p, query.head), row = key - p.first_key;
   double s = 0;
-  for (int64_t d = 0; d < p.key_dim; ++d) s += double{q[d]} * double{k[d]};
+  for (int64_t d = 0; d < p.key_dim; ++d) {
+    s += double{p.q.at(query.batch, query.head, query.row, d)} * double{keys.at(query.batch, kv_head, row, d)};
+  }
   s *= p.scale;
   if (p.soft_cap > 0) s = p.soft_cap * std::tanh(s / p.soft_cap);
   if (p.alibi_slopes) s += double{p.alibi_slopes[query.head]} * static_cast<double>(key);
@@ -54,7 +55,7 @@ size_t rotated_keys_bytes(const AttentionProblem& p) {
   return aligned(static_cast<size_t>(p.batch * p.kv_heads * keys_present(p) * p.key_dim) * sizeof(float));
 }
 
-Rows<const float> keys_of(const AttentionProblem& p, std::byte* storage, const ParallelFor& parallel) {
+InputRows keys_of(const AttentionProblem& p, std::byte* storage, const ParallelFor& parallel) {
   if (!p.key_from_value.enabled) return p.k;
   auto* keys = reinterpret_cast<float*>(storage);
   const int64_t head_size = keys_present(p) * p.key_dim;
@@ -66,7 +67,7 @@ Rows<const float> keys_of(const AttentionProblem& p, std::byte* storage, const P
                  rotated.row(batch, head, row));
     }
   });
-  return {rotated.data, rotated.batch_stride, rotated.head_stride, rotated.row_stride};
+  return {keys, rotated.batch_stride, rotated.head_stride, rotated.row_stride};
 }
 
 }  // namespace headscope::reference

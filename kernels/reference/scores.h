@@ -27,12 +27,12 @@ inline int64_t flat(const AttentionProblem& p, const Query& query) {
 bool is_visible(const AttentionProblem&, const Query&, int64_t key);
 
 /// Score of a visible key; `keys` as `keys_of` gives them.
-double score(const AttentionProblem&, const Rows<const float>& keys, const Query&, int64_t key);
+double score(const AttentionProblem&, const InputRows& keys, const Query&, int64_t key);
 
 /// Bytes that `keys_of` needs: none unless keys are made from values.
 size_t rotated_keys_bytes(const AttentionProblem&);
 
 /// The stored keys, or those made from V into `storage` [batch, kv_heads, kv_len - first_key, key_dim].
-Rows<const float> keys_of(const AttentionProblem&, std::byte* storage, const ParallelFor&);
+InputRows keys_of(const AttentionProblem&, std::byte* storage, const ParallelFor&);
 
 }  // namespace headscope::reference

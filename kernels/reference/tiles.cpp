@@ -23,7 +23,7 @@ int64_t cell_rows(std::span<const TileRequest> requests) {
 
 class Tiles {
  public:
-  Tiles(const AttentionProblem& problem, const Rows<const float>& keys, const float* row_max, const float* log_sum)
+  Tiles(const AttentionProblem& problem, const InputRows& keys, const float* row_max, const float* log_sum)
       : p_(problem), keys_(keys), row_max_(row_max), log_sum_(log_sum) {}
 
   /// Fills `cells`, row r of a tile, by way of as many doubles.
@@ -60,7 +60,7 @@ class Tiles {
   }
 
   const AttentionProblem& p_;
-  const Rows<const float>& keys_;
+  const InputRows& keys_;
   const float* row_max_;
   const float* log_sum_;
 };
@@ -74,7 +74,7 @@ size_t tiles_workspace(const AttentionProblem& p, std::span<const TileRequest> r
 bool tiles(const AttentionProblem& p, const float* row_max, const float* log_sum, std::span<const TileRequest> requests,
            std::span<float* const> cells, std::span<std::byte> workspace, const ParallelFor& parallel,
            std::stop_token stop) {
-  const Rows<const float> keys = keys_of(p, workspace.data(), parallel);
+  const InputRows keys = keys_of(p, workspace.data(), parallel);
   std::byte* scratch = workspace.data() + rotated_keys_bytes(p);
   const size_t worker_bytes = cell_row_bytes(requests);
   const Tiles work(p, keys, row_max, log_sum);

@@ -13,7 +13,7 @@ constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// A view of `storage`, made as large as the layout needs; what lies between the rows is NaN.
-Rows<const float> lay_out(Memory memory, int64_t batch, int64_t heads, int64_t rows, int64_t dim,
+InputRows lay_out(Memory memory, int64_t batch, int64_t heads, int64_t rows, int64_t dim,
                           std::vector<float>& storage) {
   if (memory == Memory::packed) {
     storage.assign(static_cast<size_t>(batch * heads * rows * dim), nan);
@@ -25,7 +25,7 @@ Rows<const float> lay_out(Memory memory, int64_t batch, int64_t heads, int64_t r
 }
 
 template <class Fill>
-void fill(const Rows<const float>& view, int64_t batch, int64_t heads, int64_t rows, int64_t dim, const Fill& next) {
+void fill(const InputRows& view, int64_t batch, int64_t heads, int64_t rows, int64_t dim, const Fill& next) {
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t h = 0; h < heads; ++h) {
       for (int64_t r = 0; r < rows; ++r) {
@@ -67,6 +67,23 @@ AttentionCase::AttentionCase(const CaseSpec& wanted) : spec(wanted) {
   make_inputs();
   shape_scores();
   if (spec.poison) poison_unseen();
+  if (spec.element == Element::bf16) round_to_bf16();
+  if (spec.element == Element::f32) return;
+  widened_ = p;
+  const auto as_bf16 = [](const InputRows& rows, const std::vector<float>& from, std::vector<uint16_t>& to) {
+    for (const float number : from) to.push_back(to_bf16(number));
+    return InputRows(to.data() + (rows.row(0, 0, 0) - from.data()), rows.batch_stride, rows.head_stride,
+                     rows.row_stride);
+  };
+  p.q = as_bf16(p.q, q, q16_);
+  p.k = as_bf16(p.k, k, k16_);
+  p.v = as_bf16(p.v, v, v16_);
+}
+
+void AttentionCase::round_to_bf16() {
+  for (auto* numbers : {&q, &k, &v}) {
+    for (float& number : *numbers) number = from_bf16(to_bf16(number));
+  }
 }
 
 void AttentionCase::make_inputs() {
@@ -153,7 +170,7 @@ const std::vector<NamedArray>& result_arrays() {
 
 AttentionProblem rows_of(const AttentionProblem& problem, int64_t begin, int64_t end) {
   AttentionProblem part = problem;
-  part.q.data += begin * part.q.row_stride;
+  part.q = part.q.from(begin);
   part.q_len = end - begin;
   part.causal_offset += begin;
   return part;
@@ -259,9 +276,19 @@ std::vector<float> run_tile(const AttentionKernel& kernel, const AttentionProble
   return {cells.data(), cells.data() + cells.size()};
 }
 
-std::vector<AttentionKernel> fast_kernels() {
+std::vector<AttentionKernel> kernels_for(const AttentionProblem& problem) {
   const auto all = attention_kernels();
-  return {all.begin() + 1, all.end()};
+  std::vector<AttentionKernel> kernels(all.begin() + 1, all.end());
+  std::erase_if(kernels, [&](const AttentionKernel& kernel) { return kernel.unsupported(problem).has_value(); });
+  return kernels;
+}
+
+std::vector<AttentionKernel> fast_kernels() { return kernels_for({}); }
+
+std::vector<AttentionKernel> f32_kernels() {
+  std::vector<AttentionKernel> kernels = fast_kernels();
+  kernels.insert(kernels.begin(), reference_kernel());
+  return kernels;
 }
 
 const AttentionKernel& reference_kernel() { return attention_kernels().front(); }

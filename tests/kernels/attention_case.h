@@ -48,6 +48,7 @@ struct CaseSpec {
   Scores scores = Scores::normal;
   Memory memory = Memory::packed;
   KeyFromValue key_from_value = {};
+  Element element = Element::f32;  ///< of q, k and v; bf16 numbers are those of f32, rounded
   int64_t sink_tokens = 1, window_tokens = 16;
   int64_t cells = 64, bin = 1;
   bool poison = false;  ///< NaN in every key and value that no row sees
@@ -64,10 +65,15 @@ class AttentionCase {
   AttentionProblem problem;
   std::vector<float> q, k, v, slopes, log_weight;
 
+  /// The problem, with the same numbers in f32.
+  const AttentionProblem& in_f32() const { return spec.element == Element::f32 ? problem : widened_; }
   float* key(int64_t batch, int64_t head, int64_t row) { return const_cast<float*>(problem.k.row(batch, head, row)); }
   float* value(int64_t batch, int64_t head, int64_t row) { return const_cast<float*>(problem.v.row(batch, head, row)); }
 
  private:
+  AttentionProblem widened_;
+  std::vector<uint16_t> q16_, k16_, v16_;
+  void round_to_bf16();
   void make_inputs();
   void shape_scores();
   void poison_unseen();
@@ -119,8 +125,11 @@ void run_forward_rows(const AttentionKernel& kernel, const AttentionCase& c, int
 std::vector<float> run_tile(const AttentionKernel& kernel, const AttentionProblem& problem, const Results& forward,
                             const TileRequest& request, const ParallelFor& parallel);
 
-/// The kernels under test: all but the reference.
+/// The kernels under test: all but the reference that can run the problem.
+std::vector<AttentionKernel> kernels_for(const AttentionProblem&);
+/// Those that run f32, and the reference with them.
 std::vector<AttentionKernel> fast_kernels();
+std::vector<AttentionKernel> f32_kernels();
 const AttentionKernel& reference_kernel();
 
 /// Whether the sanitizers are on: the suites then leave out their longest cases.

@@ -70,6 +70,7 @@ std::vector<Axis> all_axes() {
       axis("poison", std::vector{false, true}, &CaseSpec::poison),
       {"thumbnail", 3, set_thumbnail},
       axis<int64_t>("sink", {1, 0, 300}, &CaseSpec::sink_tokens),
+      axis("element", std::vector{Element::f32, Element::bf16}, &CaseSpec::element),
   };
 }
 

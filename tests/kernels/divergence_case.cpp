@@ -26,8 +26,8 @@ std::vector<double> dense_row(const AttentionProblem& p, int64_t batch, int64_t 
     if (later || gone || (weights && std::isinf(weights[key]))) continue;
     double s = 0;
     for (int64_t d = p.key_dim; d-- > 0;) {
-      s += double{p.q.row(batch, head, row)[d]} *
-           double{p.k.row(batch, head * p.kv_heads / p.q_heads, key - p.first_key)[d]};
+      s += double{p.q.at(batch, head, row, d)} *
+           double{p.k.at(batch, head * p.kv_heads / p.q_heads, key - p.first_key, d)};
     }
     s *= double{p.scale};
     if (p.soft_cap > 0) s = std::tanh(s / double{p.soft_cap}) * double{p.soft_cap};

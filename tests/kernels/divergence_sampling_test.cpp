@@ -92,7 +92,7 @@ TEST_P(DivergenceSampling, LongInputsNeedLittleMemory) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceSampling, ::testing::ValuesIn(attention_kernels()),
+INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceSampling, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
 // --- kernels/divergence_estimate.h ----------------------------------------------------------------------------

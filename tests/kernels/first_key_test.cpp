@@ -41,7 +41,7 @@ struct WithoutFirst {
   std::vector<float> keys, values;
 
  private:
-  static std::vector<float> rows(const AttentionProblem& p, const Rows<const float>& from, int64_t dim, int64_t first) {
+  static std::vector<float> rows(const AttentionProblem& p, const InputRows& from, int64_t dim, int64_t first) {
     std::vector<float> out;
     for (int64_t row = first; row < p.kv_len; ++row) {
       for (int64_t head = 0; head < p.kv_heads; ++head) {
@@ -51,7 +51,7 @@ struct WithoutFirst {
     }
     return out;
   }
-  static Rows<const float> view(const std::vector<float>& rows, int64_t left, int64_t dim, int64_t heads) {
+  static InputRows view(const std::vector<float>& rows, int64_t left, int64_t dim, int64_t heads) {
     return {rows.data(), left * heads * dim, dim, heads * dim};
   }
 };
@@ -123,7 +123,7 @@ TEST_P(FirstKey, TilesMayBeginBeforeIt) {
                         run_tile(GetParam(), full.problem, forward, request, ThreadPool(2))));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(attention_kernels()),
+INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
 }  // namespace

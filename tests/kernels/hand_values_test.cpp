@@ -193,7 +193,7 @@ TEST_P(HandValues, TanhIsAccurate) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(attention_kernels()),
+INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
 // --- K = rotate(V), which the reference alone has to support -------------------------------------------------
@@ -247,7 +247,7 @@ TEST(Selection, TheReferenceIsFirstAndTheFallback) {
   ASSERT_FALSE(kernels.empty());
   EXPECT_EQ(kernels.front().name, "reference");
   AttentionCase c = zero_case(1, 1, 1, 2);
-  EXPECT_EQ(select_attention_kernel(c.problem).name, kernels.back().name);
+  EXPECT_EQ(select_attention_kernel(c.problem).name, f32_kernels().back().name);
   EXPECT_EQ(select_attention_kernel(c.problem, "no such device").name, "reference");
   c.problem.key_from_value = {true, RotationStyle::rotate_half, 2, 10000};
   EXPECT_EQ(select_attention_kernel(c.problem).name, "reference");

@@ -86,7 +86,7 @@ class SparseFloats {
 };
 
 /// Moves rows apart: copies them to `to`, one every `stride` elements.
-Rows<const float> spread(const Rows<const float>& rows, int64_t count, int64_t dim, float* to, int64_t stride) {
+InputRows spread(const InputRows& rows, int64_t count, int64_t dim, float* to, int64_t stride) {
   for (int64_t i = 0; i < count; ++i) std::copy_n(rows.row(0, 0, i), dim, to + i * stride);
   return {to, 0, 0, stride};
 }
@@ -117,7 +117,7 @@ TEST_P(Long, RowsMoreThanTwoToThe31ElementsApart) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Long, ::testing::ValuesIn(attention_kernels()), kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, Long, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

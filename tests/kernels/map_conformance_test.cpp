@@ -57,7 +57,7 @@ class MapConformance {
   const AttentionCase case_;
   const ThreadPool pool_{3};
   const std::vector<float> naive_ = naive_attention(case_).map;
-  const std::vector<float> backward_ = naive_attention(case_, DotOrder::backward).map;
+  const std::vector<float> backward_ = naive_attention(case_, {DotOrder::backward}).map;
   const Results reference_ = run_forward(reference_kernel(), case_, pool_);
   const std::vector<float> maps_ = reference_maps(case_.problem, reference_, pool_);
   std::vector<Results> forwards_;  ///< of the fast kernels

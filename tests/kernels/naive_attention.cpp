@@ -71,11 +71,11 @@ void naive_thumbnail(const AttentionCase& c, const float* weights, int64_t i, fl
   }
 }
 
-void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, DotOrder order, NaiveAttention& naive) {
-  const AttentionProblem& p = c.problem;
+void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveOptions options, NaiveAttention& naive) {
+  const AttentionProblem& p = c.in_f32();
   Results& r = naive.results;
   const auto at = static_cast<size_t>((b * p.q_heads + h) * p.q_len + i);
-  const std::vector<float> scores = naive_scores(p, b, h, i, order);
+  const std::vector<float> scores = naive_scores(p, b, h, i, options.order);
   const float row_max = *std::max_element(scores.begin(), scores.end());
   float* weights = naive.map.data() + at * static_cast<size_t>(p.kv_len);
   float* out = r.out.data() + at * static_cast<size_t>(p.value_dim);
@@ -89,7 +89,9 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, DotOrder
   for (int64_t j = 0; j < p.kv_len; ++j) {
     if (scores[static_cast<size_t>(j)] == -infinity) continue;
     const float* v = p.v.row(b, h * p.kv_heads / p.q_heads, j);
-    for (int64_t d = 0; d < p.value_dim; ++d) out[d] += weights[j] * v[d];
+    float weight = weights[j];
+    if (options.bf16_weights) weight = from_bf16(to_bf16(std::exp(scores[static_cast<size_t>(j)] - row_max))) / sum;
+    for (int64_t d = 0; d < p.value_dim; ++d) out[d] += weight * v[d];
   }
   naive_statistics(c, weights, i, at, r);
   naive_thumbnail(c, weights, i, r.thumbnails.data() + (b * p.q_heads + h) * c.spec.cells * c.spec.cells);
@@ -97,14 +99,14 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, DotOrder
 
 }  // namespace
 
-NaiveAttention naive_attention(const AttentionCase& c, DotOrder order) {
-  const AttentionProblem& p = c.problem;
+NaiveAttention naive_attention(const AttentionCase& c, NaiveOptions options) {
+  const AttentionProblem& p = c.in_f32();
   NaiveAttention naive;
   naive.results = Results::sized(p, c.spec.cells);
   naive.map.resize(static_cast<size_t>(p.batch * p.q_heads * p.q_len * p.kv_len));
   for (int64_t b = 0; b < p.batch; ++b) {
     for (int64_t h = 0; h < p.q_heads; ++h) {
-      for (int64_t i = 0; i < p.q_len; ++i) naive_row(c, b, h, i, order, naive);
+      for (int64_t i = 0; i < p.q_len; ++i) naive_row(c, b, h, i, options, naive);
     }
   }
   return naive;

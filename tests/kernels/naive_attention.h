@@ -17,7 +17,12 @@ enum class DotOrder {
   backward,  ///< the last dimension first, of scaled queries
 };
 
-NaiveAttention naive_attention(const AttentionCase& c, DotOrder order = DotOrder::forward);
+struct NaiveOptions {
+  DotOrder order = DotOrder::forward;
+  bool bf16_weights = false;  ///< out takes exp(score - row_max) rounded to bf16
+};
+
+NaiveAttention naive_attention(const AttentionCase& c, NaiveOptions = {});
 
 /// Pools a dense map of one head as a tile request asks, in f32.
 std::vector<float> pool_map(const float* map, int64_t kv_len, const TileRequest& request);

@@ -132,7 +132,7 @@ TEST_P(ThumbnailSums, TheLargestMapHasACellForEveryToken) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, ThumbnailSums, ::testing::ValuesIn(attention_kernels()),
+INSTANTIATE_TEST_SUITE_P(Kernels, ThumbnailSums, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
 }  // namespace

@@ -423,8 +423,9 @@ TEST(TileStoreTest, RowsThatAreNotNumbersStayNotNumbers) {
   auto run = std::make_shared<RunSnapshot>(*growing.snapshot());
   auto spoilt = std::make_shared<RowBuffer>(std::make_shared<MemoryLedger>(), MemoryPurpose::viewer, 20, 1);
   const RowsView& before = run->layers[0].log_sum;
-  std::copy_n(before.row(0), 20, spoilt->data());
-  spoilt->data()[7] = std::numeric_limits<float>::quiet_NaN();
+  auto* numbers = reinterpret_cast<float*>(spoilt->row(0));
+  std::copy_n(before.row(0), 20, numbers);
+  numbers[7] = std::numeric_limits<float>::quiet_NaN();
   run->layers[0].log_sum = {spoilt, 20};
   TileStore store(1, plenty, {});
   store.region(run, 1, whole(20));

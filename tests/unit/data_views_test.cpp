@@ -80,8 +80,9 @@ TEST(AtlasSums, ARowThatIsNoNumberMakesTheMeanNone) {
   const RowsView before = run->layers[0].statistics;
   auto spoilt =
       std::make_shared<RowBuffer>(std::make_shared<MemoryLedger>(), MemoryPurpose::viewer, 10, before.width());
-  std::copy_n(before.row(0), 10 * before.width(), spoilt->data());
-  spoilt->data()[4 * before.width() + static_cast<int64_t>(Statistic::distance) * 2 + 1] =
+  auto* numbers = reinterpret_cast<float*>(spoilt->row(0));
+  std::copy_n(before.row(0), 10 * before.width(), numbers);
+  numbers[4 * before.width() + static_cast<int64_t>(Statistic::distance) * 2 + 1] =
       std::numeric_limits<float>::quiet_NaN();
   run->layers[0].statistics = {spoilt, 10};
   const AtlasData data = atlas_data(*run);

@@ -17,8 +17,9 @@ at::Tensor random_rows(at::IntArrayRef shape, double deviation, at::Generator& r
   return at::randn(shape, random, at::kFloat).mul_(deviation);
 }
 
-Rows<const float> rows_of(const at::Tensor& t) {
-  return {t.const_data_ptr<float>(), t.stride(0), t.stride(1), t.stride(2)};
+InputRows rows_of(const at::Tensor& t) {
+  const Element element = t.scalar_type() == at::kBFloat16 ? Element::bf16 : Element::f32;
+  return {t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2), element};
 }
 
 }  // namespace
