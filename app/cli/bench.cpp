@@ -49,9 +49,18 @@ std::vector<bench::Family> chosen_families(const std::string& only) {
   return out;
 }
 
+/// Those that take f32, which all queries, keys and values of `bench` are; the fastest last.
+std::vector<AttentionKernel> f32_kernels() {
+  std::vector<AttentionKernel> out;
+  for (const AttentionKernel& one : attention_kernels()) {
+    if (!one.unsupported(AttentionProblem())) out.push_back(one);
+  }
+  return out;
+}
+
 /// The fastest of this machine unless some are named.
 std::vector<AttentionKernel> chosen_kernels(const std::string& names) {
-  const std::span<const AttentionKernel> all = attention_kernels();
+  const std::vector<AttentionKernel> all = f32_kernels();
   if (names.empty()) return {all.back()};
   std::vector<AttentionKernel> out;
   for (const std::string& name : split_list(names, "--kernel")) {
@@ -59,7 +68,7 @@ std::vector<AttentionKernel> chosen_kernels(const std::string& names) {
     if (found == all.end()) {
       std::vector<std::string_view> there;
       for (const AttentionKernel& one : all) there.push_back(one.name);
-      throw UsageError(fmt::format("--kernel {}: this machine has {}", quoted(name), fmt::join(there, ", ")));
+      throw UsageError(fmt::format("--kernel {}: for f32 this machine has {}", quoted(name), fmt::join(there, ", ")));
     }
     out.push_back(*found);
   }

@@ -114,8 +114,9 @@ def test_tells_memory_beside_its_formula(found):
     for row, tokens in zip(rows, [96, 96, 96, 96, 192]):
         positions = 192 if tokens == 192 else 96 + 128
         matrices = 2 * 12 * 64 * 64 + (256 + positions) * 64
-        loaded = matrices * (2 if "bf16" in row["operation"] else 4) + (2 * 13 + 2) * 64 * 4
-        needed = 4 * tokens * (2 * (3 * 64 + 2 * 4) + 7 * 64)
+        number = 2 if "bf16" in row["operation"] else 4
+        loaded = matrices * number + (2 * 13 + 2) * 64 * 4
+        needed = tokens * (2 * (3 * 64 * number + 2 * 4 * 4) + 7 * 64 * 4)
         memory = row["memory"]
         assert (memory["loaded_bytes"], memory["formula_bytes"]) == (loaded, needed)
         assert memory["by_formula"] == pytest.approx((loaded + row["ours_peak_bytes"]) / (loaded + needed))
@@ -182,6 +183,7 @@ def test_without_transformers_its_rows_are_skipped(headscope, tmp_path, python, 
     (["--only", "flash"], ["flash", "attention, decode, tile, statistics, divergence"]),
     (["--only", "tile,,linear"], ["--only"]),
     (["--kernel", "cpu/MMX"], ["cpu/MMX", "reference"]),
+    (["--kernel", "cpu/AVX512_BF16"], ["cpu/AVX512_BF16", "f32"]),
     (["--repeats", "-1"], ["--repeats"]),
     (["--repeats", "101"], ["--repeats", "100"]),
     (["--dtype", "bf16"], ["--dtype"])])

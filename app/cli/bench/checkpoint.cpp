@@ -92,9 +92,9 @@ double Gpt2Shape::operations(int64_t tokens) const {
   return static_cast<double>(layers) * layer + 2 * static_cast<double>(vocab * width);
 }
 
-int64_t Gpt2Shape::pass_bytes(int64_t tokens) const {
-  const int64_t rows = tokens * layers * (3 * width + 2 * heads), chunk = std::min<int64_t>(tokens, 4096);
-  return 4 * (rows + chunk * 7 * width);
+int64_t Gpt2Shape::pass_bytes(int64_t tokens, int64_t bytes) const {
+  const int64_t token = layers * (3 * width * bytes + 2 * heads * 4), chunk = std::min<int64_t>(tokens, 4096);
+  return tokens * token + chunk * 7 * width * 4;
 }
 
 void write_random_gpt2(const std::filesystem::path& folder, const Gpt2Shape& shape, uint64_t seed,

@@ -19,9 +19,10 @@ struct Gpt2Shape {
   }
   /// Operations of a prompt with logits of its last position alone.
   double operations(int64_t tokens) const;
-  /// What a prompt needs beside the weights: Q, K and V of every layer and LSE (two numbers) of every row, in f32, and
-  /// one chunk of at most 4,096 tokens: the residual stream, an MLP's input and output, and 4 widths between them.
-  int64_t pass_bytes(int64_t tokens) const;
+  /// What a prompt needs beside the weights: Q, K and V of every layer in `bytes` a number, LSE (two f32) of every row,
+  /// and one chunk in f32 of at most 4,096 tokens: the residual stream, an MLP's input and output, and the 4 widths
+  /// between them.
+  int64_t pass_bytes(int64_t tokens, int64_t bytes) const;
 };
 
 /// Writes config.json and model.safetensors with random bf16 weights into an existing folder: numbers that f32 and bf16

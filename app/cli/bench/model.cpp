@@ -222,7 +222,8 @@ class ModelBench {
     return bench_.floor({{"fma", shape_.operations(tokens)}});
   }
   static MemoryFormula memory(const Gpt2Shape& shape, size_t ours, int64_t tokens) {
-    return {shape.weight_bytes(ours == 0 ? 4 : 2), shape.pass_bytes(tokens)};
+    const int64_t bytes = ours == 0 ? 4 : 2;  // of weights, queries, keys and values alike
+    return {shape.weight_bytes(bytes), shape.pass_bytes(tokens, bytes)};
   }
 
   static std::string operation(size_t ours) { return ours == 0 ? "all statistics" : "all statistics, bf16"; }
