@@ -31,11 +31,13 @@ std::string AttentionShape::text() const {
   return fmt::format("{}, {} heads, d {}, {} {}", name, heads, dim, count(kv_len), q_len == 1 ? "keys" : "tokens");
 }
 
-double AttentionShape::operations() const {
+double AttentionShape::places() const {
   double visible = 0;
   for (int64_t i = 0; i < q_len; ++i) visible += static_cast<double>(kv_len - q_len + i + 1);
-  return visible * static_cast<double>(q_heads * 2 * (key_dim + value_dim));
+  return visible * static_cast<double>(q_heads);
 }
+
+double AttentionShape::operations() const { return places() * static_cast<double>(2 * (key_dim + value_dim)); }
 
 AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
     : shape(of),
