@@ -26,11 +26,17 @@ struct Options {
 /// A whole model decodes a token in each, and has room for so many.
 constexpr int most_repeats = 100;
 
+/// What --only may name.
+std::vector<std::string_view> family_names() {
+  std::vector<std::string_view> names = {"limits"};
+  for (const bench::Family& family : bench::families()) names.push_back(family.name);
+  return names;
+}
+
 std::vector<bench::Family> chosen_families(const std::string& only) {
   const std::span<const bench::Family> all = bench::families();
   if (only.empty()) return {all.begin(), all.end()};
-  std::vector<std::string_view> names = {"limits"};
-  for (const bench::Family& family : all) names.push_back(family.name);
+  const std::vector<std::string_view> names = family_names();
   const std::vector<std::string> wanted = split_list(only, "--only");
   for (const std::string& name : wanted) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
@@ -43,9 +49,18 @@ std::vector<bench::Family> chosen_families(const std::string& only) {
   return out;
 }
 
+/// Those that take f32, which all queries, keys and values of `bench` are; the fastest last.
+std::vector<AttentionKernel> f32_kernels() {
+  std::vector<AttentionKernel> out;
+  for (const AttentionKernel& one : attention_kernels()) {
+    if (!one.unsupported(AttentionProblem())) out.push_back(one);
+  }
+  return out;
+}
+
 /// The fastest of this machine unless some are named.
 std::vector<AttentionKernel> chosen_kernels(const std::string& names) {
-  const std::span<const AttentionKernel> all = attention_kernels();
+  const std::vector<AttentionKernel> all = f32_kernels();
   if (names.empty()) return {all.back()};
   std::vector<AttentionKernel> out;
   for (const std::string& name : split_list(names, "--kernel")) {
@@ -53,7 +68,7 @@ std::vector<AttentionKernel> chosen_kernels(const std::string& names) {
     if (found == all.end()) {
       std::vector<std::string_view> there;
       for (const AttentionKernel& one : all) there.push_back(one.name);
-      throw UsageError(fmt::format("--kernel {}: this machine has {}", quoted(name), fmt::join(there, ", ")));
+      throw UsageError(fmt::format("--kernel {}: for f32 this machine has {}", quoted(name), fmt::join(there, ", ")));
     }
     out.push_back(*found);
   }
@@ -102,7 +117,7 @@ void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Time the kernels beside the library's and the machine's limits");
   command->add_flag("--quick", options->quick, "Fewer shapes and rounds: within two minutes");
   command->add_option("--only", options->only,
-                      "Of limits, attention, decode, tile, linear, model: these, as in tile,linear");
+                      fmt::format("Of {}: these, as in tile,linear", fmt::join(family_names(), ", ")));
   command->add_option("--kernel", options->kernel,
                       "Attention kernels, as in cpu/AVX2,cpu/AVX3; the fastest by default");
   command->add_option("--repeats", options->repeats, "Rounds of each contest; by default as many as there is time for");

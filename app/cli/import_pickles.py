@@ -2,7 +2,7 @@
 
 The program holds this text and runs it by itself, in a process of its own:
 
-    python -I - TORCH_VERSION OUT_FILE tied|untied FILE...
+    python -I -B /dev/fd/3 TORCH_VERSION OUT_FILE tied|untied FILE...
 
 It answers on standard output, one JSON object a line: {"stage", "fraction"} while it works, and at the end {"notes"} or
 {"error"}, a sentence for the user. It needs torch and nothing else: no numpy, no safetensors, no transformers.

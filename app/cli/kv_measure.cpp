@@ -42,9 +42,9 @@ int64_t weight_bytes(const KvSubject& subject, DType dtype) {
   return subject.parameters * static_cast<int64_t>(dtype_bytes(dtype));
 }
 
-class Bench {
+class Measurement {
  public:
-  Bench(const std::vector<MeasureSubject>& subjects, const MeasureOptions& options, Context& context)
+  Measurement(const std::vector<MeasureSubject>& subjects, const MeasureOptions& options, Context& context)
       : options_(options), context_(context) {
     check_dtype(context.global);
     use_threads(context.global.threads);
@@ -225,7 +225,7 @@ class Bench {
 }  // namespace
 
 Measured measure(const std::vector<MeasureSubject>& subjects, const MeasureOptions& options, Context& context) {
-  return Bench(subjects, options, context).run();
+  return Measurement(subjects, options, context).run();
 }
 
 }  // namespace headscope::cli

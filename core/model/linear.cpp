@@ -46,9 +46,9 @@ at::Tensor own_product(const Linear& linear, const at::Tensor& x_any, bool exact
   return y;
 }
 
-std::string_view linear_kernel_name(const Linear& linear) {
+std::string_view linear_kernel_name(const Linear& linear, int64_t tokens) {
   LinearProblem p = problem_of(linear, linear.weight);
-  p.tokens = few_tokens + 1;
+  p.tokens = tokens;
   return select_linear_kernel(p).name;
 }
 

@@ -18,7 +18,7 @@ struct Linear {
 /// x is not rounded to bf16, whatever the weights are.
 at::Tensor own_product(const Linear&, const at::Tensor& x, bool exact);
 
-/// The name of our kernel for many tokens.
-std::string_view linear_kernel_name(const Linear&);
+/// The name of our kernel for so many tokens, where x may be rounded.
+std::string_view linear_kernel_name(const Linear&, int64_t tokens);
 
 }  // namespace headscope

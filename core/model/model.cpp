@@ -10,6 +10,7 @@
 #include "core/model/weight_map.h"
 #include "core/model/weight_memory.h"
 #include "core/model/weights.h"
+#include "kernels/linear.h"
 
 namespace headscope {
 namespace {
@@ -175,7 +176,7 @@ DType Model::dtype() const {
 
 std::string_view Model::linear_kernel() const {
   if (weights_->lm_head.method == LinearMethod::libtorch) return "libtorch";
-  return linear_kernel_name(weights_->lm_head);
+  return linear_kernel_name(weights_->lm_head, few_tokens + 1);
 }
 
 const Tokenizer& Model::tokenizer() const {

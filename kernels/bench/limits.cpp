@@ -42,23 +42,36 @@ LoopWork fma_loop(int64_t rounds) {
           sum_of(a, b, c, e) + sum_of(f, g, h, i) + sum_of(j, k, l, m)};
 }
 
-LoopWork exp_loop(int64_t rounds) {
+struct ExpOfKernels {
+  static HWY_INLINE V of(V x) { return exp_negative(x); }
+};
+struct Log2OfKernels {
+  static HWY_INLINE V of(V x) { return log2_positive(x); }
+};
+
+/// `rounds` times a function of first, first + step, ..., 1,024 values.
+template <class Function>
+LoopWork value_loop(int64_t rounds, float first, float step_of_values) {
   constexpr int64_t count = 1024;
   const F d;
   const auto step = static_cast<int64_t>(hn::Lanes(d));
   HWY_ALIGN float values[count];
-  for (int64_t at = 0; at < count; ++at) values[at] = -20.0F * static_cast<float>(at) / count;
+  for (int64_t at = 0; at < count; ++at) values[at] = first + step_of_values * static_cast<float>(at);
   V a = hn::Zero(d), b = a, c = a, e = a;
   for (int64_t round = 0; round < rounds; ++round) {
     for (int64_t at = 0; at < count; at += 4 * step) {
-      a = hn::Add(a, exp_negative(hn::Load(d, values + at)));
-      b = hn::Add(b, exp_negative(hn::Load(d, values + at + step)));
-      c = hn::Add(c, exp_negative(hn::Load(d, values + at + 2 * step)));
-      e = hn::Add(e, exp_negative(hn::Load(d, values + at + 3 * step)));
+      a = hn::Add(a, Function::of(hn::Load(d, values + at)));
+      b = hn::Add(b, Function::of(hn::Load(d, values + at + step)));
+      c = hn::Add(c, Function::of(hn::Load(d, values + at + 2 * step)));
+      e = hn::Add(e, Function::of(hn::Load(d, values + at + 3 * step)));
     }
   }
   return {static_cast<double>(count * rounds), sum_of(a, b, c, e)};
 }
+
+LoopWork exp_loop(int64_t rounds) { return value_loop<ExpOfKernels>(rounds, 0, -20.0F / 1024); }
+
+LoopWork log_loop(int64_t rounds) { return value_loop<Log2OfKernels>(rounds, 1.0F / 1024, 1.0F / 1024); }
 
 LoopWork read_loop(const float* data, int64_t count) {
   const F d;
@@ -85,12 +98,14 @@ namespace cpu {
 
 HWY_EXPORT(fma_loop);
 HWY_EXPORT(exp_loop);
+HWY_EXPORT(log_loop);
 HWY_EXPORT(read_loop);
 
 }  // namespace cpu
 
 LoopWork fma_loop(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::fma_loop)(rounds); }
 LoopWork exp_loop(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::exp_loop)(rounds); }
+LoopWork log_loop(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::log_loop)(rounds); }
 LoopWork read_loop(const float* data, int64_t count) { return HWY_DYNAMIC_DISPATCH(cpu::read_loop)(data, count); }
 
 std::vector<std::string> vector_targets() {

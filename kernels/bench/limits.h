@@ -21,6 +21,9 @@ LoopWork fma_loop(int64_t rounds);
 /// kernels use (kernels/cpu/vector_math-inl.h). Counts values.
 LoopWork exp_loop(int64_t rounds);
 
+/// The same for their log2, of values in (0, 1].
+LoopWork log_loop(int64_t rounds);
+
 /// Reads `count` floats once, in order. Counts bytes.
 LoopWork read_loop(const float* data, int64_t count);
 

@@ -309,10 +309,10 @@ def script(path, text):
     ("#!/bin/sh\necho hello\n", ["JSON"]),
     ("#!/bin/sh\necho 5\n", ["not a JSON object"]),
     ("#!/nowhere\n", ["could not be started"]),
-    (f"#!/bin/sh\nshift 3\nexec {sys.executable} -c \"import sys; sys.modules['torch'] = None; exec(sys.stdin.read())\" \"$@\"\n",
+    (f"#!/bin/sh\nshift 3\nexec {sys.executable} -c \"import sys; sys.modules['torch'] = None; exec(open('/dev/fd/3').read())\" \"$@\"\n",
      ["no torch that works", "needs torch 2.", "./run.sh", "HEADSCOPE_PYTHON"]),
     (f"#!/bin/sh\nshift 3\nexec {sys.executable} -c \"import sys, types; sys.modules['torch'] = types.SimpleNamespace(__version__='1.0+x');"
-     "exec(sys.stdin.read())\" \"$@\"\n", ["has torch 1.0", "needs torch 2."]),
+     "exec(open('/dev/fd/3').read())\" \"$@\"\n", ["has torch 1.0", "needs torch 2."]),
 ])
 def test_no_usable_python(headscope, tmp_path, text, words):
     folder = pickled(tmp_path / "pickled")
@@ -324,7 +324,7 @@ def test_no_usable_python(headscope, tmp_path, text, words):
 def test_torch_alone_is_enough(headscope, tiny, tmp_path):
     """run.sh installs no numpy and no safetensors."""
     python = script(tmp_path / "python", f"#!/bin/sh\nshift 3\nexec {sys.executable} -I -c \"import sys; sys.modules.update("
-                    "numpy=None, safetensors=None, transformers=None); exec(sys.stdin.read())\" \"$@\"\n")
+                    "numpy=None, safetensors=None, transformers=None); exec(open('/dev/fd/3').read())\" \"$@\"\n")
     headscope.text("import", pickled(tmp_path / "pickled"), tmp_path / "out", env={"HEADSCOPE_PYTHON": python})
     assert stored_tensors(tmp_path / "out") == stored_tensors(tiny)
 

@@ -77,8 +77,8 @@ std::vector<Axis> all_axes() {
       {"thumbnail", 3, set_thumbnail},
       axis<int64_t>("sink", {1, 0, 300}, &CaseSpec::sink_tokens),
       {"rotation", 4, set_rotation},
-      axis("kept", std::vector{false, true}, &CaseSpec::scores_kept),
       axis("element", std::vector{Element::f32, Element::bf16}, &CaseSpec::element),
+      axis("kept", std::vector{false, true}, &CaseSpec::scores_kept),
   };
 }
 

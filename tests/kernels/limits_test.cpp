@@ -32,6 +32,17 @@ TEST(Limits, TakesTheExpOfEveryValue) {
   }
 }
 
+TEST(Limits, TakesTheLogarithmOfEveryValue) {
+  double expected = 0;
+  for (int i = 1; i <= 1024; ++i) expected += std::log2(i / 1024.0);
+  for (const int64_t rounds : {1, 5}) {
+    const LoopWork done = log_loop(rounds);
+    const double all = expected * static_cast<double>(rounds);
+    EXPECT_NEAR(done.sum, all, -all * 1e-5);
+    EXPECT_EQ(done.count, 1024.0 * static_cast<double>(rounds));
+  }
+}
+
 /// Each of the sums goes to 2 by halves; there are count / 2 / rounds of them, which start at 1.458 on average.
 TEST(Limits, MultipliesAndAddsAsOftenAsItSays) {
   constexpr double start = (0 + 0.25 + 0.5 + 0.75 + 1 + 1.25 + 1.5 + 1.75 + 2.25 + 2.5 + 2.75 + 3) / 12;

@@ -88,6 +88,30 @@ TEST(Contest, TimesBothSidesAsOftenAsAsked) {
   EXPECT_EQ(bench.rows()[0].ratio(), 0.5);
 }
 
+TEST(Contest, RunsOnceWhereThatIsAsked) {
+  Bench bench = bench_of(5);
+  Fake fake;
+  Contest contest = fake.contest();
+  contest.once = true;
+  bench.hold(contest);
+  EXPECT_EQ(fake.our_runs, 1);
+  EXPECT_EQ(fake.their_runs, 1);
+  EXPECT_EQ(bench.rows().at(0).our_seconds, std::vector{1.0});
+  EXPECT_EQ(bench.rows()[0].their_seconds, std::vector{2.0});
+}
+
+TEST(Contest, SetsThePeakBesideTheFormula) {
+  Bench bench = bench_of(1);
+  Fake fake;
+  Contest contest = fake.contest();
+  contest.pairings[0].memory = MemoryFormula{100, 40};
+  bench.hold(contest);
+  EXPECT_EQ(bench.rows().at(0).memory_share(), std::nullopt) << "no peak was measured";
+  contest.sides[0].peak_bytes = [] { return int64_t{68}; };
+  bench.hold(contest);
+  EXPECT_EQ(bench.rows().at(1).memory_share(), 1.2);
+}
+
 TEST(Contest, FloorsAddUp) {
   EXPECT_DOUBLE_EQ(bench_of(1).floor({{"fma", 4e9}, {"exp", 1e8}}).seconds, 2.5);
   EXPECT_EQ(bench_of(1).floor({{"fma", 4e9}, {"exp", 1e8}}).limits, "fma + exp");

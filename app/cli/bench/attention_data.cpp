@@ -31,11 +31,13 @@ std::string AttentionShape::text() const {
   return fmt::format("{}, {} heads, d {}, {} {}", name, heads, dim, count(kv_len), q_len == 1 ? "keys" : "tokens");
 }
 
-double AttentionShape::operations() const {
+double AttentionShape::places() const {
   double visible = 0;
   for (int64_t i = 0; i < q_len; ++i) visible += static_cast<double>(kv_len - q_len + i + 1);
-  return visible * static_cast<double>(q_heads * 2 * (key_dim + value_dim));
+  return visible * static_cast<double>(q_heads);
 }
+
+double AttentionShape::operations() const { return places() * static_cast<double>(2 * (key_dim + value_dim)); }
 
 AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
     : shape(of),
@@ -44,6 +46,12 @@ AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
       v(random_rows({1, of.kv_heads, of.kv_len, of.value_dim}, 1, random)) {}
 
 double AttentionData::scale() const { return 1 / std::sqrt(static_cast<double>(shape.key_dim)); }
+
+AttentionData AttentionData::in_bf16() const {
+  AttentionData rounded = *this;
+  for (at::Tensor* rows : {&rounded.q, &rounded.k, &rounded.v}) *rows = rows->to(at::kBFloat16);
+  return rounded;
+}
 
 AttentionProblem AttentionData::problem() const {
   AttentionProblem p;

@@ -17,6 +17,8 @@ struct AttentionShape {
   int64_t q_heads = 0, kv_heads = 0, q_len = 0, kv_len = 0, key_dim = 0, value_dim = 0;
 
   std::string text() const;  ///< "GPT-2, 12 heads, d 64, 1,024 tokens"
+  /// Keys that rows see, of all rows and query heads.
+  double places() const;
   /// Operations of a causal forward: 2 (key_dim + value_dim) for each key that a row sees.
   double operations() const;
 };
@@ -28,6 +30,8 @@ struct AttentionData {
 
   AttentionProblem problem() const;
   double scale() const;
+  /// The same, rounded to bf16.
+  AttentionData in_bf16() const;
 
   AttentionShape shape;
   at::Tensor q, k, v;

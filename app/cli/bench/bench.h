@@ -31,7 +31,7 @@ struct Setting {
 
 /// What this machine gives at most, measured by a loop of kernels/bench/limits.h.
 struct Limit {
-  std::string name;  ///< "fma", "exp", "read"
+  std::string name;  ///< "fma", "exp", "log", "read"
   std::string unit;  ///< what is counted, a second: "FLOP/s", "values/s", "B/s"
   std::string loop;  ///< what was run, in words
   double one = 0;    ///< by one thread
@@ -42,6 +42,12 @@ struct Limit {
 struct Floor {
   std::string limits;  ///< "fma", "exp + log"
   double seconds = 0;
+};
+
+/// Memory that a pass of a model needs at least, by formula.
+struct MemoryFormula {
+  int64_t loaded = 0;  ///< bytes that are there before: weights
+  int64_t pass = 0;    ///< bytes of the pass itself
 };
 
 struct Need {
@@ -67,6 +73,7 @@ struct Pairing {
   std::optional<Floor> floor;                        ///< of ours
   std::function<std::vector<Difference>()> compare;  ///< after both have run; throws Error when they differ
   std::string note = {};                             ///< what the library's side leaves out, or has for free
+  std::optional<MemoryFormula> memory = {};          ///< of ours, where its peak is measured
 };
 
 /// Sides that are timed in turn, so that a slow moment of the machine meets all of them.
@@ -74,6 +81,7 @@ struct Contest {
   std::string shape;
   std::vector<Side> sides;
   std::vector<Pairing> pairings;
+  bool once = false;  ///< too long to be repeated: the first run's time is the only one
 };
 
 /// What was found. Times are in seconds, one for each round.
@@ -83,12 +91,16 @@ struct Row {
   std::vector<Difference> compared = {};
   std::optional<Floor> floor = {};
   std::optional<int64_t> our_peak_bytes = {}, their_peak_bytes = {};
+  std::optional<MemoryFormula> memory = {};  ///< of ours
   std::vector<std::string> operations = {};  ///< of LibTorch that ran on their side
   std::string note = {};
   std::string skipped = {};  ///< why nothing was timed; empty when it was
 
   /// Fastest of ours by fastest of theirs.
   double ratio() const;
+  /// What ours had at its peak with all that was loaded, by what the formula says; nothing where one of them is
+  /// unknown.
+  std::optional<double> memory_share() const;
 };
 
 /// Collects rows. One thread uses it.
@@ -112,6 +124,7 @@ class Bench {
 
  private:
   bool enough(size_t rounds, double spent) const;
+  std::vector<std::vector<double>> rounds(const Contest&, const std::string& stage) const;
 
   Setting setting_;
   std::vector<Limit> limits_;
@@ -136,6 +149,8 @@ std::vector<Limit> measure_limits(const Setting&);
 void bench_attention(Bench&);
 void bench_decode(Bench&);
 void bench_tiles(Bench&);
+void bench_map_statistics(Bench&);
+void bench_divergence(Bench&);
 void bench_linear(Bench&);
 void bench_model(Bench&);
 

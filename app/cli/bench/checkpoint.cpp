@@ -1,5 +1,6 @@
 #include "app/cli/bench/checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -84,6 +85,17 @@ std::string config_of(const Gpt2Shape& s) {
 }
 
 }  // namespace
+
+double Gpt2Shape::operations(int64_t tokens) const {
+  const double n = static_cast<double>(tokens), places = n * (n + 1) / 2;
+  const double layer = 24 * static_cast<double>(width * width) * n + 4 * static_cast<double>(width) * places;
+  return static_cast<double>(layers) * layer + 2 * static_cast<double>(vocab * width);
+}
+
+int64_t Gpt2Shape::pass_bytes(int64_t tokens, int64_t bytes) const {
+  const int64_t token = layers * (3 * width * bytes + 2 * heads * 4), chunk = std::min<int64_t>(tokens, 4096);
+  return tokens * token + chunk * 7 * width * 4;
+}
 
 void write_random_gpt2(const std::filesystem::path& folder, const Gpt2Shape& shape, uint64_t seed,
                        const Progress& progress) {

@@ -13,6 +13,16 @@ struct Gpt2Shape {
 
   /// Weights that a token reads: all but the position embedding. The output head is the token embedding.
   int64_t read_parameters() const { return layers * 12 * width * width + vocab * width; }
+  /// Of all weights with matrices of so many bytes a number; norms and biases are f32.
+  int64_t weight_bytes(int64_t bytes) const {
+    return (read_parameters() + positions * width) * bytes + (layers * 13 + 2) * width * 4;
+  }
+  /// Operations of a prompt with logits of its last position alone.
+  double operations(int64_t tokens) const;
+  /// What a prompt needs beside the weights: Q, K and V of every layer in `bytes` a number, LSE (two f32) of every row,
+  /// and one chunk in f32 of at most 4,096 tokens: the residual stream, an MLP's input and output, and the 4 widths
+  /// between them.
+  int64_t pass_bytes(int64_t tokens, int64_t bytes) const;
 };
 
 /// Writes config.json and model.safetensors with random bf16 weights into an existing folder: numbers that f32 and bf16

@@ -11,14 +11,19 @@
 namespace headscope::cli::bench {
 namespace {
 
-/// Runs a side for the first time; returns the operations that LibTorch ran for it.
-std::vector<std::string> first_run(const Side& side) {
-  std::vector<std::string> ran = torch_operations([&] { side.run(); });
+struct FirstRun {
+  std::vector<std::string> operations;  ///< that LibTorch ran
+  double seconds = 0;                   ///< of a side that LibTorch's bookkeeping does not slow down
+};
+
+FirstRun first_run(const Side& side) {
+  double seconds = 0;
+  std::vector<std::string> ran = torch_operations([&] { seconds = side.run(); });
   ran.insert(ran.end(), side.operations.begin(), side.operations.end());
   if (!side.must_run.empty() && std::find(ran.begin(), ran.end(), side.must_run) == ran.end()) {
     fail("{} should run {}, but LibTorch ran {}", side.name, side.must_run, fmt::join(ran, ", "));
   }
-  return ran;
+  return {std::move(ran), seconds};
 }
 
 /// What the pairing's comparison finds; its Error with the place in front.
@@ -41,6 +46,11 @@ double seconds_of(const std::function<void()>& work) {
 double Row::ratio() const {
   return *std::min_element(our_seconds.begin(), our_seconds.end()) /
          *std::min_element(their_seconds.begin(), their_seconds.end());
+}
+
+std::optional<double> Row::memory_share() const {
+  if (!memory || !our_peak_bytes) return std::nullopt;
+  return static_cast<double>(memory->loaded + *our_peak_bytes) / static_cast<double>(memory->loaded + memory->pass);
 }
 
 Bench::Bench(Setting setting, std::vector<Limit> limits) : setting_(std::move(setting)), limits_(std::move(limits)) {}
@@ -72,25 +82,36 @@ bool Bench::enough(size_t rounds, double spent) const {
   return rounds >= most || (rounds >= least && spent >= budget);
 }
 
-void Bench::hold(const Contest& contest) {
-  const std::string stage = fmt::format("{}: {}", family_, contest.shape);
-  std::vector<std::vector<std::string>> operations;
-  std::vector<std::optional<int64_t>> peaks;
-  for (const Side& side : contest.sides) {
-    setting_.progress.step(stage, done_);
-    operations.push_back(first_run(side));
-    peaks.push_back(side.peak_bytes ? std::optional(side.peak_bytes()) : std::nullopt);
-  }
-  std::vector<std::vector<Difference>> differences;
-  for (const Pairing& pairing : contest.pairings) differences.push_back(compared(pairing, stage));
+/// All sides in turn, until it is enough: the seconds of each side.
+std::vector<std::vector<double>> Bench::rounds(const Contest& contest, const std::string& stage) const {
   std::vector<std::vector<double>> seconds(contest.sides.size());
-  size_t rounds = 0;
-  for (double spent = 0; rounds == 0 || !enough(rounds, spent); ++rounds) {
+  size_t count = 0;
+  for (double spent = 0; count == 0 || !enough(count, spent); ++count) {
     for (size_t i = 0; i < contest.sides.size(); ++i) {
       setting_.progress.step(stage, done_);
       seconds[i].push_back(contest.sides[i].run());
       spent += seconds[i].back();
     }
+  }
+  return seconds;
+}
+
+void Bench::hold(const Contest& contest) {
+  const std::string stage = fmt::format("{}: {}", family_, contest.shape);
+  std::vector<FirstRun> first;
+  std::vector<std::optional<int64_t>> peaks;
+  for (const Side& side : contest.sides) {
+    setting_.progress.step(stage, done_);
+    first.push_back(first_run(side));
+    peaks.push_back(side.peak_bytes ? std::optional(side.peak_bytes()) : std::nullopt);
+  }
+  std::vector<std::vector<Difference>> differences;
+  for (const Pairing& pairing : contest.pairings) differences.push_back(compared(pairing, stage));
+  std::vector<std::vector<double>> seconds;
+  if (contest.once) {
+    for (const FirstRun& run : first) seconds.push_back({run.seconds});
+  } else {
+    seconds = rounds(contest, stage);
   }
   for (size_t i = 0; i < contest.pairings.size(); ++i) {
     const Pairing& one = contest.pairings[i];
@@ -100,11 +121,12 @@ void Bench::hold(const Contest& contest) {
     row.compared = differences[i];
     row.floor = one.floor;
     row.note = one.note;
+    row.memory = one.memory;
     if (one.theirs) {
       row.theirs = contest.sides[*one.theirs].name;
       row.their_seconds = seconds[*one.theirs];
       row.their_peak_bytes = peaks[*one.theirs];
-      row.operations = operations[*one.theirs];
+      row.operations = first[*one.theirs].operations;
     }
     rows_.push_back(std::move(row));
   }

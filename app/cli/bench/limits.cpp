@@ -60,6 +60,7 @@ std::vector<Limit> measure_limits(const Setting& setting) {
   const Loop loops[] = {
       {"fma", "FLOP/s", "multiply-adds in registers, f32", [&](int64_t) { return fma_loop(rounds * 4); }, pieces},
       {"exp", "values/s", "exp of the kernels, f32", [&](int64_t) { return exp_loop(rounds / 50); }, pieces},
+      {"log", "values/s", "log2 of the kernels, f32", [&](int64_t) { return log_loop(rounds / 50); }, pieces},
       {"read", "B/s", "", [&](int64_t i) { return read_loop(numbers + i * part, length(i)); }, parts},
   };
   std::vector<Limit> out;

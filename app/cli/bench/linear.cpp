@@ -6,6 +6,7 @@
 #include "app/cli/bench/attention_data.h"
 #include "app/cli/bench/machine.h"
 #include "core/base/text.h"
+#include "core/model/linear.h"
 #include "core/run/layers.h"
 
 namespace headscope::cli::bench {
@@ -56,7 +57,7 @@ struct Layers {
   double operations = 0;
 };
 
-/// Applies every layer and keeps what each gives.
+/// Applies every layer and keeps what each gives. Layers and results outlive it.
 Side side(std::string name, const Layers& layers, std::vector<at::Tensor>& results,
           std::function<at::Tensor(size_t)> apply, std::string must_run) {
   results.resize(layers.list.size());
@@ -67,6 +68,12 @@ Side side(std::string name, const Layers& layers, std::vector<at::Tensor>& resul
             });
           },
           std::move(must_run)};
+}
+
+Side our_side(const Layers& layers, std::vector<at::Tensor>& results) {
+  const std::string_view kernel = linear_kernel_name(layers.list.front(), layers.x.size(0));
+  return side(
+      std::string(kernel), layers, results, [&layers](size_t i) { return apply_linear(layers.list[i], layers.x); }, "");
 }
 
 std::vector<Difference> compare(const std::vector<at::Tensor>& ours, const std::vector<at::Tensor>& theirs,
@@ -94,8 +101,7 @@ void f32_layer(Bench& bench, const LinearShape& shape, const std::string& text, 
                                        : bench.floor({{"read", static_cast<double>(layers.read_bytes)}});
   bench.hold(
       {text,
-       {side(
-            "apply_linear", layers, ours, [&](size_t i) { return apply_linear(layers.list[i], layers.x); }, ""),
+       {our_side(layers, ours),
         side(
             "at::linear", layers, plain,
             [&](size_t i) { return at::linear(layers.x, layers.list[i].weight, layers.list[i].bias); }, "aten::linear"),
@@ -114,9 +120,7 @@ void bf16_layer(Bench& bench, const LinearShape& shape, const std::string& text,
   std::optional<Floor> floor;
   if (shape.tokens == 1) floor = bench.floor({{"read", static_cast<double>(layers.read_bytes)}});
   bench.hold({text,
-              {side(
-                   "apply_linear", layers, ours, [&](size_t i) { return apply_linear(layers.list[i], layers.x); }, ""),
-               side("at::linear in bf16", layers, theirs, rounded, "aten::linear")},
+              {our_side(layers, ours), side("at::linear in bf16", layers, theirs, rounded, "aten::linear")},
               // What the library rounds to bf16 has 8 bits.
               {{"bf16", 0, 1, floor, [&] { return compare(ours, theirs, 1e-2); }}}});
 }

@@ -1,7 +1,5 @@
 // A whole model beside Hugging Face's, which computes the same statistics from its maps (eager) or none at all (SDPA).
 // Every side is a process of its own with the same checkpoint, so that each one's memory is its own; they take turns.
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -13,7 +11,8 @@
 #include "app/cli/bench/checkpoint.h"
 #include "app/cli/bench/library_attention.h"
 #include "app/cli/bench/machine.h"
-#include "app/cli/bench/worker.h"
+#include "app/cli/bench/temporary_folder.h"
+#include "app/cli/child_process.h"
 #include "app/cli/find_python.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -34,44 +33,26 @@ constexpr int64_t steps = 128;  ///< room for decoded tokens behind the longest 
 // Differences grow from layer to layer; bf16 has 8 bits.
 constexpr double f32_tolerance = 1e-3, bf16_tolerance = 0.1;
 
-/// A folder for the checkpoint and for results, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_((fs::temp_directory_path() / "headscope-bench-XXXXXX").native()) {
-    if (mkdtemp(path_.data()) == nullptr)
-      fail("no folder could be made in {}", quoted_path(fs::path(path_).parent_path()));
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  fs::path path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 /// A process that runs passes, and what it has said.
 struct Party {
   Party(std::string label, std::vector<std::string> command, std::string_view program, const fs::path& results_file,
         const Setting& setting)
-      : worker(label, std::move(command), python_environment(), program),
-        greeting(worker.answer(setting.progress)),
+      : process({"the process of " + label, std::move(command), python_environment(), program}),
+        greeting(process.answer(setting.progress)),
         name(fmt::format("{}, {}", greeting.at("name").get<std::string>(), label)),
         results(results_file) {}
 
   /// One pass. The first one leaves its results in the file.
   double pass(const std::vector<int32_t>& ids, const Progress& progress) {
-    const Json found = worker.ask({{"ids", ids}, {"results", passes == 0 ? results.native() : ""}}, progress);
+    const Json found = process.ask({{"ids", ids}, {"results", passes == 0 ? results.native() : ""}}, progress);
     if (passes++ == 0) peak = found.at("peak_bytes").get<int64_t>() - greeting.at("loaded_bytes").get<int64_t>();
     return found.at("seconds").get<double>();
   }
   double step(int32_t id, const Progress& progress) {
     if (++decoded > steps) fail("caches have room for {} tokens behind the prompt: give fewer --repeats", steps);
-    const Json found = worker.ask({{"step", id}}, progress);
+    const Json found = process.ask({{"step", id}}, progress);
     next = found.at("next").get<int32_t>();
+    cache_bytes = found.value("read_bytes", int64_t{0});
     return found.at("seconds").get<double>();
   }
   Side side(std::function<double()> run, std::string must_run) {
@@ -79,13 +60,14 @@ struct Party {
             [this] { return peak; }};
   }
 
-  Worker worker;
+  ChildProcess process;
   Json greeting;
   std::string name;  ///< kernel or version, and what it computes with
   fs::path results;
   int64_t peak = 0;  ///< bytes that the first pass took at its peak beside what was loaded
   int passes = 0, decoded = 0;
-  int32_t next = 0;  ///< the token that the last step found likeliest
+  int32_t next = 0;         ///< the token that the last step found likeliest
+  int64_t cache_bytes = 0;  ///< that the last step of ours had to read
 };
 
 std::vector<float> read_floats(const fs::path& path) {
@@ -104,7 +86,8 @@ class ModelBench {
     lengths_ = setting_.tiny    ? std::vector<int64_t>{96}
                : setting_.quick ? std::vector<int64_t>{1024}
                                 : std::vector<int64_t>{2048, 4096};
-    cached_ = setting_.tiny ? 96 : setting_.quick ? 1024 : 4096;
+    longest_ = setting_.tiny ? 192 : setting_.quick ? 0 : 32'768;
+    cached_ = setting_.tiny ? 96 : 4096;
     shape_.positions = std::max(lengths_.back(), cached_) + steps;
     setting_.progress.step("model: weights", 0);
     write_random_gpt2(folder_.path(), shape_, setting_.seed, setting_.progress);
@@ -112,6 +95,7 @@ class ModelBench {
 
   void run() {
     for (const int64_t tokens : lengths_) passes(tokens);
+    if (longest_ > 0) long_pass();
     decode();
   }
 
@@ -121,8 +105,9 @@ class ModelBench {
     const fs::path results = folder_.path() / fmt::format("results-{}", started_++);
     return std::make_unique<Party>(std::move(name), std::move(command), program, results, setting_);
   }
-  std::unique_ptr<Party> ours(const std::string& dtype) {
-    return start(dtype, {fs::read_symlink("/proc/self/exe").native(), "bench", "--serve", folder_.path().native(),
+  std::unique_ptr<Party> ours(const std::string& dtype) { return ours(dtype, folder_.path()); }
+  std::unique_ptr<Party> ours(const std::string& dtype, const fs::path& checkpoint) {
+    return start(dtype, {fs::read_symlink("/proc/self/exe").native(), "bench", "--serve", checkpoint.native(),
                          "--quiet", "--dtype", dtype, "--threads", std::to_string(setting_.threads)});
   }
   /// Or nothing, and `why_not`.
@@ -204,16 +189,41 @@ class ModelBench {
       if (!party) continue;
       for (const size_t i : {0, 1}) {
         const double tolerance = i == 0 ? f32_tolerance : bf16_tolerance;
-        contest.pairings.push_back({operation(i), i, contest.sides.size(), std::nullopt,
+        contest.pairings.push_back({operation(i), i, contest.sides.size(), pass_floor(i, tokens),
                                     [this, tokens, tolerance, &mine = *parties[i], &other = *party] {
                                       return compare(mine, other, tokens, tolerance);
                                     },
-                                    theirs.note});
+                                    theirs.note, memory(shape_, i, tokens)});
       }
       add_side(*party, theirs.must_run);
       parties.push_back(std::move(party));
     }
     if (!contest.pairings.empty()) bench_.hold(contest);
+  }
+
+  /// A prompt so long that no map of it fits in any memory: ours alone, once.
+  void long_pass() {
+    const TemporaryFolder folder;  // more positions are more weights, which the other rows are to be without
+    Gpt2Shape shape = shape_;
+    shape.positions = longest_;
+    setting_.progress.step("model: weights", 0);
+    write_random_gpt2(folder.path(), shape, setting_.seed, setting_.progress);
+    const std::unique_ptr<Party> party = ours("f32", folder.path());
+    const std::vector<int32_t> ids = prompt(longest_);
+    Contest contest{shape_text(longest_, "tokens"), {}, {}, true};
+    contest.sides.push_back(party->side([&] { return party->pass(ids, setting_.progress); }, ""));
+    contest.pairings.push_back({operation(0), 0, {}, pass_floor(0, longest_), {}, "", memory(shape, 0, longest_)});
+    bench_.hold(contest);
+  }
+
+  /// Of f32; linear layers in bf16 have instructions of their own, which have no limit here.
+  std::optional<Floor> pass_floor(size_t ours, int64_t tokens) const {
+    if (ours != 0) return std::nullopt;
+    return bench_.floor({{"fma", shape_.operations(tokens)}});
+  }
+  static MemoryFormula memory(const Gpt2Shape& shape, size_t ours, int64_t tokens) {
+    const int64_t bytes = ours == 0 ? 4 : 2;  // of weights, queries, keys and values alike
+    return {shape.weight_bytes(bytes), shape.pass_bytes(tokens, bytes)};
   }
 
   static std::string operation(size_t ours) { return ours == 0 ? "all statistics" : "all statistics, bf16"; }
@@ -230,27 +240,28 @@ class ModelBench {
     Contest contest{text, {}, {}};
     for (size_t i = 0; i < parties.size(); ++i) {
       setting_.progress.step("model: filling caches", 0);
-      parties[i]->worker.ask({{"prefill", ids}}, setting_.progress);
+      parties[i]->process.ask({{"prefill", ids}, {"steps", steps}}, setting_.progress);
+      parties[i]->step(7, setting_.progress);  // which tells how much of the cache a step reads
       Side side = parties[i]->side([&party = *parties[i], this] { return party.step(7, setting_.progress); },
                                    i == 2 ? flash_operation : "");
       side.peak_bytes = nullptr;  // caches are filled already
       contest.sides.push_back(std::move(side));
     }
-    const int64_t cache = 2 * shape_.layers * shape_.width * cached_ * 4;
-    const auto floor = [&](int64_t bytes) {
-      return bench_.floor({{"read", static_cast<double>(shape_.read_parameters() * bytes + cache)}});
+    const auto floor = [&](size_t ours) {
+      const int64_t weights = shape_.read_parameters() * (ours == 0 ? 4 : 2);
+      return bench_.floor({{"read", static_cast<double>(weights + parties[ours]->cache_bytes)}});
     };
     const auto same_token = [&] {
       const float a = static_cast<float>(parties[0]->next), b = static_cast<float>(parties[2]->next);
       return std::vector{require_equal("likeliest token", {&a, 1}, {&b, 1}, 1e-9)};
     };
     if (parties.size() == 3) {
-      contest.pairings.push_back({"one token", 0, 2, floor(4), same_token});
+      contest.pairings.push_back({"one token", 0, 2, floor(0), same_token});
     } else {
-      contest.pairings.push_back({"one token", 0, std::nullopt, floor(4), {}});
+      contest.pairings.push_back({"one token", 0, std::nullopt, floor(0), {}});
       bench_.skip("one token", text, parties[0]->name, "sdpa", why_not);
     }
-    contest.pairings.push_back({"one token, bf16", 1, std::nullopt, floor(2), {}});
+    contest.pairings.push_back({"one token, bf16", 1, std::nullopt, floor(1), {}});
     bench_.hold(contest);
   }
 
@@ -258,6 +269,7 @@ class ModelBench {
   const Setting& setting_;
   Gpt2Shape shape_;
   std::vector<int64_t> lengths_;
+  int64_t longest_ = 0;  ///< tokens of a prompt of ours alone; 0: none
   int64_t cached_ = 0;
   TemporaryFolder folder_;
   int started_ = 0;

@@ -55,6 +55,9 @@ Json row_json(const Row& row) {
                     {"share", row.floor->seconds / fastest(row.our_seconds)}};
   }
   if (row.our_peak_bytes) out["ours_peak_bytes"] = *row.our_peak_bytes;
+  if (const auto share = row.memory_share()) {
+    out["memory"] = {{"loaded_bytes", row.memory->loaded}, {"formula_bytes", row.memory->pass}, {"by_formula", *share}};
+  }
   if (row.their_peak_bytes) out["library_peak_bytes"] = *row.their_peak_bytes;
   return out;
 }
@@ -106,10 +109,17 @@ std::vector<std::string> cells_of(const Row& row) {
 
 /// Whether an operation of LibTorch computes; others give a tensor another shape, or a place.
 bool computes(std::string_view operation) {
-  constexpr std::string_view others[] = {
-      "alias",     "as_strided", "cat",       "clone",   "constant_pad_nd", "copy",  "contiguous", "empty", "expand",
-      "fill",      "narrow",     "reshape",   "resolve", "select",          "slice", "squeeze",    "t",     "to",
-      "transpose", "unfold",     "unflatten", "unsafe",  "unsqueeze",       "view",  "zero"};
+  constexpr std::string_view others[] = {"alias",     "arange",     "as_strided",
+                                         "cat",       "clone",      "constant_pad_nd",
+                                         "copy",      "contiguous", "diagonal",
+                                         "empty",     "expand",     "fill",
+                                         "flatten",   "item",       "local_scalar_dense",
+                                         "narrow",    "reshape",    "resize",
+                                         "resolve",   "select",     "slice",
+                                         "squeeze",   "t",          "to",
+                                         "transpose", "unfold",     "unflatten",
+                                         "unsafe",    "unsqueeze",  "view",
+                                         "zero",      "zeros"};
   std::string_view name = operation.substr(operation.rfind(':') + 1);
   name.remove_prefix(std::min(name.find_first_not_of('_'), name.size()));
   return std::none_of(std::begin(others), std::end(others), [&](std::string_view other) {
@@ -136,19 +146,32 @@ std::vector<std::string> operation_lines(const std::vector<const Row*>& rows) {
   return lines;
 }
 
+/// "194 MB by cpu/AVX3, f32 (with the weights 692 MB, 1.05 of the formula)".
+std::string our_peak(const Row& row) {
+  const auto size = [](int64_t bytes) {
+    return format_decimal_bytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes)));
+  };
+  std::string out = fmt::format("{} by {}", size(*row.our_peak_bytes), row.ours);
+  const auto share = row.memory_share();
+  if (!share) return out;
+  return out + fmt::format(" (with the weights {}, {:.2f} of the formula)",
+                           size(row.memory->loaded + *row.our_peak_bytes), *share);
+}
+
 /// Memory of each side, a line for each shape.
 std::vector<std::string> peak_lines(const std::vector<const Row*>& rows) {
   std::vector<std::pair<std::string, std::vector<std::string>>> found;
   for (const Row* row : rows) {
-    if (!row->our_peak_bytes || !row->their_peak_bytes) continue;
+    if (!row->our_peak_bytes) continue;
     if (found.empty() || found.back().first != row->shape) found.push_back({row->shape, {}});
     auto& list = found.back().second;
-    for (const auto& [side, bytes] :
-         {std::pair(row->ours, *row->our_peak_bytes), {row->theirs, *row->their_peak_bytes}}) {
-      const auto size = static_cast<uint64_t>(std::max<int64_t>(0, bytes));
-      std::string one = fmt::format("{} by {}", format_decimal_bytes(size), side);
+    const auto add = [&](std::string one) {
       if (std::find(list.begin(), list.end(), one) == list.end()) list.push_back(std::move(one));
-    }
+    };
+    add(our_peak(*row));
+    if (!row->their_peak_bytes) continue;
+    const auto size = static_cast<uint64_t>(std::max<int64_t>(0, *row->their_peak_bytes));
+    add(fmt::format("{} by {}", format_decimal_bytes(size), row->theirs));
   }
   std::vector<std::string> lines;
   for (const auto& [shape, list] : found) {

@@ -62,7 +62,8 @@ Json pass(const std::shared_ptr<const Model>& model, const Json& request, std::s
 std::unique_ptr<Decoder> prefilled(const std::shared_ptr<const Model>& model, const Json& request,
                                    std::stop_token stop) {
   const auto ids = request.at("prefill").get<std::vector<int32_t>>();
-  auto decoder = std::make_unique<Decoder>(model, 1, model->architecture()->context);
+  const auto room = static_cast<int64_t>(ids.size()) + request.at("steps").get<int64_t>();
+  auto decoder = std::make_unique<Decoder>(model, 1, room);
   decoder->prefill(ids, {stop, {}});
   return decoder;
 }
