@@ -65,12 +65,23 @@ enum class RotationStyle {
   interleaved,  ///< pairs (2j, 2j + 1): DeepSeek's rope part, llama2.c
 };
 
-/// K is not stored but made from V: k_j = rotate(v_j, position j) (SharedKV).
-struct KeyFromValue {
-  bool enabled = false;
-  RotationStyle style = RotationStyle::rotate_half;
-  int64_t dims = 0;     ///< leading dimensions that are rotated; the rest is copied
-  double base = 10000;  ///< theta_j = base^(-2j/dims)
+/// Keys that are rotated while they are read: those stored before rope, and values that serve as keys (SharedKV: k
+/// points to the rows of v). The dimensions (x, y) of a pair become (x c - y s, y c + x s), where c and s are the
+/// pair's cosine and sine at the position of the key, and f32 again: kernels round products and sums, the reference
+/// once.
+struct KeyRotation {
+  /// [pairs][stride], column j for the key at position j, counted from 0 as everywhere, whatever first_key is. A factor
+  /// of the rotation (yarn's) is in both. Null: keys are read as they are.
+  const float* cosines = nullptr;
+  const float* sines = nullptr;
+  int64_t stride = 0;  ///< at least kv_len. A multiple of 4 KiB is slow: caches hold few lines that lie so
+  int64_t pairs = 0;
+  int64_t first_dim = 0;  ///< dimensions before it, and those from first_dim + 2 * pairs on, are not rotated
+  RotationStyle style = RotationStyle::rotate_half;  ///< of the dimensions from first_dim on; dims = 2 * pairs
+
+  /// Where a pair's first dimension lies, and how far behind it the second.
+  int64_t dim_of(int64_t pair) const { return first_dim + (style == RotationStyle::rotate_half ? pair : 2 * pair); }
+  int64_t partner() const { return style == RotationStyle::rotate_half ? pairs : 1; }
 };
 
 /// One attention call, as plain data. Query head h reads KV head h / (q_heads / kv_heads).
@@ -99,7 +110,7 @@ struct AttentionProblem {
   float soft_cap = 0;                     ///< 0: none
   const float* alibi_slopes = nullptr;    ///< [q_heads] or null; multiplies the key position j
   const float* key_log_weight = nullptr;  ///< [q_heads, kv_len] or null; may hold -inf (key never visible)
-  KeyFromValue key_from_value;
+  KeyRotation key_rotation;
 };
 
 /// Statistics of every attention row, f32, each [batch, q_heads, q_len] or null when not wanted.

@@ -86,9 +86,9 @@ std::string measured_text(const Measured& measured) {
       "context,\nand with a sliding window for it and the tokens that are written at once. Process + is the growth of "
       "resident memory, rounded\nto pages; it varies by some MB. To read a step is by formula what each layer's "
       "queries "
-      "see: sharing across layers saves memory\nheld, not memory read; SharedKV and slim make the other half anew at "
-      "each step. Prefill is that of one sequence, whose cache is\ncopied to the others; decode is of all sequences "
-      "together.\n";
+      "see: sharing across layers saves memory\nheld, not memory read; SharedKV rotates keys while it reads values, "
+      "slim makes values anew at each step. Prefill is that of\none sequence, whose cache is copied to the others; "
+      "decode is of all sequences together.\n";
   return out;
 }
 

@@ -52,16 +52,42 @@ void RopeTable::rotate_row(float* row, const Angles& angles) const {
   }
 }
 
-ReadKeys::ReadKeys(const Architecture& architecture, int64_t layer, const InputRows& stored, int64_t tokens,
-                   int64_t first_position, const ParallelFor& workers)
-    : rows_(stored) {
-  if (!architecture.layers.at(static_cast<size_t>(layer)).rotate_on_read) return;
-  const KvStore& store = architecture.store_of(layer);
-  const int64_t width = store.kv_heads * store.key_dim;
-  for (int64_t i = 0; i < tokens * width; ++i) rotated_.push_back(stored.at(0, 0, i / width, i % width));
-  RopeTable(architecture, layer)
-      .rotate(rotated_.data(), tokens, store.kv_heads, store.key_dim, first_position, workers);
-  rows_ = {rotated_.data(), 0, 0, width};
+namespace {
+
+/// At least `positions`, and an odd number of cache lines: rows that lie powers of two apart throw each other out of
+/// caches.
+int64_t row_floats(int64_t positions) {
+  constexpr int64_t line = 64 / sizeof(float);
+  return ((positions + line - 1) / line | 1) * line;
+}
+
+}  // namespace
+
+KeyAngles::KeyAngles(const RopeTable& rope, int64_t positions, const ParallelFor& workers) : positions_(positions) {
+  const size_t pairs = rope.inverse_frequencies_.size();
+  const auto stride = static_cast<size_t>(row_floats(positions));
+  shape_ = {nullptr, nullptr, static_cast<int64_t>(stride), static_cast<int64_t>(pairs), rope.offset_, rope.style_};
+  cosines_.resize(pairs * stride);
+  sines_.resize(cosines_.size());
+  constexpr int64_t batch = 256;  // positions a task
+  workers.run((positions + batch - 1) / batch, [&](int64_t task, int) {
+    RopeTable::Angles angles{rope.inverse_frequencies_, rope.inverse_frequencies_};
+    for (int64_t position = task * batch; position < std::min(positions, (task + 1) * batch); ++position) {
+      rope.turn(static_cast<float>(position), angles);
+      for (size_t pair = 0; pair < pairs; ++pair) {
+        const size_t at = pair * stride + static_cast<size_t>(position);
+        cosines_[at] = angles.cosines[pair];
+        sines_[at] = angles.sines[pair];
+      }
+    }
+  });
+}
+
+KeyRotation KeyAngles::rotation() const {
+  KeyRotation rotation = shape_;
+  rotation.cosines = cosines_.data();
+  rotation.sines = sines_.data();
+  return rotation;
 }
 
 }  // namespace headscope

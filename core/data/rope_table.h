@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/arch/architecture.h"
+#include "kernels/attention.h"
 #include "kernels/parallel.h"
 
 namespace headscope {
@@ -17,8 +18,10 @@ class RopeTable {
   /// Rotates rows [tokens, heads, dim] in place; row t has position first_position + t.
   void rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, int64_t first_position,
               const ParallelFor&) const;
+  bool operator==(const RopeTable&) const = default;
 
  private:
+  friend class KeyAngles;
   /// Of all pairs at one position.
   struct Angles {
     std::vector<float> cosines, sines;
@@ -32,18 +35,20 @@ class RopeTable {
   std::vector<float> inverse_frequencies_;
 };
 
-/// The keys of the cache that a layer reads, as its queries score them: as they are stored, or rotated by a layer that
-/// rotates what it reads.
-class ReadKeys {
+/// A rope's angles at the positions of keys, for kernels that rotate keys while they read them (kernels/attention.h).
+/// Immutable: runs and their snapshots share it.
+class KeyAngles {
  public:
-  /// `stored` [tokens, kv_heads * key_dim], the first of position `first_position`, must outlive this.
-  ReadKeys(const Architecture&, int64_t layer, const InputRows& stored, int64_t tokens, int64_t first_position,
-           const ParallelFor&);
-  const InputRows& rows() const { return rows_; }
+  /// Of positions [0, positions). Keys that are rotated by it have the bits that RopeTable::rotate gives them.
+  KeyAngles(const RopeTable&, int64_t positions, const ParallelFor&);
+  int64_t positions() const { return positions_; }
+  /// Points into this.
+  KeyRotation rotation() const;
 
  private:
-  std::vector<float> rotated_;
-  InputRows rows_;
+  int64_t positions_;
+  KeyRotation shape_;                   ///< without the tables
+  std::vector<float> cosines_, sines_;  ///< [pairs][stride]
 };
 
 }  // namespace headscope

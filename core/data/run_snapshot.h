@@ -7,6 +7,7 @@
 
 #include "core/arch/architecture.h"
 #include "core/data/growing_rows.h"
+#include "core/data/rope_table.h"
 
 namespace headscope {
 
@@ -37,6 +38,8 @@ struct LayerRows {
   RowsView log_sum;     ///< [n, q_heads]
   RowsView statistics;  ///< [n, statistic_count * q_heads], statistic-major; argmax is exact below 2^24
   std::shared_ptr<const ThumbnailGrid> thumbnails;
+  /// Where the layer rotates the keys that it reads: of n positions at least. Null elsewhere.
+  std::shared_ptr<const KeyAngles> key_angles = nullptr;
 
   float statistic(Statistic which, int64_t token, int64_t head, int64_t q_heads) const {
     return statistics.row(token)[static_cast<int64_t>(which) * q_heads + head];
@@ -72,7 +75,7 @@ struct RunSnapshot {
   std::vector<KvRows> stores;              ///< one for each owning layer, ascending
   std::vector<std::string> interventions;  ///< "zero 2:5"; empty when the model is as it is
   std::vector<int64_t> allocated_history;  ///< [n] KV bytes allocated when token i was written
-  int64_t viewer_bytes = 0;                ///< queries, statistics, replaced buffers
+  int64_t viewer_bytes = 0;                ///< queries, statistics, replaced buffers; not what the model needs too
   int64_t kv_peak_bytes = 0;               ///< largest KV allocation, growth copies included
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }

@@ -18,10 +18,16 @@ ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t hea
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
   const InputRows q = rows.q.input().from(query, head * problem.key_dim);
-  const ReadKeys keys(*run.architecture, layer, run.store_of(layer).k.input().from(key), 1, key, SerialFor());
-  const InputRows k = keys.rows().from(0, kv_head * problem.key_dim);
+  const InputRows stored = run.store_of(layer).k.input().from(key, kv_head * problem.key_dim);
+  std::vector<float> k;
+  for (int64_t d = 0; d < problem.key_dim; ++d) k.push_back(stored.at(0, 0, 0, d));
+  if (run.architecture->layers[static_cast<size_t>(layer)].rotate_on_read) {
+    RopeTable(*run.architecture, layer).rotate(k.data(), 1, 1, problem.key_dim, key, SerialFor());
+  }
   ScoredWeight out;
-  for (int64_t d = 0; d < problem.key_dim; ++d) out.score += double{q.at(0, 0, 0, d)} * double{k.at(0, 0, 0, d)};
+  for (int64_t d = 0; d < problem.key_dim; ++d) {
+    out.score += double{q.at(0, 0, 0, d)} * double{k[static_cast<size_t>(d)]};
+  }
   out.score *= double{problem.scale};
   const double cap = double{problem.soft_cap};
   if (cap > 0) out.score = cap * std::tanh(out.score / cap);

@@ -2,7 +2,6 @@
 
 #include "core/base/error.h"
 #include "core/data/layer_problem.h"
-#include "core/data/rope_table.h"
 #include "core/data/workspace.h"
 
 namespace headscope {
@@ -15,8 +14,8 @@ std::vector<float> gather_head(const RowsView& rows, int64_t head, int64_t begin
   return column;
 }
 
-/// The problem of one query head over the rows of the query and all `keys`, as views into the snapshot.
-AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query, const InputRows& keys) {
+/// The problem of one query head over the rows of the query and all keys, as views into the snapshot.
+AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
   AttentionProblem problem = layer_problem(*run.architecture, query.layer);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
   const KvRows& store = run.store_of(query.layer);
@@ -26,8 +25,13 @@ AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query, co
   problem.kv_len = run.tokens();
   problem.causal_offset = query.row_begin;
   problem.q = layer.q.input().from(query.row_begin, query.head * problem.key_dim);
-  problem.k = keys.from(0, kv_head * problem.key_dim);
+  problem.k = store.k.input().from(0, kv_head * problem.key_dim);
   problem.v = store.v.input().from(0, kv_head * problem.value_dim);
+  if (run.architecture->layers[static_cast<size_t>(query.layer)].rotate_on_read) {
+    if (!layer.key_angles)
+      throw std::logic_error("RunSnapshot: no angles for keys that are rotated when they are read");
+    problem.key_rotation = layer.key_angles->rotation();
+  }
   return problem;
 }
 
@@ -52,8 +56,7 @@ void check_tile_query(const RunSnapshot& run, const TileQuery& query) {
 Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop,
                   const AttentionKernel* wanted) {
   check_tile_query(run, query);
-  const ReadKeys keys(*run.architecture, query.layer, run.store_of(query.layer).k.input(), run.tokens(), 0, workers);
-  AttentionProblem problem = head_problem(run, query, keys.rows());
+  AttentionProblem problem = head_problem(run, query);
   const PositionBias bias = position_bias(*run.architecture, query.head, 1, problem.kv_len);
   bias.add_to(problem);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];

@@ -32,7 +32,7 @@ class Decoder {
   int64_t kv_allocated_bytes() const;
   int64_t kv_peak_bytes() const;  ///< the largest allocation so far, copies of growing buffers included
   /// By formula, bytes of the caches that the last step had to read: each layer the rows of its owner that its window
-  /// shows. Keys or values that are made from them are made in memory beside the cache.
+  /// shows. Keys are rotated while they are read; values that are made from keys are made in memory beside the cache.
   int64_t kv_read_bytes() const;
   std::string kernel() const;  ///< names of the attention kernels that ran
 

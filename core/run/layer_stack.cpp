@@ -34,14 +34,31 @@ LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervent
       interventions_(std::move(interventions)),
       form_(form) {
   for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) ropes_.emplace_back(*architecture_, layer);
+  key_angles_.resize(ropes_.size());
 }
 
 void LayerStack::fit_ropes(int64_t tokens) {
   if (architecture_->position.scheme != PositionScheme::rope) return;
   for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) {
-    if (architecture_->rope_of(layer).scaling.kind != RopeScaling::Kind::dynamic) continue;
-    ropes_[static_cast<size_t>(layer)] = RopeTable(*architecture_, layer, tokens);
+    if (architecture_->rope_of(layer).scaling.kind == RopeScaling::Kind::dynamic) {
+      ropes_[static_cast<size_t>(layer)] = RopeTable(*architecture_, layer, tokens);
+    }
+    if (architecture_->layers[static_cast<size_t>(layer)].rotate_on_read) fit_key_angles(layer, tokens);
   }
+}
+
+/// A table that is too short is made anew, half as long again as it was, so that a token costs as much as in a prompt.
+void LayerStack::fit_key_angles(int64_t layer, int64_t tokens) {
+  const auto mine = static_cast<size_t>(layer);
+  const auto room = [&](size_t at) { return key_angles_[at] ? key_angles_[at]->positions() : 0; };
+  if (room(mine) >= tokens) return;
+  for (size_t other = 0; other < mine; ++other) {
+    if (room(other) < tokens || !(ropes_[other] == ropes_[mine])) continue;
+    key_angles_[mine] = key_angles_[other];
+    return;
+  }
+  const int64_t wanted = std::min(architecture_->context, std::max(tokens, room(mine) * 3 / 2));
+  key_angles_[mine] = std::make_shared<KeyAngles>(ropes_[mine], wanted, workers_);
 }
 
 LayerStack::Projections LayerStack::Projections::of(int64_t first, int64_t count) const {
@@ -106,7 +123,7 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
   problem.kv_len = next.position + next.count;
   problem.causal_offset = next.position;
   const ReadCache read(*architecture_, model_->weights(), layer, next.cache->store_of(layer), problem.kv_len, form_,
-                       workers_);
+                       key_angles(layer).get());
   read.add_to(problem);
   const at::Tensor queries = as_element(naive_queries.defined() ? naive_queries : made.queries,
                                         query_element(shape, model_->cache_element()));

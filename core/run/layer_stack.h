@@ -29,8 +29,11 @@ class LayerStack {
  public:
   LayerStack(std::shared_ptr<const Model>, std::vector<Intervention>, MlaForm);
 
-  /// Dynamic scaling goes by the end of the whole pass, so that its chunks make no difference.
+  /// Makes the angles of a pass, which comes next and ends at `tokens` tokens. Dynamic scaling goes by the end of the
+  /// whole pass, so that its chunks make no difference.
   void fit_ropes(int64_t tokens);
+  /// Of the keys that a layer rotates when it reads them; null for other layers.
+  std::shared_ptr<const KeyAngles> key_angles(int64_t layer) const { return key_angles_[static_cast<size_t>(layer)]; }
   /// Forwards `ids`, the tokens of all sequences one after the other, and adds to their caches and records. Returns the
   /// hidden states [ids, d_model] behind the last layer. `on_layer` is called before each layer. When anything throws,
   /// the rows that were added so far stay; the caller takes them back.
@@ -54,13 +57,15 @@ class LayerStack {
   void write_cache(int64_t layer, const Projections&, const NextTokens&);
   void attend_one(int64_t layer, const Projections&, const NextTokens&, float* out);
   void intervene(int64_t layer, at::Tensor& heads_output) const;
+  void fit_key_angles(int64_t layer, int64_t tokens);
   bool naive(const Layer& layer) const { return layer.mla && form_ == MlaForm::naive; }
 
   std::shared_ptr<const Model> model_;
   std::shared_ptr<const Architecture> architecture_;
   std::vector<Intervention> interventions_;
   MlaForm form_;
-  std::vector<RopeTable> ropes_;  ///< [layers]
+  std::vector<RopeTable> ropes_;                              ///< [layers]
+  std::vector<std::shared_ptr<const KeyAngles>> key_angles_;  ///< [layers]; layers of equal rope share theirs
   TorchWorkers workers_;
   std::set<std::string, std::less<>> kernels_;
 };

@@ -17,15 +17,15 @@ InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element element 
 }  // namespace
 
 ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer,
-                     const KvCache::Store& store, int64_t tokens, MlaForm form, const ParallelFor& workers)
+                     const KvCache::Store& store, int64_t tokens, MlaForm form, const KeyAngles* angles)
     : parts_(layer_problem(architecture, layer)) {
   const Layer& settings = architecture.layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture.store_of(layer);
   const int64_t first = store.keys().first(), held = tokens - first;
   const InputRows keys = store.keys().rows(), values = store.values().rows();
   parts_.first_key = first;
-  rotated_.emplace(architecture, layer, keys, held, first, workers);
-  parts_.k = rows_of(rotated_->rows().data, shape.kv_heads, shape.key_dim, rotated_->rows().element);
+  if (angles != nullptr) parts_.key_rotation = angles->rotation();
+  parts_.k = rows_of(keys.data, shape.kv_heads, shape.key_dim, keys.element);
   parts_.v = rows_of(values.data, shape.kv_heads, shape.value_dim, values.element);
   // A latent's value is the start of its key.
   if (shape.stored == Stored::latent) parts_.v = rows_of(keys.data, 1, shape.key_dim, keys.element);
@@ -61,6 +61,7 @@ void ReadCache::add_to(AttentionProblem& problem) const {
   problem.k = parts_.k;
   problem.v = parts_.v;
   problem.first_key = parts_.first_key;
+  problem.key_rotation = parts_.key_rotation;
 }
 
 }  // namespace headscope

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <optional>
-
 #include <ATen/core/Tensor.h>
 
 #include "core/data/rope_table.h"
@@ -12,20 +10,20 @@
 namespace headscope {
 
 /// The keys and values that one layer reads, as its queries meet them: where they lie in the cache, or made from what
-/// does. Borrows the cache and the weights.
+/// does. Borrows the cache, the weights and the angles.
 class ReadCache {
  public:
-  /// `tokens`: rows of the sequence, the newest included.
+  /// `tokens`: rows of the sequence, the newest included. `angles`: of so many keys, where the layer rotates what it
+  /// reads; null elsewhere.
   ReadCache(const Architecture&, const Weights&, int64_t layer, const KvCache::Store&, int64_t tokens, MlaForm,
-            const ParallelFor&);
-  /// Sets heads, dimensions, k, v and first_key.
+            const KeyAngles* angles);
+  /// Sets heads, dimensions, k, v, first_key and key_rotation.
   void add_to(AttentionProblem&) const;
 
  private:
   void expand_latents(const Layer&, const KvStore&, const LayerWeights&, const at::Tensor& rows);
 
   AttentionProblem parts_;              ///< what add_to sets, and no more
-  std::optional<ReadKeys> rotated_;     ///< where keys are rotated on read
   at::Tensor made_keys_, made_values_;  ///< slim attention, naive MLA
 };
 

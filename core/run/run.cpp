@@ -159,8 +159,9 @@ RunSnapshot Run::snapshot() const {
   snapshot.prompt_tokens = prompt_tokens();
   snapshot.threads = at::get_num_threads();
   for (const LayerRecord& record : state.records) {
-    snapshot.layers.push_back(
-        {record.q.view(), record.row_max.view(), record.log_sum.view(), record.statistics.view(), record.thumbnails});
+    snapshot.layers.push_back({record.q.view(), record.row_max.view(), record.log_sum.view(), record.statistics.view(),
+                               record.thumbnails,
+                               state.layers.key_angles(static_cast<int64_t>(snapshot.layers.size()))});
   }
   snapshot.stores = state.cache.rows();
   for (const Intervention& change : state.options.interventions) snapshot.interventions.push_back(change.text());

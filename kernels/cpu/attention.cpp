@@ -21,10 +21,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
 
-inline std::optional<std::string> unsupported(const AttentionProblem& p) {
-  if (p.key_from_value.enabled) return "keys made from values are not implemented in the CPU kernel";
-  return std::nullopt;
-}
 
 /// `kOperation` with products in pairs or not.
 template <bool kPairs, auto kOperation>
@@ -35,10 +31,10 @@ struct Entry<kPairs, kOperation> {
 };
 
 template <bool kPairs>
-AttentionKernel kernel(std::string_view name, decltype(AttentionKernel::unsupported) why_not) {
+AttentionKernel kernel(std::string_view name, decltype(AttentionKernel::unsupported) unsupported) {
   return {.name = name,
           .device = "cpu",
-          .unsupported = why_not,
+          .unsupported = unsupported,
           .forward_workspace = Entry<kPairs, forward_workspace>::call,
           .forward = Entry<kPairs, forward>::call,
           .tiles_workspace = Entry<kPairs, tiles_workspace>::call,
@@ -48,7 +44,9 @@ AttentionKernel kernel(std::string_view name, decltype(AttentionKernel::unsuppor
           .divergence_workspace = Entry<kPairs, divergence_workspace>::call,
           .divergence = Entry<kPairs, divergence>::call};
 }
-inline AttentionKernel kernel(std::string_view name) { return kernel<false>(name, unsupported); }
+inline AttentionKernel kernel(std::string_view name) {
+  return kernel<false>(name, [](const AttentionProblem&) { return std::optional<std::string>(); });
+}
 
 #if HWY_TARGET == HWY_AVX3
 /// Needs AVX512_BF16.
@@ -57,7 +55,8 @@ inline AttentionKernel attention_pair_kernel() {
     for (const InputRows& rows : {p.q, p.k, p.v}) {
       if (rows.element != Element::bf16) return "q, k and v are not all bf16";
     }
-    return unsupported(p);
+    if (p.key_rotation.cosines) return "keys that are rotated when they are read are no longer bf16";
+    return std::nullopt;
   });
 }
 #endif

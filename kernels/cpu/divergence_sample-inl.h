@@ -40,10 +40,11 @@ struct SampleScratch {
   double* targets;  ///< [chunk_rows]
   double* masses;   ///< [chunk_rows], weight of the keys seen so far
   int64_t* keys;    ///< [chunk_rows], what was drawn
+  float* key;       ///< [key_dim]
 
   static SampleScratch carve(Carver& carver, const CpuProblem& p) {
     return {ScoreBlock::carve(carver, p), carver.take<double>(chunk_rows), carver.take<double>(chunk_rows),
-            carver.take<int64_t>(chunk_rows)};
+            carver.take<int64_t>(chunk_rows), carver.take<float>(p.key_dim)};
   }
 };
 
@@ -156,8 +157,8 @@ class SampleTask {
   double weight(int64_t head, int64_t row, int64_t key) const {
     const QueryRow query = query_row(p_, head, row);
     if (key == pending || empty(head, row) || !query.sees(key)) return 0;
-    double s = double{p_.scale} * double{dot(p_.q, {request_.batch, head, row}, p_.k,
-                                             {request_.batch, kv_head(head), key - p_.first_key}, p_.key_dim)};
+    const float* k = read_key(p_, request_.batch, kv_head(head), key, scratch_.key);
+    double s = double{p_.scale} * double{dot(k, p_.q, {request_.batch, head, row}, p_.key_dim)};
     if (p_.soft_cap > 0) s = double{p_.soft_cap} * std::tanh(s / double{p_.soft_cap});
     s += double{query.slope} * static_cast<double>(key);
     if (query.log_weight) s += double{query.log_weight[key]};

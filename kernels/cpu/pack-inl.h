@@ -155,8 +155,8 @@ HWY_INLINE void pack_rows(const WordRows& rows, KeyRange wanted, KeyRange presen
 }
 
 /// Columns `wanted` of the block of keys that starts at `first` -> [panels][packed_dim][tile_width].
-HWY_INLINE void pack_block(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted,
-                           float* packed) {
+HWY_INLINE void pack_keys(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted,
+                          float* packed) {
   const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
   const int64_t stride = p.k.row_stride * bytes_of(p.k.element);
   const auto* head = static_cast<const std::byte*>(p.k.data) +

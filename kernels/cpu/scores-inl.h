@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/pack-inl.h"
 #include "kernels/cpu/pairs_avx512bf16.h"
+#include "kernels/cpu/rotate-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
@@ -65,6 +66,14 @@ struct ScoreBlock {
 /// Rows of the panel that starts at `slot`.
 HWY_INLINE int64_t rows_in_panel(const ScoreBlock& block, int64_t slot) {
   return block.count - slot < panel_rows ? block.count - slot : panel_rows;
+}
+
+/// Columns `wanted` of the block of keys that starts at `first`, rotated if need be ->
+/// [panels][packed_dim][tile_width].
+HWY_INLINE void pack_block(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted,
+                           float* packed) {
+  pack_keys(p, batch, kv_head, first, wanted, packed);
+  if (p.key_rotation.cosines) rotate_packed_keys(p, first, wanted, packed);
 }
 
 /// Scaled <q_i, k_j> of all rows and of the columns that their panel sees, rounded out to whole tiles, from packed

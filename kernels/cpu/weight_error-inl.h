@@ -46,7 +46,10 @@ HWY_INLINE float dot(const InputRows& a, RowPlace at, const InputRows& b, RowPla
 /// kernels/divergence_estimate.h: worst cases, no statistics. With u = 2^-24, B = |scale| |q| |k|, d = key_dim,
 /// R = |row_max| + |log_sum| relative to the query's position, and W the largest |key_log_weight|, a weight e^x is off
 /// by the factor e^D with
-///   d + 1 roundings of at most B: dot product and scale, and 8 more if a soft-cap, an ALiBi term or both follow;
+///   d + 1 roundings of at most B: dot product and scale, 8 more if a soft-cap, an ALiBi term or both follow, and 4
+///   more
+///     of keys that are rotated when they are read: both elements of a pair take 2 roundings of at most its norm, and
+///     the reference another;
 ///   5 roundings of at most |x| + R + W: the terms of the score, row_max and log_sum taken off, and their own rounding;
 ///   3 roundings: exp; 6 where its result is the square root; in the forward pass half a rounding of |x| more.
 /// The forward pass that wrote row_max and log_sum made the same errors again, and in its sums at most 128 roundings
@@ -71,7 +74,8 @@ class WeightError {
       const QueryRow query = query_row(p_, head, row);
       const double shift = std::abs(row_max - double{query.slope} * static_cast<double>(query.position));
       const double score = std::abs(double{p_.scale}) * std::sqrt(square(p_.q, {batch_, head, row}) * keys.square);
-      const double roundings = 2 * static_cast<double>(p_.key_dim + 9) * score + 10 * (shift + std::abs(log_sum));
+      const double products = static_cast<double>(p_.key_dim + (p_.key_rotation.cosines ? 13 : 9));
+      const double roundings = 2 * products * score + 10 * (shift + std::abs(log_sum));
       squares += root_factor((roundings + common) * 0x1p-25);
     }
     return std::isnan(squares) ? infinity : std::sqrt(squares / static_cast<double>(row_end_ - row_begin_));
@@ -99,7 +103,21 @@ class WeightError {
       largest.square = std::max(largest.square, square(p_.k, {batch_, kv_head, key - p_.first_key}));
       if (query.log_weight) largest.log_weight = std::max(largest.log_weight, std::abs(double{query.log_weight[key]}));
     }
+    if (p_.key_rotation.cosines) largest.square *= std::max(1.0, largest_factor(p_.key_rotation, range));
     return largest;
+  }
+
+  /// What a rotation multiplies the square of a pair's norm by, at most.
+  static double largest_factor(const KeyRotation& rotation, KeyRange keys) {
+    double factor = 0;
+    for (int64_t pair = 0; pair < rotation.pairs; ++pair) {
+      for (int64_t key = keys.begin; key < keys.end; ++key) {
+        const double c = rotation.cosines[pair * rotation.stride + key],
+                     s = rotation.sines[pair * rotation.stride + key];
+        factor = std::max(factor, c * c + s * s);
+      }
+    }
+    return factor;
   }
   double square(const InputRows& rows, RowPlace at) const { return dot(rows, at, rows, at, p_.key_dim); }
 

@@ -29,10 +29,10 @@ bool is_visible(const AttentionProblem&, const Query&, int64_t key);
 /// Score of a visible key; `keys` as `keys_of` gives them.
 double score(const AttentionProblem&, const InputRows& keys, const Query&, int64_t key);
 
-/// Bytes that `keys_of` needs: none unless keys are made from values.
+/// Bytes that `keys_of` needs: none unless keys are rotated.
 size_t rotated_keys_bytes(const AttentionProblem&);
 
-/// The stored keys, or those made from V into `storage` [batch, kv_heads, kv_len - first_key, key_dim].
+/// The stored keys, or rotated copies in `storage` [batch, kv_heads, kv_len - first_key, key_dim].
 InputRows keys_of(const AttentionProblem&, std::byte* storage, const ParallelFor&);
 
 }  // namespace headscope::reference

@@ -111,9 +111,10 @@ def read_safetensors(path):
     return {name: np.frombuffer(data[slice(*one["data_offsets"])], "<f4").reshape(one["shape"]) for name, one in header.items()}
 
 
-def test_caches_are_f32_whatever_the_weights_are(headscope, stories):
-    found = facts(headscope.json("verify", stories, "--dtype", "bf16"))
-    assert found["KV bytes = published"]["passed"] and "320 numbers a token of 4 bytes" in found["KV bytes = published"]["detail"]
+@pytest.mark.parametrize("dtype, width", [("f32", 4), ("bf16", 2)])
+def test_published_bytes_go_by_the_type_of_the_cache(headscope, stories, dtype, width):
+    found = facts(headscope.json("verify", stories, "--dtype", dtype))["KV bytes = published"]
+    assert found["passed"] and f"320 numbers a token of {width} bytes" in found["detail"]
 
 
 def with_biases(stories, folder):

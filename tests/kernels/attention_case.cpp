@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <complex>
 #include <limits>
 #include <random>
 
@@ -63,8 +64,8 @@ AttentionCase::AttentionCase(const CaseSpec& wanted) : spec(wanted) {
   p.causal_offset = spec.offset;
   p.window = spec.window;
   p.soft_cap = spec.soft_cap;
-  p.key_from_value = spec.key_from_value;
   make_inputs();
+  if (spec.rotation.dims > 0) make_rotation();
   shape_scores();
   if (spec.poison) poison_unseen();
   if (spec.element == Element::bf16) round_to_bf16();
@@ -112,6 +113,23 @@ void AttentionCase::make_inputs() {
   p.key_log_weight = log_weight.data();
 }
 
+/// Tables with something between their rows that would be seen.
+void AttentionCase::make_rotation() {
+  const RotationSpec& wanted = spec.rotation;
+  KeyRotation& rotation = problem.key_rotation;
+  rotation = {nullptr, nullptr, spec.kv_len + 3, wanted.dims / 2, wanted.first_dim, wanted.style};
+  for (int64_t pair = 0; pair < rotation.pairs; ++pair) {
+    const double theta = std::pow(wanted.base, -2.0 * static_cast<double>(pair) / static_cast<double>(wanted.dims));
+    for (int64_t j = 0; j < rotation.stride; ++j) {
+      const double angle = static_cast<double>(j) * theta;
+      cosines.push_back(j < spec.kv_len ? static_cast<float>(wanted.factor * std::cos(angle)) : nan);
+      sines.push_back(j < spec.kv_len ? static_cast<float>(wanted.factor * std::sin(angle)) : nan);
+    }
+  }
+  rotation.cosines = cosines.data();
+  rotation.sines = sines.data();
+}
+
 void AttentionCase::shape_scores() {
   AttentionProblem& p = problem;
   if (spec.scores == Scores::large) p.scale = 3000 / std::sqrt(static_cast<float>(p.key_dim));
@@ -137,6 +155,37 @@ void AttentionCase::poison_unseen() {
       }
     }
   }
+}
+
+template <class Real>
+std::vector<float> rotated_keys(const AttentionProblem& p) {
+  const KeyRotation& r = p.key_rotation;
+  std::vector<float> keys;
+  for (int64_t i = 0; i < p.batch * p.kv_heads * (p.kv_len - p.first_key); ++i) {
+    const int64_t rows = p.kv_len - p.first_key, row = i % rows, head = i / rows;
+    for (int64_t d = 0; d < p.key_dim; ++d) keys.push_back(p.k.at(head / p.kv_heads, head % p.kv_heads, row, d));
+    float* key = keys.data() + i * p.key_dim + r.first_dim;
+    for (int64_t pair = 0; r.cosines && pair < r.pairs; ++pair) {
+      const auto at = static_cast<size_t>(pair * r.stride + p.first_key + row);
+      const bool neighbours = r.style == RotationStyle::interleaved;
+      float& x = key[neighbours ? 2 * pair : pair];
+      float& y = key[neighbours ? 2 * pair + 1 : r.pairs + pair];
+      const auto turned = std::complex<Real>(x, y) * std::complex<Real>(r.cosines[at], r.sines[at]);
+      x = static_cast<float>(turned.real());
+      y = static_cast<float>(turned.imag());
+    }
+  }
+  return keys;
+}
+template std::vector<float> rotated_keys<float>(const AttentionProblem&);
+template std::vector<float> rotated_keys<double>(const AttentionProblem&);
+
+AttentionProblem with_keys(const AttentionProblem& problem, const std::vector<float>& keys) {
+  AttentionProblem p = problem;
+  const int64_t rows = p.kv_len - p.first_key;
+  p.k = {keys.data(), p.kv_heads * rows * p.key_dim, rows * p.key_dim, p.key_dim};
+  p.key_rotation = {};
+  return p;
 }
 
 Results Results::sized(const AttentionProblem& p, int64_t cells) {

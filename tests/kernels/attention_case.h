@@ -33,6 +33,14 @@ enum class Scores {
   ties,     ///< small integers: many equal scores, every sum exact
 };
 
+/// How keys are rotated when they are read: dims dimensions from first_dim on.
+struct RotationSpec {
+  RotationStyle style = RotationStyle::rotate_half;
+  int64_t dims = 0;  ///< 0: they are not
+  int64_t first_dim = 0;
+  double base = 100, factor = 1;
+};
+
 enum class LogWeights { none, finite, holes, one_head_hidden };
 
 /// What a test case asks for; fields that it leaves out take the simplest value.
@@ -47,7 +55,7 @@ struct CaseSpec {
   LogWeights log_weights = LogWeights::none;
   Scores scores = Scores::normal;
   Memory memory = Memory::packed;
-  KeyFromValue key_from_value = {};
+  RotationSpec rotation = {};
   Element element = Element::f32;  ///< of q, k and v; bf16 numbers are those of f32, rounded
   int64_t sink_tokens = 1, window_tokens = 16;
   int64_t cells = 64, bin = 1;
@@ -64,6 +72,7 @@ class AttentionCase {
   CaseSpec spec;
   AttentionProblem problem;
   std::vector<float> q, k, v, slopes, log_weight;
+  std::vector<float> cosines, sines;  ///< of a rotation
 
   /// The problem, with the same numbers in f32.
   const AttentionProblem& in_f32() const { return spec.element == Element::f32 ? problem : widened_; }
@@ -75,9 +84,17 @@ class AttentionCase {
   std::vector<uint16_t> q16_, k16_, v16_;
   void round_to_bf16();
   void make_inputs();
+  void make_rotation();
   void shape_scores();
   void poison_unseen();
 };
+
+/// The keys as a problem's rotation leaves them, computed in Real: [batch, kv_heads, kv_len - first_key, key_dim].
+template <class Real>
+std::vector<float> rotated_keys(const AttentionProblem& problem);
+
+/// The same problem with keys [batch, kv_heads, kv_len - first_key, key_dim] that are read as they are.
+AttentionProblem with_keys(const AttentionProblem& problem, const std::vector<float>& keys);
 
 /// All that a forward pass writes, dense: out is [batch, q_heads, q_len, value_dim].
 struct Results {

@@ -82,6 +82,14 @@ void add_scores(std::vector<CaseSpec>& cases) {
     s.soft_cap = 3, s.alibi = true, s.window = 200, s.log_weights = LogWeights::finite, s.batch = 2;
     s.memory = Memory::interleaved, s.value_dim = 40, s.sink_tokens = 5, s.window_tokens = 70;
   });
+  add(cases, "rotated_keys", 70, 300, [](CaseSpec& s) { s.rotation = {RotationStyle::rotate_half, 24}; });
+  add(cases, "rotated_keys_of_odd_size", 65, 301, [](CaseSpec& s) {
+    s.rotation = {RotationStyle::interleaved, 10, 3, 1e4, 1.5}, s.key_dim = 17, s.window = 200, s.poison = true;
+    s.scores = Scores::large, s.memory = Memory::interleaved, s.batch = 2;
+  });
+  add(cases, "rotated_keys_over_splits", 2, 2100, [](CaseSpec& s) {
+    s.rotation = {RotationStyle::rotate_half, 16}, s.alibi = true;
+  });
   add(cases, "large_scores", 130, 520, [](CaseSpec& s) { s.scores = Scores::large; });
   add(cases, "rising_scores", 150, 900, [](CaseSpec& s) { s.scores = Scores::rising; });
   add(cases, "falling_scores", 150, 900, [](CaseSpec& s) { s.scores = Scores::falling; });

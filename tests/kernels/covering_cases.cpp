@@ -43,6 +43,12 @@ void set_window(CaseSpec& spec, size_t value) {
   spec.window = value == 0 ? 0 : value == 1 ? 1 : value == 2 ? spec.kv_len : 40;
 }
 
+void set_rotation(CaseSpec& spec, size_t value) {
+  if (value == 1) spec.rotation = {RotationStyle::rotate_half, spec.key_dim};
+  if (value == 2) spec.rotation = {RotationStyle::interleaved, spec.key_dim / 4 * 2, 2, 1e4, 1.25};
+  if (value == 3) spec.rotation = {RotationStyle::rotate_half, spec.key_dim - 6, 6, 1e4};
+}
+
 void set_thumbnail(CaseSpec& spec, size_t value) {
   spec.cells = value == 2 ? 5 : 64;
   spec.bin = value == 0 ? (spec.kv_len + 63) / 64 : value == 1 ? 3 : 16;
@@ -70,6 +76,7 @@ std::vector<Axis> all_axes() {
       axis("poison", std::vector{false, true}, &CaseSpec::poison),
       {"thumbnail", 3, set_thumbnail},
       axis<int64_t>("sink", {1, 0, 300}, &CaseSpec::sink_tokens),
+      {"rotation", 4, set_rotation},
       axis("element", std::vector{Element::f32, Element::bf16}, &CaseSpec::element),
   };
 }

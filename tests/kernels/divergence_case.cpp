@@ -140,7 +140,9 @@ Divergences run_divergence(const AttentionKernel& kernel, const AttentionCase& c
   return run_divergence(kernel, c.problem, run_forward(kernel, c, parallel), request, parallel);
 }
 
-DenseDivergences<double> dense_divergences(const AttentionProblem& p, const DivergenceRequest& request) {
+DenseDivergences<double> dense_divergences(const AttentionProblem& problem, const DivergenceRequest& request) {
+  const std::vector<float> keys = rotated_keys<double>(problem);
+  const AttentionProblem p = with_keys(problem, keys);
   const auto heads = static_cast<size_t>(p.q_heads);
   DenseDivergences<double> sums{std::vector<double>(heads * heads), std::vector<double>(heads * heads)};
   const auto rows = static_cast<double>(request.row_end - request.row_begin);

@@ -254,18 +254,5 @@ TEST_P(DivergenceProperties, RequestsOutsideTheProblemThrow) {
 INSTANTIATE_TEST_SUITE_P(Kernels, DivergenceProperties, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
-/// SharedKV with nothing to rotate: K is V.
-TEST(DivergenceOfRotatedValues, TakesKeysFromValues) {
-  CaseSpec spec = spec_of(4, 2, 60);
-  const AttentionCase stored(spec);
-  spec.key_from_value.enabled = true;
-  const AttentionCase shared(spec);
-  AttentionCase copied(stored);
-  copied.problem.k = stored.problem.v;
-  const DivergenceRequest request = divergence_request(stored.problem, exact);
-  EXPECT_EQ(run_divergence(reference_kernel(), shared, request, SerialFor()).value,
-            run_divergence(reference_kernel(), copied, request, SerialFor()).value);
-}
-
 }  // namespace
 }  // namespace headscope::testing

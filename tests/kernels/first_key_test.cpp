@@ -102,14 +102,12 @@ TEST_P(FirstKey, IsTheFirstThatIsSeenWhateverTheWindow) {
   EXPECT_EQ(actual.argmax, expected.argmax);
 }
 
-TEST(FirstKeyOfRotatedValues, KeysAreTurnedByTheirOwnPositions) {
-  CaseSpec spec = spec_of(30, 200, 60);
-  spec.value_dim = spec.key_dim;
-  spec.key_from_value = {true, RotationStyle::rotate_half, 16, 100};
+TEST_P(FirstKey, KeysAreRotatedByTheirOwnPositions) {
+  CaseSpec spec = spec_of(30, 400, 60);
+  spec.rotation = {RotationStyle::rotate_half, 16};
   const AttentionCase full(spec);
-  const WithoutFirst gone(full, 200 - 30 + 1 - 60);
-  const Results expected = run_forward(reference_kernel(), full, SerialFor());
-  const Results actual = run_forward(reference_kernel(), gone.cut, SerialFor());
+  const WithoutFirst gone(full, 400 - 30 + 1 - 60);
+  const Results expected = run(full), actual = run(gone.cut);
   EXPECT_TRUE(same_bits(actual.out, expected.out));
   EXPECT_TRUE(same_bits(actual.log_sum, expected.log_sum));
 }

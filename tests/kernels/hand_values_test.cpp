@@ -196,52 +196,6 @@ TEST_P(HandValues, TanhIsAccurate) {
 INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(f32_kernels()),
                          kernel_test_name<AttentionKernel>);
 
-// --- K = rotate(V), which the reference alone has to support -------------------------------------------------
-
-TEST(Rotation, TurnsByThePositionCounterclockwise) {
-  AttentionCase c = zero_case(1, 1, 2, 2);
-  c.v = {1, 0, 1, 0};
-  c.q = {0, 0, 0, 1};  // the second row reads the second coordinate: sin(1) at key 1, 0 at key 0
-  c.problem.key_from_value = {true, RotationStyle::rotate_half, 2, 10000};
-  const Results r = run_forward(reference_kernel(), c, SerialFor());
-  EXPECT_TRUE(difference(r.row_max[1], std::sin(1.0)) <= 1e-7);
-}
-
-TEST(Rotation, BothStylesMatchKeysRotatedByHand) {
-  for (const RotationStyle style : {RotationStyle::rotate_half, RotationStyle::interleaved}) {
-    CaseSpec spec;
-    spec.q_heads = 4;
-    spec.kv_heads = 2;
-    spec.q_len = spec.kv_len = 20;
-    spec.key_dim = spec.value_dim = 6;
-    AttentionCase stored(spec), made(spec);
-    made.problem.key_from_value = {true, style, 4, 100};  // theta = 1 and 1/10; dimensions 4 and 5 are copied
-    std::fill(made.k.begin(), made.k.end(), std::numeric_limits<float>::quiet_NaN());
-    for (int64_t h = 0; h < 2; ++h) {
-      for (int64_t j = 0; j < 20; ++j) {
-        const float* v = stored.value(0, h, j);
-        float* k = stored.key(0, h, j);
-        std::copy_n(v, 6, k);
-        for (int64_t pair = 0; pair < 2; ++pair) {
-          const double angle = static_cast<double>(j) * (pair == 0 ? 1 : 0.1);
-          const int64_t a = style == RotationStyle::interleaved ? pair * 2 : pair;
-          const int64_t b = style == RotationStyle::interleaved ? pair * 2 + 1 : pair + 2;
-          k[a] = static_cast<float>(v[a] * std::cos(angle) - v[b] * std::sin(angle));
-          k[b] = static_cast<float>(v[a] * std::sin(angle) + v[b] * std::cos(angle));
-        }
-      }
-    }
-    const Results expected = run_forward(reference_kernel(), stored, SerialFor());
-    const Results actual = run_forward(reference_kernel(), made, SerialFor());
-    for (const NamedArray& array : result_arrays()) {
-      EXPECT_TRUE(all_near(actual.*array.array, expected.*array.array, 1e-5)) << array.name;
-    }
-    const TileRequest map{0, 3, 0, 20, 0, 20, 1, Pooling::max};
-    EXPECT_TRUE(all_near(run_tile(reference_kernel(), made.problem, actual, map, SerialFor()),
-                         run_tile(reference_kernel(), stored.problem, expected, map, SerialFor()), 1e-6));
-  }
-}
-
 TEST(Selection, TheReferenceIsFirstAndTheFallback) {
   const auto kernels = attention_kernels();
   ASSERT_FALSE(kernels.empty());
@@ -249,13 +203,7 @@ TEST(Selection, TheReferenceIsFirstAndTheFallback) {
   AttentionCase c = zero_case(1, 1, 1, 2);
   EXPECT_EQ(select_attention_kernel(c.problem).name, f32_kernels().back().name);
   EXPECT_EQ(select_attention_kernel(c.problem, "no such device").name, "reference");
-  c.problem.key_from_value = {true, RotationStyle::rotate_half, 2, 10000};
-  EXPECT_EQ(select_attention_kernel(c.problem).name, "reference");
-  for (const AttentionKernel& kernel : kernels) {
-    const auto reason = kernel.unsupported(c.problem);
-    EXPECT_EQ(reason.has_value(), kernel.name != "reference") << kernel.name;
-    EXPECT_FALSE(reason && reason->empty()) << kernel.name;
-  }
+  for (const AttentionKernel& kernel : f32_kernels()) EXPECT_FALSE(kernel.unsupported(c.problem)) << kernel.name;
 }
 
 }  // namespace

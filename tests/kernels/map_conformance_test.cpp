@@ -110,7 +110,7 @@ class MapConformance {
     const auto &e = exact.*named.array, &n = naive.*named.array, &b = backward.*named.array;
     const double own = std::max({kernel_tolerance(n, e), kernel_tolerance(b, e), kernel_tolerance(n, b)});
     const double weights = 2 * largest_difference(std::span(naive_), std::span(backward_)) + 4 * f32_ulp(maps_);
-    return std::max(own, weights);
+    return slack_of(case_.spec) * std::max(own, weights);
   }
 };
 

@@ -72,7 +72,7 @@ void naive_thumbnail(const AttentionCase& c, const float* weights, int64_t i, fl
 }
 
 void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveOptions options, NaiveAttention& naive) {
-  const AttentionProblem& p = c.in_f32();
+  const AttentionProblem& p = c.problem;
   Results& r = naive.results;
   const auto at = static_cast<size_t>((b * p.q_heads + h) * p.q_len + i);
   const std::vector<float> scores = naive_scores(p, b, h, i, options.order);
@@ -99,8 +99,14 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveOpt
 
 }  // namespace
 
-NaiveAttention naive_attention(const AttentionCase& c, NaiveOptions options) {
-  const AttentionProblem& p = c.in_f32();
+NaiveAttention naive_attention(const AttentionCase& wanted, NaiveOptions options) {
+  AttentionCase c = wanted;
+  const AttentionProblem& f32 = wanted.in_f32();
+  const std::vector<float> keys =
+      options.order == DotOrder::forward ? rotated_keys<float>(f32) : rotated_keys<double>(f32);
+  c.problem = with_keys(f32, keys);
+  c.spec.element = Element::f32;
+  const AttentionProblem& p = c.problem;
   NaiveAttention naive;
   naive.results = Results::sized(p, c.spec.cells);
   naive.map.resize(static_cast<size_t>(p.batch * p.q_heads * p.q_len * p.kv_len));

@@ -13,8 +13,8 @@ struct NaiveAttention {
 
 /// How its dot products are rounded: two equally good ways, which tell more of what rounding does than one.
 enum class DotOrder {
-  forward,   ///< the first dimension first; scaled in the end
-  backward,  ///< the last dimension first, of scaled queries
+  forward,   ///< the first dimension first; scaled in the end; keys rotated in f32
+  backward,  ///< the last dimension first, of scaled queries; keys rotated in double
 };
 
 struct NaiveOptions {

@@ -152,6 +152,40 @@ TEST(RopeTable, ScoresDependOnTheDistance) {
   }
 }
 
+TEST(KeyAngles, GiveTheBitsOfARotationBeforehand) {
+  RopeScaling yarn;
+  yarn.kind = RopeScaling::Kind::yarn;
+  yarn.factor = 4;
+  yarn.original_context = 50;
+  yarn.attention_factor = 1.25;
+  for (const Rope& rope : {Rope{.dims = 12}, Rope{.style = RotationStyle::interleaved, .dims = 8, .scaling = yarn}}) {
+    const std::vector<float> rows = random_rows(4), expected = rotated(rows, rope);
+    const KeyAngles angles(RopeTable(with_rope(rope), 0), first + tokens, ThreadPool(2));
+    const KeyRotation rotation = angles.rotation();
+    ASSERT_EQ(angles.positions(), first + tokens);
+    ASSERT_GE(rotation.stride, first + tokens);
+    ASSERT_EQ(rotation.pairs, rope.dims / 2);
+    for (int64_t row = 0; row < tokens * heads; ++row) {
+      const auto at = [&](int64_t d) { return static_cast<size_t>(row * dim + d); };
+      for (int64_t pair = 0; pair < rotation.pairs; ++pair) {
+        const int64_t angle = pair * rotation.stride + first + row / heads, a = rotation.dim_of(pair);
+        const float cosine = rotation.cosines[angle], sine = rotation.sines[angle];
+        const float x = rows[at(a)], y = rows[at(a + rotation.partner())];
+        ASSERT_EQ(x * cosine - y * sine, expected[at(a)]) << "row " << row << ", pair " << pair;
+        ASSERT_EQ(y * cosine + x * sine, expected[at(a + rotation.partner())]) << "row " << row << ", pair " << pair;
+      }
+    }
+  }
+}
+
+TEST(KeyAngles, RowsDoNotLiePowersOfTwoApart) {
+  for (const int64_t positions : {1, 16, 1024, 4096, 5000}) {
+    const int64_t stride = KeyAngles(RopeTable(with_rope({.dims = 4}), 0), positions, SerialFor()).rotation().stride;
+    EXPECT_EQ(stride % 32, 16) << positions;
+    EXPECT_LT(stride - positions, 32) << positions;
+  }
+}
+
 TEST(RopeTable, EachScaling) {
   const std::vector<float> rows = random_rows(6);
   const Rope plain{.dims = 8, .base = 10000};
