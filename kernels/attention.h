@@ -156,6 +156,9 @@ struct AttentionOutput {
   float* log_sum = nullptr;  ///< [batch, q_heads, q_len], ln sum exp(score - row_max)
   RowStatistics statistics;
   Thumbnails thumbnails;
+  /// [batch, q_heads, q_len, kv_len]: the score of every key as the softmax takes it (AttentionProblem), -inf where a
+  /// row does not see the key, before first_key too. For a few rows: nothing else that a forward pass writes grows so.
+  Rows<float> scores;
 };
 
 enum class Pooling { mean, max };

@@ -147,6 +147,7 @@ class Chunk {
     for (int64_t slot = 0; slot < block_.count; ++slot) {
       const RowState state(all.panel_of(slot), slot % panel_rows);
       write_row(p_, output_, task_.batch, block_.rows[slot], state, all.values_of(slot));
+      if (output_.scores.data) capture_unseen(block_.rows[slot]);
     }
     const ThumbnailRows thumbnails(p_, output_.thumbnails, task_.batch, scratch_.bin_totals);
     thumbnails.add(block_.rows, block_.count, all);
@@ -184,12 +185,32 @@ class Chunk {
     const KeyRange seen = block_.columns(slot);
     float* scores = block_.row_scores(slot);
     const float peak = finish_scores(ScoreTerms(p_, block_, block_.rows[slot]), seen, span, scores);
+    if (output_.scores.data) capture(block_.rows[slot], seen, scores);
     const bool raised = peak > state.row_max[lane];
     const int64_t key = block_.first + (statistics_ || raised ? column_of(peak, span, scores) : span.begin);
     if (raised) state.argmax[lane] = key;
     sums.peak[lane] = peak;
     sums.peak_key[lane] = static_cast<double>(key);
     if (sums_.shape.bin_max > 0) note_peaks(slot, seen, scores);
+  }
+
+  float* captured(const QueryRow& row) const { return output_.scores.row(task_.batch, row.head, row.row); }
+
+  /// Writes the scores of columns `seen`. ALiBi was taken from the query's position on; here it counts from key 0.
+  void capture(const QueryRow& row, KeyRange seen, const float* scores) const {
+    float* to = captured(row) + block_.first;
+    if (row.slope == 0) {
+      std::copy(scores + seen.begin, scores + seen.end, to + seen.begin);
+      return;
+    }
+    const double shift = double{row.slope} * static_cast<double>(row.position);
+    for (int64_t c = seen.begin; c < seen.end; ++c) to[c] = static_cast<float>(double{scores[c]} + shift);
+  }
+
+  void capture_unseen(const QueryRow& row) const {
+    float* to = captured(row);
+    std::fill(to, to + row.keys.begin, minus_infinity);
+    std::fill(to + row.keys.end, to + p_.kv_len, minus_infinity);
   }
 
   void shrink_bins(int64_t slot, float factor) const {

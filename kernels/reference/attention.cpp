@@ -28,14 +28,16 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 // --- one row -----------------------------------------------------------------------------------------------
 
-/// Softmax of one row: `weights` [kv_len] holds 0 where a key is not visible.
 struct Softmax {
   int64_t visible = 0;
   double row_max = -infinity;
   double sum = 0;  ///< of exp(score - row_max)
 };
 
-Softmax softmax_row(const AttentionProblem& p, const InputRows& keys, const Query& query, double* weights) {
+/// Softmax of one row: `weights` [kv_len] holds 0 where a key is not visible. Writes the scores, too, where they are
+/// wanted.
+Softmax softmax_row(const AttentionProblem& p, const InputRows& keys, const Query& query, double* weights,
+                    const Rows<float>& scores) {
   Softmax result;
   for (int64_t j = 0; j < p.kv_len; ++j) {
     weights[j] = -infinity;
@@ -43,6 +45,10 @@ Softmax softmax_row(const AttentionProblem& p, const InputRows& keys, const Quer
     weights[j] = score(p, keys, query, j);
     ++result.visible;
     result.row_max = std::max(result.row_max, weights[j]);
+  }
+  if (scores.data) {
+    float* row = scores.row(query.batch, query.head, query.row);
+    for (int64_t j = 0; j < p.kv_len; ++j) row[j] = static_cast<float>(weights[j]);
   }
   if (result.visible == 0) {
     std::fill_n(weights, p.kv_len, 0.0);
@@ -139,7 +145,7 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   parallel.run(p.batch * p.q_heads * p.q_len, [&](int64_t task, int worker) {
     auto* weights = reinterpret_cast<double*>(rows + static_cast<size_t>(worker) * row_bytes(p));
     const Query query{task / p.q_len / p.q_heads, task / p.q_len % p.q_heads, task % p.q_len};
-    const Softmax softmax = softmax_row(p, keys, query, weights);
+    const Softmax softmax = softmax_row(p, keys, query, weights, output.scores);
     write_out(p, output.out, query, weights);
     if (output.row_max) output.row_max[task] = static_cast<float>(softmax.row_max);
     if (output.log_sum) {

@@ -213,6 +213,7 @@ const std::vector<NamedArray>& result_arrays() {
       {"sink", &Results::sink},
       {"window", &Results::window},
       {"thumbnails", &Results::thumbnails},
+      {"scores", &Results::scores},
   };
   return arrays;
 }
@@ -243,23 +244,31 @@ struct GuardedOutput {
         sink(rows),
         window(rows),
         argmax(rows),
-        thumbnails(static_cast<size_t>(p.batch * p.q_heads * spec.cells * spec.cells)) {
+        thumbnails(static_cast<size_t>(p.batch * p.q_heads * spec.cells * spec.cells)),
+        score_stride(p.kv_len + 3),
+        scores(spec.scores_kept ? rows * static_cast<size_t>(score_stride) : 0) {
     output.out = {out.data(), p.q_heads * p.q_len * row_stride, p.q_len * row_stride, row_stride};
     output.row_max = row_max.data();
     output.log_sum = log_sum.data();
     output.statistics = {entropy.data(), max.data(),    argmax.data(),    distance.data(),   variance.data(),
                          sink.data(),    window.data(), spec.sink_tokens, spec.window_tokens};
     output.thumbnails = {thumbnails.data(), spec.cells, spec.bin};
+    if (!spec.scores_kept) return;
+    output.scores = {scores.data(), p.q_heads * p.q_len * score_stride, p.q_len * score_stride, score_stride};
   }
 
   void expect_intact() const {
     EXPECT_TRUE(out.intact() && row_max.intact() && log_sum.intact() && entropy.intact() && max.intact() &&
                 distance.intact() && variance.intact() && sink.intact() && window.intact() && argmax.intact() &&
-                thumbnails.intact())
+                thumbnails.intact() && scores.intact())
         << "wrote beside an output";
     for (size_t row = 0; row < rows; ++row) {
       const size_t end = (row + 1) * static_cast<size_t>(row_stride);
       ASSERT_TRUE(out.untouched(end - 5, end)) << "wrote between the rows of out";
+    }
+    for (size_t end = static_cast<size_t>(score_stride); end <= scores.size();
+         end += static_cast<size_t>(score_stride)) {
+      ASSERT_TRUE(scores.untouched(end - 3, end)) << "wrote between the rows of scores";
     }
   }
 
@@ -279,6 +288,9 @@ struct GuardedOutput {
         results.argmax[to] = argmax[from];
         std::copy_n(out.data() + from * static_cast<size_t>(row_stride), p.value_dim,
                     results.out.data() + to * static_cast<size_t>(p.value_dim));
+        if (scores.size() == 0) continue;
+        std::copy_n(scores.data() + from * static_cast<size_t>(score_stride), p.kv_len,
+                    results.scores.data() + to * static_cast<size_t>(p.kv_len));
       }
     }
     results.thumbnails.assign(thumbnails.data(), thumbnails.data() + thumbnails.size());
@@ -290,6 +302,8 @@ struct GuardedOutput {
   Guarded<float> out, row_max, log_sum, entropy, max, distance, variance, sink, window;
   Guarded<int32_t> argmax;
   Guarded<float> thumbnails;
+  int64_t score_stride;
+  Guarded<float> scores;
   AttentionOutput output;
 };
 
@@ -300,6 +314,7 @@ void run_forward_rows(const AttentionKernel& kernel, const AttentionCase& c, int
   const AttentionProblem part = rows_of(c.problem, begin, end);
   GuardedOutput guarded(part, c.spec);
   std::copy(results.thumbnails.begin(), results.thumbnails.end(), guarded.thumbnails.data());
+  if (c.spec.scores_kept) results.scores.resize(results.row_max.size() * static_cast<size_t>(c.problem.kv_len));
   Guarded<std::byte> workspace(kernel.forward_workspace(part, guarded.output, parallel.workers()));
   kernel.forward(part, guarded.output, workspace.span(), parallel);
   EXPECT_TRUE(workspace.intact()) << "wrote beside the workspace";

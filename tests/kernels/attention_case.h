@@ -59,7 +59,8 @@ struct CaseSpec {
   Element element = Element::f32;  ///< of q, k and v; bf16 numbers are those of f32, rounded
   int64_t sink_tokens = 1, window_tokens = 16;
   int64_t cells = 64, bin = 1;
-  bool poison = false;  ///< NaN in every key and value that no row sees
+  bool scores_kept = false;  ///< raw scores are an output, too
+  bool poison = false;       ///< NaN in every key and value that no row sees
 };
 
 std::ostream& operator<<(std::ostream& out, const CaseSpec& spec);
@@ -100,6 +101,7 @@ AttentionProblem with_keys(const AttentionProblem& problem, const std::vector<fl
 struct Results {
   std::vector<float> out, row_max, log_sum, entropy, max, distance, distance_variance, sink, window, thumbnails;
   std::vector<int32_t> argmax;
+  std::vector<float> scores;  ///< [batch, q_heads, q_len, kv_len], or empty: see CaseSpec::scores_kept
 
   static Results sized(const AttentionProblem& p, int64_t cells);
 };

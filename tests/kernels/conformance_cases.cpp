@@ -104,9 +104,10 @@ void add_long_ones(std::vector<CaseSpec>& cases) {
   add(cases, "decode_group_of_40", 1, 1000, [](CaseSpec& s) { s.q_heads = 40, s.kv_heads = 1, s.key_dim = 64; });
   add(cases, "decode_group_of_100", 3, 300, [](CaseSpec& s) { s.q_heads = 100, s.kv_heads = 1; });
   // More than a split of keys (1,024): few rows are computed split by split.
-  add(cases, "decode_over_splits", 1, 3000, [](CaseSpec& s) { s.scores = Scores::rising; });
+  add(cases, "decode_over_splits", 1, 3000, [](CaseSpec& s) { s.scores = Scores::rising, s.scores_kept = true; });
   add(cases, "few_rows_over_splits", 3, 2500, [](CaseSpec& s) { s.window = 1500, s.soft_cap = 5, s.poison = true; });
-  add(cases, "group_over_splits", 2, 2100, [](CaseSpec& s) { s.q_heads = 40, s.kv_heads = 1, s.alibi = true; });
+  add(cases, "group_over_splits", 2, 2100,
+      [](CaseSpec& s) { s.q_heads = 40, s.kv_heads = 1, s.alibi = s.scores_kept = true; });
   add(cases, "rows_over_splits", 20, 2100, [](CaseSpec& s) { s.scores = Scores::falling; });
   add(cases, "thumbnail_cut", 100, 100, [](CaseSpec& s) { s.cells = 7, s.bin = 5; });
   add(cases, "thumbnail_cells_256", 250, 250, [](CaseSpec& s) { s.cells = 256, s.bin = 1; });

@@ -78,6 +78,7 @@ std::vector<Axis> all_axes() {
       axis<int64_t>("sink", {1, 0, 300}, &CaseSpec::sink_tokens),
       {"rotation", 4, set_rotation},
       axis("element", std::vector{Element::f32, Element::bf16}, &CaseSpec::element),
+      axis("kept", std::vector{false, true}, &CaseSpec::scores_kept),
   };
 }
 

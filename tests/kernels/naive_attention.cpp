@@ -77,6 +77,7 @@ void naive_row(const AttentionCase& c, int64_t b, int64_t h, int64_t i, NaiveOpt
   const auto at = static_cast<size_t>((b * p.q_heads + h) * p.q_len + i);
   const std::vector<float> scores = naive_scores(p, b, h, i, options.order);
   const float row_max = *std::max_element(scores.begin(), scores.end());
+  if (c.spec.scores_kept) r.scores.insert(r.scores.end(), scores.begin(), scores.end());
   float* weights = naive.map.data() + at * static_cast<size_t>(p.kv_len);
   float* out = r.out.data() + at * static_cast<size_t>(p.value_dim);
   r.row_max[at] = row_max;
