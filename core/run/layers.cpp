@@ -56,7 +56,9 @@ at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) { return line
 
 at::Tensor apply_exact_linear(const Linear& linear, const at::Tensor& x) { return linear_product(linear, x, true); }
 
-at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor& x) {
+namespace {
+
+at::Tensor mlp_of_few(const Mlp& mlp, const MlpWeights& weights, const at::Tensor& x) {
   at::Tensor inner = apply_linear(weights.up, x);
   if (mlp.gated) {
     inner.mul_(activate(mlp.activation, apply_linear(weights.gate, x)));
@@ -64,6 +66,22 @@ at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor
     inner = activate(mlp.activation, inner);
   }
   return apply_linear(weights.down, inner);
+}
+
+}  // namespace
+
+at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor& x) {
+  // The inner rows are the widest of all; so many tokens at once lose no speed. Parts are equal, so that none is of few
+  // tokens, which linear layers sum in another order.
+  constexpr int64_t most = 1024;
+  const int64_t tokens = x.size(0), parts = (tokens + most - 1) / most;
+  if (parts <= 1) return mlp_of_few(mlp, weights, x);
+  at::Tensor out = at::empty_like(x);
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t first = tokens * part / parts, count = tokens * (part + 1) / parts - first;
+    out.narrow(0, first, count).copy_(mlp_of_few(mlp, weights, x.narrow(0, first, count)));
+  }
+  return out;
 }
 
 at::Tensor embed(const Architecture& architecture, const Weights& weights, const at::Tensor& ids,

@@ -6,6 +6,7 @@
 #define HEADSCOPE_CHUNK_INL
 #endif
 
+#include "kernels/cpu/few_rows-inl.h"
 #include "kernels/cpu/row_results.h"
 #include "kernels/cpu/softmax-inl.h"
 #include "kernels/cpu/thumbnails-inl.h"
@@ -32,9 +33,8 @@ struct ValueBlock {
     if (p.pairs) return pack_pairs(p, batch, kv_head, first, wanted);
     for (int64_t c = wanted.begin; c < wanted.end; ++c) {
       const int64_t row = first + c - p.first_key;
-      const bool good = p.v.element == Element::f32
-                            ? pack_row(p.v.row(batch, kv_head, row), p, c)
-                            : pack_row(p.v.row<uint16_t>(batch, kv_head, row), p, c);
+      const bool good = p.v.element == Element::f32 ? pack_row(p.v.row(batch, kv_head, row), p, c)
+                                                    : pack_row(p.v.row<uint16_t>(batch, kv_head, row), p, c);
       if (good) continue;
       clear_value_row(p.value_dim, c, packed);
       bad_keys[bad_count++] = static_cast<int32_t>(c);
@@ -76,6 +76,7 @@ struct ChunkScratch {
   ValueBlock values;
   float* factors;       ///< [chunk_rows / panel_rows][panel_floats], the shrinkage of a block
   float* pairs;         ///< [chunk_rows][block_keys / 2], weights in bf16, where values are multiplied in pairs
+  float* made;          ///< [few_rows][padded_values], for add_stored_values
   int64_t* bin_totals;  ///< for ThumbnailRows
 
   static ChunkScratch carve(Carver& carver, const CpuProblem& p, const SumsShape& shape) {
@@ -84,6 +85,7 @@ struct ChunkScratch {
     scratch.values = ValueBlock::carve(carver, p);
     scratch.factors = carver.take<float>(chunk_rows / panel_rows * panel_floats);
     scratch.pairs = carver.take<float>(p.pairs ? chunk_rows * block_keys / 2 : 0);
+    scratch.made = carver.take<float>(few_rows * shape.values);
     scratch.bin_totals = ThumbnailRows::carve(carver, shape);
     return scratch;
   }
@@ -94,7 +96,7 @@ class Chunk {
  public:
   /// Slots [first, first + count) of the task.
   Chunk(const CpuProblem& problem, const AttentionOutput& output, const Task& task, int64_t first, int64_t count,
-        const ScoreBlock& rows, const ChunkScratch& scratch)
+        const ScoreBlock& rows, ChunkScratch& scratch)
       : p_(problem),
         output_(output),
         task_(task),
@@ -132,10 +134,18 @@ class Chunk {
     return block_.all;
   }
 
-  /// Adds the block, whose keys and values are packed.
+  /// Whether keys, and values, are read as they lie.
+  bool stored_keys() const { return block_.count <= few_rows && reads_stored_keys(p_); }
+  bool stored_values() const { return block_.count <= few_rows && reads_stored_values(p_); }
+
+  /// Adds the block, whose keys and values are packed if they have to be.
   void add_block() {
     if (block_.all.empty()) return;
-    multiply_packed(p_, block_);
+    if (stored_keys()) {
+      multiply_few(p_, task_.batch, task_.kv_head, block_);
+    } else {
+      multiply_packed(p_, block_);
+    }
     for (int64_t slot = 0; slot < block_.count; slot += panel_rows) softmax_panel(slot);
     if (output_.out.data) add_values();
   }
@@ -249,7 +259,11 @@ class Chunk {
     });
   }
 
-  void add_values() const {
+  void add_values() {
+    if (stored_values()) {
+      if (add_stored()) return;
+      scratch_.values.pack(p_, task_.batch, task_.kv_head, block_.first, block_.all);
+    }
     const int64_t padded = padded_values(p_.value_dim);
     if (p_.pairs) round_weights();
     for (int64_t first = 0; first < padded; first += tile_width) {
@@ -264,6 +278,20 @@ class Chunk {
       }
     }
     add_bad_values();
+  }
+
+  bool add_stored() {
+    const KeyRange seen = block_.all;  // that of the one panel
+    const FewRows few{block_.count,          block_.row_scores(0) + seen.begin,
+                      seen.end - seen.begin, factors_of(0),
+                      sums_.values_of(0),    sums_.shape.values};
+    const InputRows& v = p_.v;
+    const int64_t row = block_.first + seen.begin - p_.first_key;
+    if (v.element == Element::f32) {
+      return add_stored_values(few, v.row(task_.batch, task_.kv_head, row), v.row_stride, p_.value_dim, scratch_.made);
+    }
+    return add_stored_values(few, v.row<uint16_t>(task_.batch, task_.kv_head, row), v.row_stride, p_.value_dim,
+                             scratch_.made);
   }
 
   /// Adds a panel's weights times the values of dimensions [first, first + vectors * lanes).
@@ -308,7 +336,8 @@ class Chunk {
         if (c < seen.begin || c >= seen.end || !row.sees(block_.first + c)) continue;
         const float weight = block_.row_scores(slot)[c];
         float* sums = sums_.values_of(slot);
-        for (int64_t d = 0; d < p_.value_dim; ++d) sums[d] += weight * p_.v.at(task_.batch, task_.kv_head, value_row, d);
+        for (int64_t d = 0; d < p_.value_dim; ++d)
+          sums[d] += weight * p_.v.at(task_.batch, task_.kv_head, value_row, d);
       }
     }
   }
@@ -317,7 +346,7 @@ class Chunk {
   const AttentionOutput& output_;
   const Task& task_;
   ScoreBlock block_;
-  const ChunkScratch& scratch_;
+  ChunkScratch& scratch_;
   const bool statistics_;  ///< those that need a term for every key
   Sums sums_{};
 };

@@ -100,8 +100,11 @@ class ForwardTask {
       KeyRange wanted;
       for_each_chunk([&](Chunk& chunk, size_t) { wanted.unite(chunk.start(first)); });
       if (wanted.empty()) continue;
-      pack_block(p_, task_.batch, task_.kv_head, first, wanted, scratch_.shared.scores.keys);
-      if (with_values_) scratch_.shared.values.pack(p_, task_.batch, task_.kv_head, first, wanted);
+      const Chunk& first_chunk = *chunks_[0];  // a task of few rows has no other
+      if (!first_chunk.stored_keys()) {
+        pack_block(p_, task_.batch, task_.kv_head, first, wanted, scratch_.shared.scores.keys);
+      }
+      if (with_values_ && !first_chunk.stored_values()) scratch_.shared.values.pack(p_, task_.batch, task_.kv_head, first, wanted);
       for_each_chunk([](Chunk& chunk, size_t) { chunk.add_block(); });
     }
   }

@@ -101,19 +101,29 @@ HWY_INLINE void store_words(V words, bool both, float* to) {
   }
 }
 
-/// Transposes 4 words of `lanes` rows.
-template <bool kWiden>
-HWY_INLINE void transpose_quad(const std::byte* rows, int64_t stride, float* to) {
-  constexpr int64_t step = kWiden ? 2 * tile_width : tile_width;
+/// 4 words of `lanes` rows, each side by side.
+struct WordQuad {
+  V w0, w1, w2, w3;
+};
+
+HWY_INLINE WordQuad load_quad(const std::byte* rows, int64_t stride) {
   const F d;
   const V a = gather_quads(d, rows, 4 * stride), b = gather_quads(d, rows + stride, 4 * stride);
   const V c = gather_quads(d, rows + 2 * stride, 4 * stride), e = gather_quads(d, rows + 3 * stride, 4 * stride);
   const V ac_low = hn::InterleaveLower(d, a, c), ac_high = hn::InterleaveUpper(d, a, c);
   const V be_low = hn::InterleaveLower(d, b, e), be_high = hn::InterleaveUpper(d, b, e);
-  store_words<kWiden>(hn::InterleaveLower(d, ac_low, be_low), true, to);
-  store_words<kWiden>(hn::InterleaveUpper(d, ac_low, be_low), true, to + step);
-  store_words<kWiden>(hn::InterleaveLower(d, ac_high, be_high), true, to + 2 * step);
-  store_words<kWiden>(hn::InterleaveUpper(d, ac_high, be_high), true, to + 3 * step);
+  return {hn::InterleaveLower(d, ac_low, be_low), hn::InterleaveUpper(d, ac_low, be_low),
+          hn::InterleaveLower(d, ac_high, be_high), hn::InterleaveUpper(d, ac_high, be_high)};
+}
+
+template <bool kWiden>
+HWY_INLINE void transpose_quad(const std::byte* rows, int64_t stride, float* to) {
+  constexpr int64_t step = kWiden ? 2 * tile_width : tile_width;
+  const WordQuad quad = load_quad(rows, stride);
+  store_words<kWiden>(quad.w0, true, to);
+  store_words<kWiden>(quad.w1, true, to + step);
+  store_words<kWiden>(quad.w2, true, to + 2 * step);
+  store_words<kWiden>(quad.w3, true, to + 3 * step);
 }
 
 /// Rows that are packed now and rows that are asked for from memory ahead of them: rows of one head lie apart, where
@@ -154,17 +164,20 @@ HWY_INLINE void pack_rows(const WordRows& rows, KeyRange wanted, KeyRange presen
   }
 }
 
+/// The keys of a head from `key` on.
+HWY_INLINE WordRows key_rows(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t key) {
+  const int64_t element = bytes_of(p.k.element);
+  const int64_t offset = batch * p.k.batch_stride + kv_head * p.k.head_stride + (key - p.first_key) * p.k.row_stride;
+  return {static_cast<const std::byte*>(p.k.data) + offset * element, p.k.row_stride * element,
+          words_of(p.k, p.key_dim), p.k.element == Element::bf16 && p.key_dim % 2 != 0};
+}
+
 /// Columns `wanted` of the block of keys that starts at `first` -> [panels][packed_dim][tile_width].
 HWY_INLINE void pack_keys(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t first, KeyRange wanted,
                           float* packed) {
   const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(first);
-  const int64_t stride = p.k.row_stride * bytes_of(p.k.element);
-  const auto* head = static_cast<const std::byte*>(p.k.data) +
-                     (batch * p.k.batch_stride + kv_head * p.k.head_stride) * bytes_of(p.k.element);
-  const bool bf16 = p.k.element == Element::bf16;
-  const WordRows rows{head + (first + present.begin - p.first_key) * stride, stride, words_of(p.k, p.key_dim),
-                      bf16 && p.key_dim % 2 != 0};
-  if (bf16 && !p.pairs) return pack_rows<true>(rows, wanted, present, packed);
+  const WordRows rows = key_rows(p, batch, kv_head, first + present.begin);
+  if (p.k.element == Element::bf16 && !p.pairs) return pack_rows<true>(rows, wanted, present, packed);
   pack_rows(rows, wanted, present, packed);
 }
 

@@ -81,7 +81,10 @@ def test_names_what_ran(found):
     for row in found["rows"]:
         if row.get("library", "").split(", ")[-1] in ("flash SDPA", "SDPA composition", "sdpa"):
             assert flash in row["library_operations"]
-        if row["family"] in ("attention", "decode", "tile", "statistics", "divergence"):
+        if row["family"] == "attention" and row["operation"].endswith("bf16"):
+            assert re.fullmatch(r"cpu/\w+", row["ours"]) and row["library"] == "flash SDPA of bf16"
+            assert flash in row["library_operations"]
+        elif row["family"] in ("attention", "decode", "tile", "statistics", "divergence"):
             assert row["ours"] == found["settings"]["kernels"][0]
         if row["family"] == "model":
             assert re.fullmatch(r"cpu/\w+, (f32|bf16)", row["ours"])

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <complex>
 #include <limits>
 #include <random>
 
@@ -14,8 +13,7 @@ constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// A view of `storage`, made as large as the layout needs; what lies between the rows is NaN.
-InputRows lay_out(Memory memory, int64_t batch, int64_t heads, int64_t rows, int64_t dim,
-                          std::vector<float>& storage) {
+InputRows lay_out(Memory memory, int64_t batch, int64_t heads, int64_t rows, int64_t dim, std::vector<float>& storage) {
   if (memory == Memory::packed) {
     storage.assign(static_cast<size_t>(batch * heads * rows * dim), nan);
     return {storage.data(), heads * rows * dim, rows * dim, dim};
@@ -155,37 +153,6 @@ void AttentionCase::poison_unseen() {
       }
     }
   }
-}
-
-template <class Real>
-std::vector<float> rotated_keys(const AttentionProblem& p) {
-  const KeyRotation& r = p.key_rotation;
-  std::vector<float> keys;
-  for (int64_t i = 0; i < p.batch * p.kv_heads * (p.kv_len - p.first_key); ++i) {
-    const int64_t rows = p.kv_len - p.first_key, row = i % rows, head = i / rows;
-    for (int64_t d = 0; d < p.key_dim; ++d) keys.push_back(p.k.at(head / p.kv_heads, head % p.kv_heads, row, d));
-    float* key = keys.data() + i * p.key_dim + r.first_dim;
-    for (int64_t pair = 0; r.cosines && pair < r.pairs; ++pair) {
-      const auto at = static_cast<size_t>(pair * r.stride + p.first_key + row);
-      const bool neighbours = r.style == RotationStyle::interleaved;
-      float& x = key[neighbours ? 2 * pair : pair];
-      float& y = key[neighbours ? 2 * pair + 1 : r.pairs + pair];
-      const auto turned = std::complex<Real>(x, y) * std::complex<Real>(r.cosines[at], r.sines[at]);
-      x = static_cast<float>(turned.real());
-      y = static_cast<float>(turned.imag());
-    }
-  }
-  return keys;
-}
-template std::vector<float> rotated_keys<float>(const AttentionProblem&);
-template std::vector<float> rotated_keys<double>(const AttentionProblem&);
-
-AttentionProblem with_keys(const AttentionProblem& problem, const std::vector<float>& keys) {
-  AttentionProblem p = problem;
-  const int64_t rows = p.kv_len - p.first_key;
-  p.k = {keys.data(), p.kv_heads * rows * p.key_dim, rows * p.key_dim, p.key_dim};
-  p.key_rotation = {};
-  return p;
 }
 
 Results Results::sized(const AttentionProblem& p, int64_t cells) {

@@ -90,13 +90,6 @@ class AttentionCase {
   void poison_unseen();
 };
 
-/// The keys as a problem's rotation leaves them, computed in Real: [batch, kv_heads, kv_len - first_key, key_dim].
-template <class Real>
-std::vector<float> rotated_keys(const AttentionProblem& problem);
-
-/// The same problem with keys [batch, kv_heads, kv_len - first_key, key_dim] that are read as they are.
-AttentionProblem with_keys(const AttentionProblem& problem, const std::vector<float>& keys);
-
 /// All that a forward pass writes, dense: out is [batch, q_heads, q_len, value_dim].
 struct Results {
   std::vector<float> out, row_max, log_sum, entropy, max, distance, distance_variance, sink, window, thumbnails;

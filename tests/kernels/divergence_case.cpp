@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "tests/kernels/naive_attention.h"
+#include "tests/kernels/rotated_keys.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/kernels/rotated_keys.h"
+
 namespace headscope::testing {
 namespace {
 

@@ -154,8 +154,7 @@ TEST_P(RawScores, NaNStaysAtItsKey) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, RawScores, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, RawScores, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -7,6 +7,7 @@
 #include "tests/kernels/divergence_case.h"
 #include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/map_case.h"
+#include "tests/kernels/rotated_keys.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {

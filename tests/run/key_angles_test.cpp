@@ -94,8 +94,8 @@ TEST(ReadCache, ReadsRowsWhereTheyLie) {
   const KeyAngles angles(RopeTable(a, 0), 30, SerialFor());
   AttentionProblem problem;
   ReadCache(a, model->weights(), 0, store, 30, &angles).add_to(problem);
-  EXPECT_EQ(problem.k.data, store.v.data());
-  EXPECT_EQ(problem.v.data, store.v.data());
+  EXPECT_EQ(problem.k.data, store.v.rows().data);
+  EXPECT_EQ(problem.v.data, store.v.rows().data);
   EXPECT_EQ(problem.key_rotation.cosines, angles.rotation().cosines);
 }
 

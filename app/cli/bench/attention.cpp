@@ -10,6 +10,7 @@ namespace headscope::cli::bench {
 namespace {
 
 constexpr double tolerance = 1e-4;  ///< the library's exp is exact to 20 ulp
+constexpr double bf16_tolerance = 1e-2;  ///< both round weights to bf16, the library results as well
 
 struct Case {
   AttentionShape shape;
@@ -22,8 +23,9 @@ const Case cases[] = {
     {{"GQA-8", 32, 8, 4096, 4096, 128, 128}, false}, {{"MLA-like", 8, 8, 1024, 1024, 192, 128}, true},
 };
 
-std::vector<Difference> compare_forward(const KernelForward& ours, const LibraryForward& theirs) {
-  return {require_equal("output", numbers(ours.out), numbers(theirs.out()), tolerance),
+std::vector<Difference> compare_forward(const KernelForward& ours, const LibraryForward& theirs,
+                                        double out_tolerance = tolerance) {
+  return {require_equal("output", numbers(ours.out), numbers(theirs.out()), out_tolerance),
           require_equal("log-sum-exp", numbers((ours.row_max + ours.log_sum).contiguous()), numbers(theirs.lse()),
                         tolerance)};
 }
@@ -59,6 +61,18 @@ void forward(Bench& bench, const AttentionKernel& kernel, const AttentionData& d
                 "theirs has no maxima: neither largest weights nor max-pooled thumbnails, but mean-pooled ones"}}});
 }
 
+/// By the fastest kernel for bf16: few machines have more than one.
+void bf16_forward(Bench& bench, const AttentionData& data) {
+  const AttentionKernel& kernel = select_attention_kernel(data.problem());
+  KernelForward everything(kernel, data, true);
+  LibraryForward flash(data);
+  bench.hold({data.shape.text(),
+              {{std::string(kernel.name), [&] { return everything.run(); }, ""},
+               {"flash SDPA of bf16", [&] { return flash.run(); }, flash_operation}},
+              {{"with statistics, bf16", 0, 1, std::nullopt,
+                [&] { return compare_forward(everything, flash, bf16_tolerance); }, "theirs computes no statistics"}}});
+}
+
 }  // namespace
 
 void bench_attention(Bench& bench) {
@@ -70,6 +84,7 @@ void bench_attention(Bench& bench) {
     shape.q_len = shape.kv_len = setting.length(shape.kv_len);
     const AttentionData data(shape, random);
     for (const AttentionKernel& kernel : setting.kernels) forward(bench, kernel, data);
+    bf16_forward(bench, data.in_bf16());
   }
 }
 

@@ -47,6 +47,12 @@ AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
 
 double AttentionData::scale() const { return 1 / std::sqrt(static_cast<double>(shape.key_dim)); }
 
+AttentionData AttentionData::in_bf16() const {
+  AttentionData rounded = *this;
+  for (at::Tensor* rows : {&rounded.q, &rounded.k, &rounded.v}) *rows = rows->to(at::kBFloat16);
+  return rounded;
+}
+
 AttentionProblem AttentionData::problem() const {
   AttentionProblem p;
   p.q_heads = shape.q_heads;

@@ -30,6 +30,8 @@ struct AttentionData {
 
   AttentionProblem problem() const;
   double scale() const;
+  /// The same, rounded to bf16.
+  AttentionData in_bf16() const;
 
   AttentionShape shape;
   at::Tensor q, k, v;

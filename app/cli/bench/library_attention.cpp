@@ -26,7 +26,7 @@ double LibraryForward::run() {
   return seconds_of([&] { std::tie(out_, lse_) = attend(v_); });
 }
 
-at::Tensor LibraryForward::out() const { return out_.narrow(-1, 0, shape_.value_dim).contiguous(); }
+at::Tensor LibraryForward::out() const { return out_.narrow(-1, 0, shape_.value_dim).to(at::kFloat).contiguous(); }
 
 at::Tensor LibraryForward::lse() const { return lse_.reshape({shape_.q_heads, shape_.q_len}).contiguous(); }
 

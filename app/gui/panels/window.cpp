@@ -23,7 +23,7 @@ Window::Window(App& app, Platform& platform)
     : app_(app),
       platform_(platform),
       painter_(fonts_),
-      facts_{HEADSCOPE_VERSION, std::string(attention_kernels().back().name), platform.renderer()} {
+      facts_{HEADSCOPE_VERSION, std::string(select_attention_kernel({}).name), platform.renderer()} {
   platform_.on_drop = [this](const std::vector<std::string>& paths) {
     try {
       app_.drop(paths);
