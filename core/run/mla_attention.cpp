@@ -11,10 +11,9 @@
 namespace headscope {
 namespace {
 
-/// Keys that the first `rows` rows of a sequence see, all together.
+/// Keys that the first `rows` rows of a sequence see, all together: row i sees i + 1, until its window is full.
 int64_t pairs_of(int64_t rows, int64_t window) {
-  const int64_t growing =
-      window > 0 ? std::min(rows, window) : rows;  // row i sees i + 1 keys, until its window is full
+  const int64_t growing = window > 0 ? std::min(rows, window) : rows;
   return growing * (growing + 1) / 2 + (rows - growing) * window;
 }
 
