@@ -45,7 +45,7 @@ RunOptions run_options(const Options& options, const LogitsWanted& logits, size_
   RunOptions wanted;
   wanted.logits = logits;
   wanted.chunk = options.chunk;
-  wanted.mla_form = options.mla == "naive" ? MlaForm::naive : MlaForm::absorbed;
+  if (options.mla == "naive") wanted.mla.form = MlaForm::naive;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
   return wanted;
@@ -199,9 +199,10 @@ void add_run(CLI::App& app, Action& action) {
           "with sliding windows at most the largest, or 256")
       ->capture_default_str();
   command
-      ->add_option("--mla", options->mla,
-                   "Multi-head latent attention from the latents as they are (absorbed), or from keys and values of "
-                   "every head made from them (naive)")
+      ->add_option(
+          "--mla", options->mla,
+          "Multi-head latent attention from the latents as they are, but for many tokens, where that is less work, "
+          "from keys and values of every head made from them (absorbed); or always from these (naive)")
       ->check(CLI::IsMember({"absorbed", "naive"}))
       ->capture_default_str();
   command->add_option("--temperature", options->sampling.temperature, "Sample at this temperature; greedy without it");

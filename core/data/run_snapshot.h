@@ -64,8 +64,8 @@ struct RunSnapshot {
   std::string version;  ///< of HeadScope
   std::string device, dtype, kernel;
   Element element = Element::f32;  ///< of the cache: keys and values
-  std::string linear;  ///< who multiplied weights with many tokens: a kernel's name or "libtorch"
-  std::string mla;     ///< form of multi-head latent attention, "absorbed" or "naive"; empty without it
+  std::string linear;              ///< who multiplied weights with many tokens: a kernel's name or "libtorch"
+  std::string mla;  ///< latent attention: "absorbed" where that is less work, or "naive"; empty without it
   int threads = 0;
   uint64_t revision = 0;  ///< grows with every appended token
   std::vector<int32_t> ids;

@@ -4,91 +4,69 @@
 #include <cmath>
 
 namespace headscope {
-namespace {
 
-/// Where the kernel leaves the row results of one call: [q_heads, tokens] each.
-struct CallResults {
-  CallResults(int64_t heads, int64_t tokens) : heads_(heads), tokens_(tokens) {
-    const auto size = static_cast<size_t>(heads * tokens);
-    row_max.resize(size);
-    log_sum.resize(size);
-    argmax.resize(size);
-    for (auto& values : statistics) values.resize(size);
-  }
-
-  float* of(Statistic which) { return statistics[static_cast<size_t>(which)].data(); }
-
-  RowStatistics pointers() {
-    RowStatistics wanted;
-    wanted.entropy = of(Statistic::entropy);
-    wanted.max = of(Statistic::max);
-    wanted.argmax = argmax.data();
-    wanted.distance = of(Statistic::distance);
-    wanted.distance_variance = of(Statistic::distance_variance);
-    wanted.sink = of(Statistic::sink);
-    wanted.window = of(Statistic::window);
-    wanted.sink_tokens = sink_tokens;
-    wanted.window_tokens = window_tokens;
-    return wanted;
-  }
-
-  /// [heads, tokens] to token rows of `width` numbers, at column `column`.
-  void transpose(const std::vector<float>& values, float* rows, int64_t width, int64_t column) const {
-    for (int64_t head = 0; head < heads_; ++head) {
-      for (int64_t token = 0; token < tokens_; ++token) {
-        rows[token * width + column + head] = values[static_cast<size_t>(head * tokens_ + token)];
-      }
-    }
-  }
-
-  std::vector<float> row_max, log_sum;
-  std::vector<int32_t> argmax;
-  std::vector<float> statistics[statistic_count];
-
- private:
-  int64_t heads_, tokens_;
-};
-
-void store_rows(CallResults& results, LayerRecord& record, int64_t heads, int64_t tokens) {
-  std::copy(results.argmax.begin(), results.argmax.end(), results.of(Statistic::argmax));
-  results.transpose(results.row_max, record.row_max.prepare(tokens), heads, 0);
-  results.transpose(results.log_sum, record.log_sum.prepare(tokens), heads, 0);
-  float* rows = record.statistics.prepare(tokens);
-  for (int64_t which = 0; which < statistic_count; ++which) {
-    results.transpose(results.statistics[which], rows, statistic_count * heads, which * heads);
-  }
-  record.row_max.publish(tokens);
-  record.log_sum.publish(tokens);
-  record.statistics.publish(tokens);
+AttentionStep::AttentionStep(int64_t q_heads, int64_t q_len, int64_t kv_len, float* out, LayerRecord* record)
+    : heads_(q_heads), rows_(q_len), out_(out), record_(record) {
+  if (record == nullptr) return;
+  const auto size = static_cast<size_t>(q_heads * q_len);
+  argmax_.resize(size);
+  for (auto* values : {&row_max_, &log_sum_}) values->resize(size);
+  for (auto& values : statistics_) values.resize(size);
+  // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
+  thumbnails_ = std::make_shared<ThumbnailGrid>(*record->thumbnails);
+  while (kv_len > thumbnails_->bin * thumbnails_->cells) *thumbnails_ = coarser(*thumbnails_, q_heads);
 }
 
-}  // namespace
+RowStatistics AttentionStep::statistics_from(int64_t first) {
+  RowStatistics wanted;
+  wanted.entropy = of(Statistic::entropy) + first;
+  wanted.max = of(Statistic::max) + first;
+  wanted.argmax = argmax_.data() + first;
+  wanted.distance = of(Statistic::distance) + first;
+  wanted.distance_variance = of(Statistic::distance_variance) + first;
+  wanted.sink = of(Statistic::sink) + first;
+  wanted.window = of(Statistic::window) + first;
+  wanted.sink_tokens = sink_tokens;
+  wanted.window_tokens = window_tokens;
+  return wanted;
+}
 
-std::string_view attend(const AttentionProblem& problem, LayerRecord* record, float* out, const ParallelFor& workers) {
-  const AttentionKernel& kernel = select_attention_kernel(problem);
-  const auto forward = [&](const AttentionOutput& output) {
-    const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()));
-    kernel.forward(problem, output, workspace.span(), workers);
-  };
+std::string_view AttentionStep::run(const AttentionProblem& problem, int64_t first_head, const ParallelFor& workers) {
   AttentionOutput output;
-  output.out = {out, 0, problem.value_dim, problem.q_heads * problem.value_dim};
-  if (record == nullptr) {
-    forward(output);
-    return kernel.name;
+  output.out = {out_ + first_head * problem.value_dim, 0, problem.value_dim, heads_ * problem.value_dim};
+  if (record_ != nullptr) {
+    const int64_t first = first_head * rows_, cells = thumbnails_->cells;
+    output.row_max = row_max_.data() + first;
+    output.log_sum = log_sum_.data() + first;
+    output.statistics = statistics_from(first);
+    output.thumbnails = {thumbnails_->max.data() + first_head * cells * cells, cells, thumbnails_->bin};
   }
-  while (problem.kv_len > record->thumbnails->bin * record->thumbnails->cells) {
-    record->thumbnails = std::make_shared<ThumbnailGrid>(coarser(*record->thumbnails, problem.q_heads));
-  }
-  // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
-  record->thumbnails = std::make_shared<ThumbnailGrid>(*record->thumbnails);
-  CallResults results(problem.q_heads, problem.q_len);
-  output.row_max = results.row_max.data();
-  output.log_sum = results.log_sum.data();
-  output.statistics = results.pointers();
-  output.thumbnails = {record->thumbnails->max.data(), record->thumbnails->cells, record->thumbnails->bin};
-  forward(output);
-  store_rows(results, *record, problem.q_heads, problem.q_len);
+  const AttentionKernel& kernel = select_attention_kernel(problem);
+  const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()));
+  kernel.forward(problem, output, workspace.span(), workers);
   return kernel.name;
+}
+
+/// [heads, rows] to token rows of `width` numbers, at column `column`.
+void AttentionStep::transpose(const std::vector<float>& values, float* rows, int64_t width, int64_t column) const {
+  for (int64_t head = 0; head < heads_; ++head) {
+    for (int64_t row = 0; row < rows_; ++row) {
+      rows[row * width + column + head] = values[static_cast<size_t>(head * rows_ + row)];
+    }
+  }
+}
+
+void AttentionStep::store() {
+  if (record_ == nullptr) return;
+  std::copy(argmax_.begin(), argmax_.end(), of(Statistic::argmax));
+  transpose(row_max_, record_->row_max.prepare(rows_), heads_, 0);
+  transpose(log_sum_, record_->log_sum.prepare(rows_), heads_, 0);
+  float* rows = record_->statistics.prepare(rows_);
+  for (int64_t which = 0; which < statistic_count; ++which) {
+    transpose(statistics_[which], rows, statistic_count * heads_, which * heads_);
+  }
+  for (GrowingRows* part : {&record_->row_max, &record_->log_sum, &record_->statistics}) part->publish(rows_);
+  record_->thumbnails = thumbnails_;
 }
 
 ThumbnailGrid coarser(const ThumbnailGrid& fine, int64_t q_heads) {

@@ -13,7 +13,7 @@ namespace headscope {
 
 struct Decoder::State {
   State(std::shared_ptr<const Model> loaded, int64_t sequences, int64_t first_capacity)
-      : model(std::move(loaded)), layers(model, {}, MlaForm::absorbed) {
+      : model(std::move(loaded)), layers(model, {}, {}) {
     if (sequences < 1) fail("a batch has {} sequences; it takes 1 or more", sequences);
     const CacheOptions options{first_capacity, tokens_at_once(architecture(), RunOptions{}.chunk),
                                model->cache_element(), false};

@@ -9,6 +9,7 @@
 #include "core/run/experts.h"
 #include "core/run/layers.h"
 #include "core/run/mla.h"
+#include "core/run/mla_attention.h"
 
 namespace headscope {
 namespace {
@@ -28,11 +29,11 @@ at::Tensor as_element(const at::Tensor& numbers, Element element) {
 
 }  // namespace
 
-LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaForm form)
+LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaOptions mla)
     : model_(std::move(model)),
       architecture_(model_->architecture()),
       interventions_(std::move(interventions)),
-      form_(form) {
+      mla_(mla) {
   for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) ropes_.emplace_back(*architecture_, layer);
   key_angles_.resize(ropes_.size());
 }
@@ -104,34 +105,46 @@ void LayerStack::write_cache(int64_t layer, const Projections& made, const NextT
   if (made.values.defined()) store.v.append(made.values.const_data_ptr<float>(), next.count);
 }
 
-/// Attention of one sequence; writes O [count, q_heads, value dimension].
-void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTokens& next, float* out) {
+/// One form for all sequences, so that values of mixed latents are made for all at once.
+bool LayerStack::expands(int64_t layer, std::span<const NextTokens> sequences) const {
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
+  if (!settings.mla || mla_.form == MlaForm::absorbed) return false;
+  if (mla_.form == MlaForm::naive) return true;
+  LatentWork work;
+  for (const NextTokens& next : sequences) work.add(next.position, next.count, settings.window);
+  return expanding_is_less(*settings.mla, architecture_->store_of(layer), work);
+}
+
+/// Attention of one sequence; writes O [count, q_heads, value dimension].
+void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTokens& next, bool expanded, float* out) {
+  const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
+  const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture_->store_of(layer);
   auto* q = made.queries.data_ptr<float>();
   if (settings.rotate_query) {
     ropes_[static_cast<size_t>(layer)].rotate(q, next.count, settings.q_heads, shape.key_dim, next.position, workers_);
   }
-  at::Tensor naive_queries;
-  if (naive(settings)) {
-    const int64_t content = settings.mla->content_dim, rope_key = shape.rope_key();
-    const at::Tensor turned = made.queries.view({next.count, settings.q_heads, shape.key_dim});
-    naive_queries = at::cat({made.query_heads.narrow(2, 0, content), turned.narrow(2, shape.value_dim, rope_key)}, 2);
-  }
   AttentionProblem problem = layer_problem(*architecture_, layer);
   problem.q_len = next.count;
   problem.kv_len = next.position + next.count;
   problem.causal_offset = next.position;
-  const ReadCache read(*architecture_, model_->weights(), layer, next.cache->store_of(layer), problem.kv_len, form_,
+  const ReadCache read(*architecture_, model_->weights(), layer, next.cache->store_of(layer), problem.kv_len,
                        key_angles(layer).get());
   read.add_to(problem);
-  const at::Tensor queries = as_element(naive_queries.defined() ? naive_queries : made.queries,
-                                        query_element(shape, model_->cache_element()));
-  problem.q = {queries.const_data_ptr(), 0, problem.key_dim, problem.q_heads * problem.key_dim, element_of(queries)};
-  const PositionBias bias = position_bias(*architecture_, 0, problem.q_heads, problem.kv_len);
-  bias.add_to(problem);
   LayerRecord* record = next.records != nullptr ? &(*next.records)[static_cast<size_t>(layer)] : nullptr;
-  kernels_.emplace(attend(problem, record, out, workers_));
+  AttentionStep step(settings.q_heads, next.count, problem.kv_len, out, record);
+  if (expanded) {
+    const at::Tensor queries = mla_expanded_queries(settings, shape, made.query_heads, made.queries);
+    kernels_.emplace(
+        attend_expanded({*architecture_, weights, layer, problem, queries, mla_.expanded_bytes}, step, workers_));
+  } else {
+    const at::Tensor queries = as_element(made.queries, query_element(shape, model_->cache_element()));
+    problem.q = rows_of(queries.const_data_ptr(), problem.q_heads, problem.key_dim, element_of(queries));
+    const PositionBias bias = position_bias(*architecture_, 0, problem.q_heads, problem.kv_len);
+    bias.add_to(problem);
+    kernels_.emplace(step.run(problem, 0, workers_));
+  }
+  step.store();
   if (record != nullptr) record->q.append(q, next.count);
 }
 
@@ -139,17 +152,18 @@ at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<c
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
   const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
   const Projections made = project(layer, x);
-  const int64_t value_dim = naive(settings) ? settings.mla->value_dim : architecture_->store_of(layer).value_dim;
+  const bool expanded = expands(layer, sequences);
+  const int64_t value_dim = expanded ? settings.mla->value_dim : architecture_->store_of(layer).value_dim;
   at::Tensor output = at::empty({x.size(0), settings.q_heads, value_dim}, at::kFloat);
   int64_t row = 0;
   for (const NextTokens& next : sequences) {
     const Projections mine = made.of(row, next.count);
     if (architecture_->owns_cache(layer)) write_cache(layer, mine, next);
-    attend_one(layer, mine, next, output.data_ptr<float>() + row * settings.q_heads * value_dim);
+    attend_one(layer, mine, next, expanded, output.data_ptr<float>() + row * settings.q_heads * value_dim);
     row += next.count;
   }
   intervene(layer, output);
-  const bool latent = settings.mla && !naive(settings);
+  const bool latent = settings.mla && !expanded;
   return apply_linear(weights.output, latent ? mla_values(settings, weights, output) : output.flatten(1));
 }
 

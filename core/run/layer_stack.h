@@ -27,7 +27,7 @@ struct NextTokens {
 /// it.
 class LayerStack {
  public:
-  LayerStack(std::shared_ptr<const Model>, std::vector<Intervention>, MlaForm);
+  LayerStack(std::shared_ptr<const Model>, std::vector<Intervention>, MlaOptions);
 
   /// Makes the angles of a pass, which comes next and ends at `tokens` tokens. Dynamic scaling goes by the end of the
   /// whole pass, so that its chunks make no difference.
@@ -46,7 +46,7 @@ class LayerStack {
   /// What a layer makes of its input: one row for each token. Undefined where it makes none.
   struct Projections {
     at::Tensor queries;      ///< [tokens, q_heads * key_dim], before rope
-    at::Tensor query_heads;  ///< naive MLA: as mla_query_heads has them
+    at::Tensor query_heads;  ///< MLA: as mla_query_heads has them
     at::Tensor keys, values;
     Projections of(int64_t first, int64_t count) const;
   };
@@ -55,15 +55,15 @@ class LayerStack {
   at::Tensor attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens>);
   Projections project(int64_t layer, const at::Tensor& x) const;
   void write_cache(int64_t layer, const Projections&, const NextTokens&);
-  void attend_one(int64_t layer, const Projections&, const NextTokens&, float* out);
+  bool expands(int64_t layer, std::span<const NextTokens>) const;
+  void attend_one(int64_t layer, const Projections&, const NextTokens&, bool expanded, float* out);
   void intervene(int64_t layer, at::Tensor& heads_output) const;
   void fit_key_angles(int64_t layer, int64_t tokens);
-  bool naive(const Layer& layer) const { return layer.mla && form_ == MlaForm::naive; }
 
   std::shared_ptr<const Model> model_;
   std::shared_ptr<const Architecture> architecture_;
   std::vector<Intervention> interventions_;
-  MlaForm form_;
+  MlaOptions mla_;
   std::vector<RopeTable> ropes_;                              ///< [layers]
   std::vector<std::shared_ptr<const KeyAngles>> key_angles_;  ///< [layers]; layers of equal rope share theirs
   TorchWorkers workers_;

@@ -38,16 +38,25 @@ at::Tensor mla_rows(const Mla& mla, const KvStore& store, const LayerWeights& we
   return at::cat({latent, rows.narrow(1, store.value_dim, store.rope_key())}, 1);
 }
 
-MlaExpanded mla_expanded(const Layer& layer, const KvStore& store, const LayerWeights& weights,
-                         const at::Tensor& rows) {
-  const int64_t tokens = rows.size(0), heads = layer.q_heads;
+at::Tensor mla_expanded_queries(const Layer& layer, const KvStore& store, const at::Tensor& query_heads,
+                                const at::Tensor& turned) {
+  const at::Tensor rope_part = turned.view({turned.size(0), layer.q_heads, store.key_dim});
+  return at::cat(
+      {query_heads.narrow(2, 0, layer.mla->content_dim), rope_part.narrow(2, store.value_dim, store.rope_key())}, 2);
+}
+
+MlaExpanded mla_expanded(const Layer& layer, const KvStore& store, const LayerWeights& weights, const at::Tensor& rows,
+                         int64_t first_head, int64_t heads) {
+  const int64_t tokens = rows.size(0);
   const at::Tensor latent = rows.narrow(1, 0, store.value_dim);
   const at::Tensor shared = rows.narrow(1, store.value_dim, store.rope_key()).unsqueeze(1);
-  const auto of_heads = [&](const at::Tensor& weight) {
-    return apply_exact_linear({weight, {}, weights.output.method}, latent).view({tokens, heads, -1});
+  const auto of_heads = [&](const at::Tensor& weight, int64_t dim) {
+    const at::Tensor part = weight.narrow(0, first_head * dim, heads * dim);
+    return apply_exact_linear({part, {}, weights.output.method}, latent).view({tokens, heads, dim});
   };
-  const at::Tensor content = of_heads(weights.latent_key), values = of_heads(weights.latent_value);
-  return {at::cat({content, shared.expand({tokens, heads, store.rope_key()})}, 2), values};
+  const at::Tensor content = of_heads(weights.latent_key, layer.mla->content_dim);
+  const at::Tensor keys = at::cat({content, shared.expand({tokens, heads, store.rope_key()})}, 2);
+  return {keys, of_heads(weights.latent_value, layer.mla->value_dim)};
 }
 
 at::Tensor mla_values(const Layer& layer, const LayerWeights& weights, const at::Tensor& mixed) {

@@ -4,24 +4,24 @@
 
 #include "core/data/layer_problem.h"
 #include "core/run/layers.h"
-#include "core/run/mla.h"
 
 namespace headscope {
-namespace {
 
-/// Rows [tokens, heads, dim] that lie one after the other.
-InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element element = Element::f32) {
+InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element element) {
   return {data, 0, dim, heads * dim, element};
 }
 
-}  // namespace
+at::Tensor tensor_of(const InputRows& rows, int64_t tokens) {
+  const auto type = rows.element == Element::bf16 ? at::kBFloat16 : at::kFloat;
+  return at::from_blob(const_cast<void*>(rows.data), {tokens, rows.row_stride}, type).to(at::kFloat);  // only read
+}
 
 ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer,
-                     const KvCache::Store& store, int64_t tokens, MlaForm form, const KeyAngles* angles)
+                     const KvCache::Store& store, int64_t tokens, const KeyAngles* angles)
     : parts_(layer_problem(architecture, layer)) {
   const Layer& settings = architecture.layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture.store_of(layer);
-  const int64_t first = store.keys().first(), held = tokens - first;
+  const int64_t first = store.keys().first();
   const InputRows keys = store.keys().rows(), values = store.values().rows();
   parts_.first_key = first;
   if (angles != nullptr) parts_.key_rotation = angles->rotation();
@@ -29,29 +29,11 @@ ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, i
   parts_.v = rows_of(values.data, shape.kv_heads, shape.value_dim, values.element);
   // A latent's value is the start of its key.
   if (shape.stored == Stored::latent) parts_.v = rows_of(keys.data, 1, shape.key_dim, keys.element);
-  const auto rows = [&] {
-    const auto type = keys.element == Element::bf16 ? at::kBFloat16 : at::kFloat;
-    return at::from_blob(const_cast<void*>(keys.data), {held, shape.kv_heads * shape.key_dim}, type)  // only read
-        .to(at::kFloat);
-  };
   if (shape.stored == Stored::keys_only) {
-    made_values_ = apply_linear(weights.layers[static_cast<size_t>(settings.kv_owner)].value, rows());
+    const Linear& from_keys = weights.layers[static_cast<size_t>(settings.kv_owner)].value;
+    made_values_ = apply_linear(from_keys, tensor_of(parts_.k, tokens - first));
     parts_.v = rows_of(made_values_.const_data_ptr<float>(), shape.kv_heads, shape.value_dim);
-  } else if (settings.mla && form == MlaForm::naive) {
-    expand_latents(settings, shape, weights.layers[static_cast<size_t>(layer)], rows());
   }
-}
-
-void ReadCache::expand_latents(const Layer& layer, const KvStore& shape, const LayerWeights& weights,
-                               const at::Tensor& rows) {
-  const MlaExpanded made = mla_expanded(layer, shape, weights, rows);
-  made_keys_ = made.keys.contiguous();
-  made_values_ = made.values.contiguous();
-  parts_.kv_heads = layer.q_heads;
-  parts_.key_dim = made_keys_.size(2);
-  parts_.value_dim = made_values_.size(2);
-  parts_.k = rows_of(made_keys_.const_data_ptr<float>(), parts_.kv_heads, parts_.key_dim);
-  parts_.v = rows_of(made_values_.const_data_ptr<float>(), parts_.kv_heads, parts_.value_dim);
 }
 
 void ReadCache::add_to(AttentionProblem& problem) const {

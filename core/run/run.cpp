@@ -86,7 +86,7 @@ bool has_latents(const Architecture& architecture) {
 
 Run::Run(std::shared_ptr<const Model> model, RunOptions options) {
   const Architecture& architecture = *model->architecture();
-  if (options.mla_form == MlaForm::naive && !has_latents(architecture)) {
+  if (options.mla.form == MlaForm::naive && !has_latents(architecture)) {
     fail("naive MLA changes nothing for {}: no layer has latents", quoted(model->name()));
   }
   for (const Intervention& change : options.interventions) {
@@ -151,7 +151,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.kernel = listed(state.layers.kernels());
   snapshot.linear = state.model->linear_kernel();
   if (has_latents(*state.architecture)) {
-    snapshot.mla = state.options.mla_form == MlaForm::naive ? "naive" : "absorbed";
+    snapshot.mla = state.options.mla.form == MlaForm::naive ? "naive" : "absorbed";
   }
   snapshot.revision = static_cast<uint64_t>(state.position());
   snapshot.ids = state.ids;

@@ -23,13 +23,22 @@ struct Intervention {
   std::string text() const;  ///< "zero 2:5"
 };
 
-/// How multi-head latent attention is computed. Both give the same maps and outputs (kv-variants.md 3.7).
+/// How multi-head latent attention is computed. All give the same maps and outputs, within rounding
+/// (kv-variants.md 3.7).
 enum class MlaForm {
+  /// Whichever of the other two needs fewer multiply-adds in a call (core/run/mla_attention.h): prompts are expanded,
+  /// single tokens absorbed.
+  fewest_operations,
   /// W_UK goes into the query and W_UV behind the mixed latents: many query heads over one KV head, whose rows are what
   /// the cache holds.
   absorbed,
-  /// Keys and values of every head are made from all latents: more memory and, for a long cache, more work.
+  /// Keys and values of every head are made from all latents, for some heads after others.
   naive
+};
+
+struct MlaOptions {
+  MlaForm form = MlaForm::fewest_operations;
+  int64_t expanded_bytes = int64_t{64} << 20;  ///< of expanded keys and values at once, unless one head takes more
 };
 
 /// Positions whose logits are kept. The last position of each call is always available as Run::last_logits.
@@ -45,7 +54,7 @@ struct RunOptions {
   int64_t expected_tokens = 0;  ///< prompt + generated, if known: sizes buffers and thumbnails; cut to the context
   int64_t chunk = 4096;         ///< most tokens that go through the layers at once; windows may ask for fewer
   int64_t thumbnail_cells = 64;
-  MlaForm mla_form = MlaForm::absorbed;  ///< queries are kept as absorbed scores take them in any case
+  MlaOptions mla;  ///< queries are kept as absorbed scores take them in any case
 };
 
 /// A prompt and what was generated after it, going through a model. Grows by `extend`; readers take snapshots.

@@ -15,7 +15,7 @@ struct Run::State {
         architecture(model->architecture()),
         ledger(std::make_shared<MemoryLedger>()),
         cache(*architecture, ledger, cache_options()),
-        layers(model, options.interventions, options.mla_form) {
+        layers(model, options.interventions, options.mla) {
     for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) records.push_back(make_record(layer));
     if (options.logits.begin < options.logits.end) {
       const int64_t rows = std::min(options.logits.end, options.expected_tokens) - options.logits.begin;

@@ -1,4 +1,4 @@
-// Caches of sliding windows, MLA in both its forms, and batches, each against a run that knows nothing of them.
+// Caches of sliding windows and batches, each against a run that knows nothing of them.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -38,12 +38,6 @@ std::vector<float> all_logits(const OneRun& run) {
 RunOptions chunks_of(int64_t tokens) {
   RunOptions options;
   options.chunk = tokens;
-  return options;
-}
-
-RunOptions naive_form() {
-  RunOptions options;
-  options.mla_form = MlaForm::naive;
   return options;
 }
 
@@ -117,43 +111,6 @@ TEST(WindowCache, ACancelledChunkLeavesWhatTheNextOneNeeds) {
   }
 }
 
-Architecture latents() {
-  Architecture a = small_architecture();
-  a.position.rope.dims = 4;
-  for (Layer& layer : a.layers) layer.mla = Mla{9, 5, 3, 1e-6};
-  for (KvStore& store : a.kv_stores) {
-    store.stored = Stored::latent;
-    store.kv_heads = 1;
-    store.value_dim = 11;
-    store.key_dim = 15;
-  }
-  a.layers[2].kv_owner = 1;  // reads the latents of layer 1 through matrices of its own
-  a.kv_stores.pop_back();
-  return a;
-}
-
-TEST(MlaForms, NaiveEqualsAbsorbed) {
-  const Architecture a = latents();
-  const auto model = random_model(a);
-  const auto ids = random_ids(a, 60);
-  for (const std::vector<int64_t>& steps : {std::vector<int64_t>{60}, {1}, {20, 1, 1}}) {
-    const OneRun absorbed = fed(model, ids, steps), naive = fed(model, ids, steps, naive_form());
-    const auto expected = all_logits(absorbed), found = all_logits(naive);
-    EXPECT_NE(expected, found) << "other sums, so other bits";
-    const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
-    for (size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(found[i], expected[i], 2e-5 * (*high - *low));
-    const RunSnapshot one = absorbed.snapshot(), other = naive.snapshot();
-    EXPECT_EQ(one.kv_used_bytes(), other.kv_used_bytes());
-    EXPECT_EQ(one.kv_used_bytes(), 2 * 60 * 15 * 4) << "the cache holds latents and rope keys in both forms";
-    for (int64_t layer = 0; layer < 3; ++layer) {
-      // Log-sum-exps of the naive scores, weights of the absorbed ones: rows add up only where the two are equal.
-      const Tile left = compute_tile(one, {layer, 2, 0, 60, 0, 60}, ThreadPool(2));
-      const Tile right = compute_tile(other, {layer, 2, 0, 60, 0, 60}, ThreadPool(2));
-      for (size_t i = 0; i < left.cells.size(); ++i) ASSERT_NEAR(left.cells[i], right.cells[i], 2e-5);
-    }
-  }
-}
-
 /// Every kind of cache that a batch may have.
 std::vector<Architecture> kinds() {
   Architecture shared = small_architecture();
@@ -165,7 +122,7 @@ std::vector<Architecture> kinds() {
   Architecture learned = small_gpt2_architecture();
   learned.layers[2].kv_owner = 1;
   learned.kv_stores.pop_back();
-  return {small_architecture(), windowed(true), shared, learned, latents()};
+  return {small_architecture(), windowed(true), shared, learned, small_latent_architecture()};
 }
 
 TEST(Decoder, SequencesOfABatchAreAsAlone) {
@@ -227,7 +184,7 @@ TEST(KvMeasurement, ReadsTheStorage) {
 }
 
 TEST(RandomWeights, AreOfTheSeedAndRunInBothTypes) {
-  const Architecture a = latents();
+  const Architecture a = small_latent_architecture();
   const auto logits = [&](DType dtype, uint64_t seed) {
     OneRun run(random_weights("random", a, dtype, seed), {});
     run.extend(random_ids(a, 12));

@@ -149,6 +149,21 @@ Architecture small_gpt2_architecture() {
   return a;
 }
 
+Architecture small_latent_architecture() {
+  Architecture a = small_architecture();
+  a.position.rope.dims = 4;
+  for (Layer& layer : a.layers) layer.mla = Mla{9, 5, 3, 1e-6};
+  for (KvStore& store : a.kv_stores) {
+    store.stored = Stored::latent;
+    store.kv_heads = 1;
+    store.value_dim = 11;
+    store.key_dim = 15;
+  }
+  a.layers[2].kv_owner = 1;
+  a.kv_stores.pop_back();
+  return a;
+}
+
 std::shared_ptr<const Model> random_model(const Architecture& architecture, uint64_t seed) {
   const RandomTensors make(seed);
   const int64_t positions = architecture.context + architecture.position.learned_offset;
