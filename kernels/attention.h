@@ -25,8 +25,8 @@ enum class Element { f32, bf16 };
 
 constexpr int64_t bytes_of(Element element) { return element == Element::f32 ? 4 : 2; }
 
-/// Rows that are only read, [batch, heads, rows, dim], f32 or bf16 (the upper half of an f32), as a view like Rows. bf16
-/// rows need no more than the alignment of 16-bit numbers.
+/// Rows that are only read, [batch, heads, rows, dim], f32 or bf16 (the upper half of an f32), as a view like Rows.
+/// bf16 rows need no more than the alignment of 16-bit numbers.
 struct InputRows {
   const void* data = nullptr;
   int64_t batch_stride = 0;

@@ -181,8 +181,8 @@ class Measurement {
   /// whose cache alone would not fit in `room` bytes.
   void search(LargestBatch& found, int64_t room) const {
     const auto& model = models_[found.subject];
-    const int64_t sequence = std::max<int64_t>(
-        1, kv_bytes(*model->architecture(), 1, found.context, bytes_of(model->cache_element())));
+    const int64_t sequence =
+        std::max<int64_t>(1, kv_bytes(*model->architecture(), 1, found.context, bytes_of(model->cache_element())));
     int64_t too_many = std::max<int64_t>(0, room) / sequence + 1, batch = 1;
     while (found.batch + 1 < too_many) {
       batch = std::clamp(batch, found.batch + 1, too_many - 1);
@@ -202,8 +202,9 @@ class Measurement {
     out_.speed.repeats = options_.repeats;
     out_.speed.threads = worker_count(context_);
     auto& notes = out_.speed.notes;
-    notes.push_back(fmt::format("measured: cpu, {} threads, weights and cache {}", worker_count(context_),
-                                listed(std::set<std::string, std::less<>>(out_.speed.dtypes.begin(), out_.speed.dtypes.end()))));
+    notes.push_back(
+        fmt::format("measured: cpu, {} threads, weights and cache {}", worker_count(context_),
+                    listed(std::set<std::string, std::less<>>(out_.speed.dtypes.begin(), out_.speed.dtypes.end()))));
     notes.push_back(fmt::format("medians of {}", options_.repeats));
     if (double load = 0; getloadavg(&load, 1) == 1 && load > 1.5 * worker_count(context_)) {
       notes.push_back(fmt::format("the machine was busy (load {:.1f}): speeds are too low", load));

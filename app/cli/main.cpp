@@ -50,10 +50,9 @@ std::string whole_number(const std::string& text) {
 void add_global_options(CLI::App& app, GlobalOptions& global) {
   app.add_option("--device", global.device, "auto, cpu or cuda (this version: cpu)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option(
-         "--dtype", global.dtype,
-         "Type of weights, linear layers and KV cache: f32 or bf16 (auto: bf16 for bf16 files, else f32). "
-         "With kv: the type that its formula takes (auto: f32)")
+  app.add_option("--dtype", global.dtype,
+                 "Type of weights, linear layers and KV cache: f32 or bf16 (auto: bf16 for bf16 files, else f32). "
+                 "With kv: the type that its formula takes (auto: f32)")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}));
   app.add_option("--threads", global.threads, "Threads; 0 takes as many as the machine has")
       ->check(CLI::Range(0, 1024));

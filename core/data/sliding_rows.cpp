@@ -59,8 +59,6 @@ SlidingRows SlidingRows::copy() const {
   return out;
 }
 
-int64_t SlidingRows::used_bytes() const {
-  return std::min(end_ - begin_, window_) * width_ * bytes_of(element_);
-}
+int64_t SlidingRows::used_bytes() const { return std::min(end_ - begin_, window_) * width_ * bytes_of(element_); }
 
 }  // namespace headscope

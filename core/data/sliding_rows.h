@@ -7,9 +7,9 @@
 
 namespace headscope {
 
-/// The last rows of a sequence that goes on, [rows held, width], f32 or bf16, row after row without gaps: the cache of a
-/// sliding window. The last `window` rows are held, and those that are being written, at most `most_at_once`. Where the
-/// room ends, the window is moved to its start.
+/// The last rows of a sequence that goes on, [rows held, width], f32 or bf16, row after row without gaps: the cache of
+/// a sliding window. The last `window` rows are held, and those that are being written, at most `most_at_once`. Where
+/// the room ends, the window is moved to its start.
 ///
 /// One thread owns it. Rows are overwritten, so nobody else may hold them.
 class SlidingRows {

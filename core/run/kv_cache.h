@@ -13,7 +13,7 @@ struct CacheOptions {
   int64_t first_capacity = 16;  ///< rows made at the first write; of a window's cache no more than SlidingRows needs
   int64_t most_at_once = 4096;  ///< tokens that are written at once, at most
   Element element = Element::f32;
-  bool history = true;          ///< what leaves a sliding window is kept for viewers, and counted as theirs
+  bool history = true;  ///< what leaves a sliding window is kept for viewers, and counted as theirs
 };
 
 /// The keys, or the values, that one layer wrote: [n, width], or the last of them where a window is all that is read.

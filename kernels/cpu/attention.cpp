@@ -21,7 +21,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace headscope::cpu::HWY_NAMESPACE {
 
-
 /// `kOperation` with products in pairs or not.
 template <bool kPairs, auto kOperation>
 struct Entry;

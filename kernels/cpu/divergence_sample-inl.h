@@ -51,8 +51,8 @@ struct SampleScratch {
 /// Draws keys of one head and sums the terms they give with each other head.
 class SampleTask {
  public:
-  SampleTask(const CpuProblem& problem, const float* row_max, const float* log_sum,
-             const DivergenceRequest& request, const SampleScratch& scratch, double* sums)
+  SampleTask(const CpuProblem& problem, const float* row_max, const float* log_sum, const DivergenceRequest& request,
+             const SampleScratch& scratch, double* sums)
       : p_(problem), row_max_(row_max), log_sum_(log_sum), request_(request), scratch_(scratch), sums_(sums) {}
 
   void run(int64_t head, int64_t first, int64_t end, const std::stop_token& stop) {

@@ -41,8 +41,7 @@ struct ForwardScratch {
 /// The rows of one task, from their queries to their results. Each block of keys and values is packed once for all.
 class ForwardTask {
  public:
-  ForwardTask(const CpuProblem& problem, const AttentionOutput& output, const Task& task,
-              const ForwardScratch& scratch)
+  ForwardTask(const CpuProblem& problem, const AttentionOutput& output, const Task& task, const ForwardScratch& scratch)
       : p_(problem), task_(task), scratch_(scratch), with_values_(output.out.data != nullptr) {
     for (int64_t first = 0; first < task_.count(); first += chunk_rows) {
       const size_t i = static_cast<size_t>(first / chunk_rows);
@@ -104,7 +103,8 @@ class ForwardTask {
       if (!first_chunk.stored_keys()) {
         pack_block(p_, task_.batch, task_.kv_head, first, wanted, scratch_.shared.scores.keys);
       }
-      if (with_values_ && !first_chunk.stored_values()) scratch_.shared.values.pack(p_, task_.batch, task_.kv_head, first, wanted);
+      if (with_values_ && !first_chunk.stored_values())
+        scratch_.shared.values.pack(p_, task_.batch, task_.kv_head, first, wanted);
       for_each_chunk([](Chunk& chunk, size_t) { chunk.add_block(); });
     }
   }

@@ -15,9 +15,9 @@
 #include <cstring>
 
 #include "hwy/cache_control.h"
-#include "kernels/cpu/pairs_avx512bf16.h"
 #include "kernels/cpu/linear_few-inl.h"
 #include "kernels/cpu/pack-inl.h"
+#include "kernels/cpu/pairs_avx512bf16.h"
 #include "kernels/linear.h"
 
 HWY_BEFORE_NAMESPACE();

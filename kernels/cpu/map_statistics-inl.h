@@ -296,7 +296,8 @@ class MapWork {
     const CellCut cut = plan_.key_pieces(task_.keys);
     for (int64_t index = 0, key = task_.keys.begin; key < std::min(task_.keys.end, p_.kv_len); ++index) {
       const KeyRange piece = cut.piece(key);
-      if (piece.end > p_.first_key) pack_block(p_, task_.batch, kv_head(), key, {0, piece.end - key}, packed_keys(index));
+      if (piece.end > p_.first_key)
+        pack_block(p_, task_.batch, kv_head(), key, {0, piece.end - key}, packed_keys(index));
       key = piece.end;
     }
   }
@@ -415,9 +416,8 @@ inline void write_histograms(const CpuProblem& p, const MapStatistics& wanted, c
   }
 }
 
-inline bool map_statistics(const CpuProblem& p, const float* row_max, const float* log_sum,
-                           const MapStatistics& asked, std::span<std::byte> workspace, const ParallelFor& parallel,
-                           std::stop_token stop) {
+inline bool map_statistics(const CpuProblem& p, const float* row_max, const float* log_sum, const MapStatistics& asked,
+                           std::span<std::byte> workspace, const ParallelFor& parallel, std::stop_token stop) {
   MapStatistics wanted = asked;
   if (!wanted.distance_histogram) wanted.distance_buckets = 0;
   const MapPlan plan(p, wanted);

@@ -48,8 +48,7 @@ HWY_INLINE void rotate_packed_keys(const CpuProblem& p, int64_t first, KeyRange 
 }
 
 /// One key as queries meet it: where it lies, or widened and rotated in `storage` [key_dim].
-HWY_INLINE const float* read_key(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t key,
-                                 float* storage) {
+HWY_INLINE const float* read_key(const CpuProblem& p, int64_t batch, int64_t kv_head, int64_t key, float* storage) {
   const int64_t row = key - p.first_key;
   if (p.k.element == Element::f32 && !p.key_rotation.cosines) return p.k.row(batch, kv_head, row);
   for (int64_t d = 0; d < p.key_dim; ++d) storage[d] = p.k.at(batch, kv_head, row, d);

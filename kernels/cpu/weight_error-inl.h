@@ -56,8 +56,8 @@ HWY_INLINE float dot(const InputRows& a, RowPlace at, const InputRows& b, RowPla
 /// and 4 for each block of keys. Under the weights, |x| has an L2 norm of at most ln(kv_len) + 1.
 class WeightError {
  public:
-  WeightError(const CpuProblem& problem, const float* row_max, const float* log_sum, int64_t batch,
-              int64_t row_begin, int64_t row_end)
+  WeightError(const CpuProblem& problem, const float* row_max, const float* log_sum, int64_t batch, int64_t row_begin,
+              int64_t row_end)
       : p_(problem), row_max_(row_max), log_sum_(log_sum), batch_(batch), row_begin_(row_begin), row_end_(row_end) {}
 
   /// NaN if a row's row_max or log_sum is NaN; infinite if nothing can be said, as of keys that are not finite.

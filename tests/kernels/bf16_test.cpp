@@ -1,5 +1,5 @@
-// Queries, keys and values in bf16: widened by the kernels that every machine can run, multiplied in pairs by the one for
-// AVX512_BF16. tests/kernels/covering_cases.cpp has bf16 as an axis; here is what the axes do not say.
+// Queries, keys and values in bf16: widened by the kernels that every machine can run, multiplied in pairs by the one
+// for AVX512_BF16. tests/kernels/covering_cases.cpp has bf16 as an axis; here is what the axes do not say.
 #include <gtest/gtest.h>
 
 #include <bit>

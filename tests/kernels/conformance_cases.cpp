@@ -109,9 +109,8 @@ void add_long_ones(std::vector<CaseSpec>& cases) {
   add(cases, "group_over_splits", 2, 2100,
       [](CaseSpec& s) { s.q_heads = 40, s.kv_heads = 1, s.alibi = s.scores_kept = true; });
   add(cases, "ties_over_splits", 3, 2100, [](CaseSpec& s) { s.scores = Scores::ties, s.q_heads = 8; });
-  add(cases, "decode_over_splits_bf16", 4, 2100, [](CaseSpec& s) {
-    s.element = Element::bf16, s.window = 1301, s.poison = true, s.memory = Memory::interleaved;
-  });
+  add(cases, "decode_over_splits_bf16", 4, 2100,
+      [](CaseSpec& s) { s.element = Element::bf16, s.window = 1301, s.poison = true, s.memory = Memory::interleaved; });
   add(cases, "rows_over_splits", 20, 2100, [](CaseSpec& s) { s.scores = Scores::falling; });
   add(cases, "thumbnail_cut", 100, 100, [](CaseSpec& s) { s.cells = 7, s.bin = 5; });
   add(cases, "thumbnail_cells_256", 250, 250, [](CaseSpec& s) { s.cells = 256, s.bin = 1; });

@@ -34,7 +34,8 @@ class Conformance {
         {kernel_tolerance(naive, expected), kernel_tolerance(backward, expected), kernel_tolerance(naive, backward)});
     // What rounding takes from the largest score it gives to the rest of the log-sum-exp.
     if (array.array == &Results::log_sum) {
-      return std::max(own, 4 * f32_ulp(std::vector{1.0F})) + kernel_tolerance(naive_.results.row_max, expected_.row_max);
+      return std::max(own, 4 * f32_ulp(std::vector{1.0F})) +
+             kernel_tolerance(naive_.results.row_max, expected_.row_max);
     }
     const auto is_any_of = [&](auto... arrays) { return ((array.array == arrays) || ...); };
     if (is_any_of(&Results::max, &Results::sink, &Results::window, &Results::thumbnails)) {

@@ -76,8 +76,7 @@ TEST_P(Exponential, ExpNeverFalls) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Exponential, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, Exponential, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

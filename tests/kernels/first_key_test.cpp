@@ -121,8 +121,7 @@ TEST_P(FirstKey, TilesMayBeginBeforeIt) {
                         run_tile(GetParam(), full.problem, forward, request, ThreadPool(2))));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, FirstKey, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

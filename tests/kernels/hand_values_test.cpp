@@ -193,8 +193,7 @@ TEST_P(HandValues, TanhIsAccurate) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, HandValues, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 TEST(Selection, TheReferenceIsFirstAndTheFallback) {
   const auto kernels = attention_kernels();

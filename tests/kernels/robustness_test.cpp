@@ -260,8 +260,7 @@ TEST_P(Robustness, NoRowsAndNoKeys) {
   for (const float value : r.row_max) ASSERT_EQ(value, -infinity);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Robustness, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, Robustness, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -174,8 +174,7 @@ TEST_P(Rotation, BothStylesMatchKeysRotatedByHand) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Rotation, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, Rotation, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

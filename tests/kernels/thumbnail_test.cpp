@@ -132,8 +132,7 @@ TEST_P(ThumbnailSums, TheLargestMapHasACellForEveryToken) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, ThumbnailSums, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, ThumbnailSums, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

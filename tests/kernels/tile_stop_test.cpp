@@ -111,8 +111,7 @@ TEST_P(TileStops, EndALongRequestSoon) {
   EXPECT_LE(waited, 500) << "10 ms are promised; more is allowed here for a machine that is busy";
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, TileStops, ::testing::ValuesIn(f32_kernels()),
-                         kernel_test_name<AttentionKernel>);
+INSTANTIATE_TEST_SUITE_P(Kernels, TileStops, ::testing::ValuesIn(f32_kernels()), kernel_test_name<AttentionKernel>);
 
 }  // namespace
 }  // namespace headscope::testing

@@ -9,7 +9,7 @@
 namespace headscope::cli::bench {
 namespace {
 
-constexpr double tolerance = 1e-4;  ///< the library's exp is exact to 20 ulp
+constexpr double tolerance = 1e-4;       ///< the library's exp is exact to 20 ulp
 constexpr double bf16_tolerance = 1e-2;  ///< both round weights to bf16, the library results as well
 
 struct Case {
