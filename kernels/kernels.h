@@ -22,9 +22,10 @@ namespace headscope {
 /// - A key or value that a row does not see may hold anything, NaN included, without reaching the row. One that it
 ///   does see reaches it: such a row has NaN where it depends on it, and argmax is -1 or a real key.
 /// - Nothing is written beside the outputs and the workspace, and no other memory is needed.
-/// Kernels in f32 may count weights of about exp(-87) of the row's largest, and less, as 0.
+/// Kernels in f32 may count weights of about exp(-87) of the row's largest, and less, as 0. "cpu/AVX512_BF16" takes
+/// bf16 alone; for `out` it rounds weights, relative to the largest so far, to bf16, and denormal numbers count as 0.
 struct AttentionKernel {
-  std::string_view name;    ///< "reference", "cpu/AVX3" (AVX-512), "cpu/AVX2", "cpu/SSE4"
+  std::string_view name;    ///< "reference", "cpu/AVX3" (AVX-512), "cpu/AVX512_BF16", ...
   std::string_view device;  ///< "cpu" or "cuda"
 
   /// Why this kernel cannot run the problem, or nothing when it can.
@@ -34,8 +35,8 @@ struct AttentionKernel {
   /// what is wanted counts and no pointer is followed.
   size_t (*forward_workspace)(const AttentionProblem&, const AttentionOutput&, int workers);
 
-  /// O, log-sum-exp, row statistics and thumbnails in one pass. Throws std::invalid_argument, before anything is
-  /// written, for more thumbnail cells than Thumbnails::max_cells.
+  /// O, log-sum-exp, row statistics, thumbnails and raw scores in one pass. Throws std::invalid_argument, before
+  /// anything is written, for more thumbnail cells than Thumbnails::max_cells.
   void (*forward)(const AttentionProblem&, const AttentionOutput&, std::span<std::byte> workspace, const ParallelFor&);
 
   /// Scratch bytes for `tiles`.

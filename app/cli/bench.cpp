@@ -87,6 +87,7 @@ bench::Setting setting_of(const Options& options, const Context& context) {
   setting.repeats = options.repeats;
   setting.seed = context.global.seed;
   setting.kernels = chosen_kernels(options.kernel);
+  setting.kernels_named = !options.kernel.empty();
   setting.progress = context.progress();
   setting.threads = worker_count(context);
   return setting;

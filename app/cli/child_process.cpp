@@ -188,8 +188,13 @@ std::string ChildProcess::next_line(const Progress& progress) {
 }
 
 void ChildProcess::fail_ended() {
+  // It has closed its end, so it is ending; one that is not is no use.
   int status = 0;
-  waitpid(std::exchange(process_, 0), &status, 0);
+  const pid_t process = std::exchange(process_, 0);
+  for (int waits = 0; process > 0 && waitpid(process, &status, WNOHANG) == 0; ++waits) {
+    if (waits == 100) kill(process, SIGKILL);
+    poll(nullptr, 0, 20);
+  }
   const std::string words = last_words();
   fail("{}, run by {}, {}{}{}", what_, quoted_path(path_), how_it_ended(status), words.empty() ? "" : "; it said ",
        words.empty() ? "" : quoted(words, 200));

@@ -19,7 +19,8 @@ struct ChildProgram {
 };
 
 /// A process that tells what it finds, one JSON object a line on its standard output, and may be asked by such lines on
-/// its standard input. The destructor ends it; it ends, too, when the thread that started it does. One thread uses it.
+/// its standard input. The destructor ends it; it ends, too, when the thread that started it does. One thread uses it,
+/// in a program that ignores SIGPIPE.
 class ChildProcess {
  public:
   /// Throws Error.

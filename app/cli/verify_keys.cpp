@@ -12,8 +12,8 @@ void check_keys(const Model& model, const Progress& progress, Findings& findings
   if (conditions.empty()) return;
   const auto worst = std::max_element(conditions.begin(), conditions.end(),
                                       [](const auto& a, const auto& b) { return a.condition < b.condition; });
-  // Keys are stored in f32, rounded by 2^-24 of themselves: beyond this nothing of a value is left.
-  const double most = std::ldexp(1.0, 24);
+  // Keys are stored rounded, f32 by 2^-24 of themselves and bf16 by 2^-9: beyond this nothing of a value is left.
+  const double most = std::ldexp(1.0, model.cache_element() == Element::f32 ? 24 : 9);
   findings.checks.push_back(
       {"condition of W_K", worst->condition < most,
        fmt::format(

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "core/base/error.h"
@@ -71,7 +72,10 @@ class GrowingRows {
   /// Copies rows [count, width] behind what is there.
   void append(const float* rows, int64_t count);
   /// Of f32 rows: makes room for `rows` more and returns where to write them; they count after `publish(rows)`.
-  float* prepare(int64_t rows) { return reinterpret_cast<float*>(room(rows)); }
+  float* prepare(int64_t rows) {
+    if (element_ != Element::f32) throw std::logic_error("GrowingRows: rows of bf16 are appended");
+    return reinterpret_cast<float*>(room(rows));
+  }
   void publish(int64_t rows);
   /// Takes back the newest rows, down to `rows`; only for rows that no view has seen.
   void truncate(int64_t rows) { rows_ = rows < rows_ ? rows : rows_; }

@@ -26,7 +26,10 @@ AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
   problem.causal_offset = query.row_begin;
   problem.q = layer.q.input().from(query.row_begin, query.head * problem.key_dim);
   problem.k = store.k.input().from(0, kv_head * problem.key_dim);
-  problem.v = store.v.input().from(0, kv_head * problem.value_dim);
+  // Values that are made from keys are f32, so the kernel is the one that the forward pass had. Tiles read none.
+  if (run.architecture->store_of(query.layer).stored != Stored::keys_only) {
+    problem.v = store.v.input().from(0, kv_head * problem.value_dim);
+  }
   if (run.architecture->layers[static_cast<size_t>(query.layer)].rotate_on_read) {
     if (!layer.key_angles)
       throw std::logic_error("RunSnapshot: no angles for keys that are rotated when they are read");

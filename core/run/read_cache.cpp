@@ -31,7 +31,7 @@ ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, i
   if (shape.stored == Stored::latent) parts_.v = rows_of(keys.data, 1, shape.key_dim, keys.element);
   if (shape.stored == Stored::keys_only) {
     const Linear& from_keys = weights.layers[static_cast<size_t>(settings.kv_owner)].value;
-    made_values_ = apply_linear(from_keys, tensor_of(parts_.k, tokens - first));
+    made_values_ = apply_exact_linear(from_keys, tensor_of(parts_.k, tokens - first));
     parts_.v = rows_of(made_values_.const_data_ptr<float>(), shape.kv_heads, shape.value_dim);
   }
 }

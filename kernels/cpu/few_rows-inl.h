@@ -17,8 +17,8 @@ inline constexpr int64_t few_rows = 4;
 
 /// Whether keys are read as they lie: not where they are turned, and not where a row is no whole number of quads.
 HWY_INLINE bool reads_stored_keys(const CpuProblem& p) {
-  const int64_t words = words_of(p.k, p.key_dim);
-  return !p.pairs && p.key_rotation.cosines == nullptr && words % 4 == 0 && p.key_dim % words == 0;
+  const bool whole_words = p.k.element == Element::f32 || p.key_dim % 2 == 0;
+  return !p.pairs && p.key_rotation.cosines == nullptr && whole_words && words_of(p.k, p.key_dim) % 4 == 0;
 }
 HWY_INLINE bool reads_stored_values(const CpuProblem& p) { return !p.pairs && p.value_dim % lanes == 0; }
 
@@ -89,7 +89,8 @@ HWY_INLINE void multiply_stored_keys(int64_t rows, const WordRows& keys, int64_t
   multiply_stored_keys<1, kWiden>(keys, first, query, stride, scores);
 }
 
-/// What multiply_scores does, for up to few_rows rows. Tiles at the ends of what is there are packed.
+/// What multiply_scores does, for up to few_rows rows. Tiles at the ends of what is there are packed, into memory that
+/// larger chunks of the task are done with: so few rows are the last.
 HWY_INLINE void multiply_few(const CpuProblem& p, int64_t batch, int64_t kv_head, const ScoreBlock& block) {
   const KeyRange present = KeyRange{p.first_key, p.kv_len}.within_block(block.first);
   const WordRows keys = key_rows(p, batch, kv_head, block.first + present.begin);

@@ -247,7 +247,7 @@ KvSpeedData kv_speed_data(size_t models) {
     out.weights.emplace_back(i % 3 == 0 ? "checkpoint" : "random");
     out.kernels.emplace_back("cpu/AVX2");
   }
-  out.notes = {"measured: cpu, 2 threads, f32 weights, f32 cache", "medians of 3"};
+  out.notes = {"measured: cpu, 2 threads, weights and cache f32", "medians of 3"};
   out.repeats = 3;
   out.threads = 2;
   return out;

@@ -61,9 +61,7 @@ void forward(Bench& bench, const AttentionKernel& kernel, const AttentionData& d
                 "theirs has no maxima: neither largest weights nor max-pooled thumbnails, but mean-pooled ones"}}});
 }
 
-/// By the fastest kernel for bf16: few machines have more than one.
-void bf16_forward(Bench& bench, const AttentionData& data) {
-  const AttentionKernel& kernel = select_attention_kernel(data.problem());
+void bf16_forward(Bench& bench, const AttentionKernel& kernel, const AttentionData& data) {
   KernelForward everything(kernel, data, true);
   LibraryForward flash(data);
   bench.hold({data.shape.text(),
@@ -84,7 +82,12 @@ void bench_attention(Bench& bench) {
     shape.q_len = shape.kv_len = setting.length(shape.kv_len);
     const AttentionData data(shape, random);
     for (const AttentionKernel& kernel : setting.kernels) forward(bench, kernel, data);
-    bf16_forward(bench, data.in_bf16());
+    const AttentionData rounded = data.in_bf16();
+    if (setting.kernels_named) {
+      for (const AttentionKernel& kernel : setting.kernels) bf16_forward(bench, kernel, rounded);
+    } else {
+      bf16_forward(bench, select_attention_kernel(rounded.problem()), rounded);
+    }
   }
 }
 

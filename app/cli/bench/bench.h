@@ -22,7 +22,8 @@ struct Setting {
   int64_t repeats = 0;  ///< rounds; 0: as many as there is time for
   int threads = 1;
   uint64_t seed = 0;
-  std::vector<AttentionKernel> kernels;  ///< attention kernels to time, one or more
+  std::vector<AttentionKernel> kernels;  ///< attention kernels to time, one or more, which take f32
+  bool kernels_named = false;            ///< by the user; else the fastest
   Progress progress;
 
   /// `usual`, but no more than a tiny sequence where that is asked for.

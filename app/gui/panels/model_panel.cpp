@@ -36,8 +36,8 @@ std::vector<Fact> facts_of(const Model& model) {
       {"key width", over_layers(a, [&](int64_t l) { return a.store_of(l).key_dim; }), "Numbers in one key."},
       {"context", count(a.context), "Tokens that fit."},
       {"parameters", count(model.parameters()), "Numbers in all tensors."},
-      {"KV per token", format_bytes(static_cast<uint64_t>(kv_bytes_per_token(a, sizeof(float)))),
-       "Bytes of KV cache that one more token costs, in f32."},
+      {"KV per token", format_bytes(static_cast<uint64_t>(kv_bytes_per_token(a, bytes_of(model.cache_element())))),
+       "Bytes of KV cache that one more token costs, in the type of the weights."},
   };
   for (const KvStore& store : a.kv_stores) {
     if (store.stored != Stored::latent) continue;
