@@ -33,7 +33,7 @@ struct DotSums {
   }
 };
 
-/// One weight row with kTokens tokens, 1 to 4; `x` and `y` are the first one's. `next` is the row after it, which is
+/// One weight row with kTokens tokens, 1 to 4; `x` and `y` are the first one's. `next` is a row to come, which is
 /// fetched meanwhile: while further tokens read a row from the cache, memory would else rest.
 template <int kTokens, class Weight>
 HWY_INLINE void multiply_row(const LinearProblem& p, const Weight* row, const Weight* next, const float* x, float bias,
@@ -70,9 +70,13 @@ HWY_INLINE void multiply_row(const LinearProblem& p, const Weight* row, const We
 /// prefetches best; a row is in the cache when its next four tokens come.
 template <class Weight>
 HWY_NOINLINE void multiply_few_rows(const LinearProblem& p, const Weight* weights, int64_t begin, int64_t end) {
+  // As far ahead as memory takes to answer; short rows, as those of bf16, are several.
+  constexpr int64_t bytes_ahead = 4096;
+  const int64_t ahead =
+      std::max<int64_t>(1, bytes_ahead / std::max<int64_t>(1, p.columns * static_cast<int64_t>(sizeof(Weight))));
   for (int64_t r = begin; r < end; ++r) {
     const Weight* row = weights + r * p.row_stride;
-    const Weight* next = r + 1 < end ? row + p.row_stride : row;
+    const Weight* next = r + ahead < p.rows ? row + ahead * p.row_stride : row;
     const float bias = p.bias != nullptr ? p.bias[r] : 0.0F;
     for (int64_t t = 0; t < p.tokens; t += 4) {
       const float* x = p.x + t * p.x_stride;
