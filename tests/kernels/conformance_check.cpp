@@ -60,8 +60,9 @@ class Conformance {
   /// Where rounding picks another of two nearly equal keys, their weights must be nearly equal.
   void expect_same_argmax(const Results& actual) {
     const AttentionProblem& p = case_.problem;
-    const bool exact =
-        case_.spec.scores == Scores::ties && !p.alibi_slopes && !p.key_log_weight && !p.key_rotation.cosines;
+    const bool exact = case_.spec.scores == Scores::ties && !p.alibi_slopes && !p.key_log_weight &&
+                       !p.key_rotation.cosines &&
+                       !(p.soft_cap > 0);  // under a cap, scores that differ may be equal in f32
     for (size_t at = 0; at < actual.argmax.size(); ++at) {
       const int32_t key = actual.argmax[at];
       if (key == expected_.argmax[at]) continue;
@@ -99,7 +100,7 @@ class Conformance {
 void Conformance::expect_reference_agrees_with_naive() {
   for (const NamedArray& array : result_arrays()) {
     const auto& expected = expected_.*array.array;
-    const double rounding = case_.spec.scores == Scores::large ? 2e-2 : 1e-4;
+    const double rounding = case_.spec.scores == Scores::large ? 2e-2 : 3e-4;
     EXPECT_TRUE(all_near(naive_.results.*array.array, expected, rounding * (1 + f32_ulp(expected) * (1 << 23))))
         << array.name;
   }
