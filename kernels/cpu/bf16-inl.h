@@ -19,6 +19,15 @@ HWY_INLINE V widened(const uint16_t* at) {
 }
 HWY_INLINE V widened(const float* at) { return hn::LoadU(F(), at); }
 
+/// Of words of two bf16: those in the lower halves, and in the upper ones.
+HWY_INLINE V lower_halves(V words) {
+  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::BitCast(hn::RebindToUnsigned<F>(), words)));
+}
+HWY_INLINE V upper_halves(V words) {
+  const auto bits = hn::BitCast(hn::RebindToUnsigned<F>(), words);
+  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::ShiftRight<16>(bits)));
+}
+
 HWY_INLINE float widened_one(uint16_t value) { return from_bf16(value); }
 HWY_INLINE float widened_one(float value) { return value; }
 

@@ -40,9 +40,8 @@ struct KeySums {
   template <bool kWiden>
   HWY_INLINE void add_words(const float* query, int64_t stride, V words) {
     if constexpr (kWiden) {
-      const auto bits = hn::BitCast(hn::RebindToUnsigned<F>(), words);
-      add(query, stride, hn::BitCast(F(), hn::ShiftLeft<16>(bits)));
-      add(query + 1, stride, hn::BitCast(F(), hn::ShiftLeft<16>(hn::ShiftRight<16>(bits))));
+      add(query, stride, lower_halves(words));
+      add(query + 1, stride, upper_halves(words));
     } else {
       add(query, stride, words);
     }

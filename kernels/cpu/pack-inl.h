@@ -93,9 +93,8 @@ template <bool kWiden>
 HWY_INLINE void store_words(V words, bool both, float* to) {
   const F d;
   if constexpr (kWiden) {
-    const auto bits = hn::BitCast(hn::RebindToUnsigned<F>(), words);
-    hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to);
-    if (both) hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(hn::ShiftRight<16>(bits))), d, to + tile_width);
+    hn::Store(lower_halves(words), d, to);
+    if (both) hn::Store(upper_halves(words), d, to + tile_width);
   } else {
     hn::Store(words, d, to);
   }

@@ -49,6 +49,17 @@ bool any_row_sees(const AttentionProblem& p, int64_t head, int64_t key) {
 
 std::ostream& operator<<(std::ostream& out, const CaseSpec& spec) { return out << spec.name; }
 
+CaseSpec grouped_spec(int64_t q_len, int64_t kv_len) {
+  CaseSpec spec;
+  spec.q_heads = 4;
+  spec.kv_heads = 2;
+  spec.q_len = q_len;
+  spec.kv_len = kv_len;
+  spec.offset = kv_len - q_len;
+  spec.bin = (kv_len + 63) / 64;
+  return spec;
+}
+
 AttentionCase::AttentionCase(const CaseSpec& wanted) : spec(wanted) {
   AttentionProblem& p = problem;
   p.batch = spec.batch;

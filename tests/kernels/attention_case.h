@@ -65,6 +65,9 @@ struct CaseSpec {
 
 std::ostream& operator<<(std::ostream& out, const CaseSpec& spec);
 
+/// Four query heads over two KV heads; the last row sees every key, and thumbnails hold them all.
+CaseSpec grouped_spec(int64_t q_len, int64_t kv_len);
+
 /// Inputs of a case. Fixed seed: the same spec gives the same numbers.
 class AttentionCase {
  public:

@@ -33,15 +33,9 @@ void add_shapes(std::vector<CaseSpec>& cases) {
 }
 
 CaseSpec base(const char* name, int64_t q_len, int64_t kv_len) {
-  CaseSpec spec;
+  CaseSpec spec = grouped_spec(q_len, kv_len);
   spec.name = name;
-  spec.q_heads = 4;
-  spec.kv_heads = 2;
-  spec.q_len = q_len;
-  spec.kv_len = kv_len;
-  spec.offset = kv_len - q_len;
   spec.key_dim = spec.value_dim = 24;
-  spec.bin = (kv_len + 63) / 64;
   return spec;
 }
 

@@ -9,18 +9,12 @@ namespace headscope::testing {
 namespace {
 
 CaseSpec spec_of(int64_t q_len, int64_t kv_len, int64_t window) {
-  CaseSpec spec;
-  spec.q_heads = 4;
-  spec.kv_heads = 2;
-  spec.q_len = q_len;
-  spec.kv_len = kv_len;
-  spec.offset = kv_len - q_len;
+  CaseSpec spec = grouped_spec(q_len, kv_len);
   spec.window = window;
   spec.key_dim = 24;
   spec.value_dim = 40;
   spec.alibi = true;
   spec.memory = Memory::interleaved;
-  spec.bin = (kv_len + 63) / 64;
   return spec;
 }
 

@@ -14,15 +14,10 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 CaseSpec spec_of(int64_t q_len, int64_t kv_len) {
-  CaseSpec spec;
+  CaseSpec spec = grouped_spec(q_len, kv_len);
   spec.batch = 2;
   spec.q_heads = 6;
-  spec.kv_heads = 2;
-  spec.q_len = q_len;
-  spec.kv_len = kv_len;
-  spec.offset = kv_len - q_len;
   spec.key_dim = spec.value_dim = 24;
-  spec.bin = (kv_len + 63) / 64;
   spec.scores_kept = true;
   return spec;
 }

@@ -14,14 +14,8 @@ namespace headscope::testing {
 namespace {
 
 CaseSpec spec_of(int64_t q_len, int64_t kv_len, const RotationSpec& rotation) {
-  CaseSpec spec;
-  spec.q_heads = 4;
-  spec.kv_heads = 2;
-  spec.q_len = q_len;
-  spec.kv_len = kv_len;
-  spec.offset = kv_len - q_len;
+  CaseSpec spec = grouped_spec(q_len, kv_len);
   spec.key_dim = spec.value_dim = 20;
-  spec.bin = (kv_len + 63) / 64;
   spec.rotation = rotation;
   return spec;
 }

@@ -19,12 +19,7 @@ struct Maps {
 };
 
 CaseSpec spec_of(int64_t q_len, int64_t kv_len, int64_t cells, int64_t bin) {
-  CaseSpec spec;
-  spec.q_heads = 4;
-  spec.kv_heads = 2;
-  spec.q_len = q_len;
-  spec.kv_len = kv_len;
-  spec.offset = kv_len - q_len;
+  CaseSpec spec = grouped_spec(q_len, kv_len);
   spec.key_dim = spec.value_dim = 24;
   spec.cells = cells;
   spec.bin = bin;
