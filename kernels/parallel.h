@@ -7,7 +7,7 @@ namespace headscope {
 
 /// The caller's threads, lent to a kernel for the length of one call.
 /// Kernels never start threads of their own: the run lane lends LibTorch's OpenMP team, the tile lane
-/// and the tests lend a plain pool.
+/// and the tests lend a plain pool. Kernels of a GPU take its stream instead.
 class ParallelFor {
  public:
   virtual ~ParallelFor() = default;
@@ -20,6 +20,9 @@ class ParallelFor {
   /// time from a shared counter. `worker` is in [0, workers()) and no two calls share one at a time, so it
   /// may index scratch memory. Returns when all are done. The body must not throw.
   virtual void run(int64_t tasks, const std::function<void(int64_t task, int worker)>& body) const = 0;
+
+  /// The stream that work for a GPU goes to (cudaStream_t); null: the default one.
+  virtual void* stream() const { return nullptr; }
 };
 
 /// Runs every task on the calling thread.

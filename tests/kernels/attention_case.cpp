@@ -1,5 +1,7 @@
 #include "tests/kernels/attention_case.h"
 
+#include "tests/kernels/tested_kernels.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -319,8 +321,8 @@ std::vector<float> run_tile(const AttentionKernel& kernel, const AttentionProble
 }
 
 std::vector<AttentionKernel> kernels_for(const AttentionProblem& problem) {
-  const auto all = attention_kernels();
-  std::vector<AttentionKernel> kernels(all.begin() + 1, all.end());
+  const auto all = tested_kernels();
+  std::vector<AttentionKernel> kernels(all.begin(), all.end());
   std::erase_if(kernels, [&](const AttentionKernel& kernel) { return kernel.unsupported(problem).has_value(); });
   return kernels;
 }

@@ -1,0 +1,27 @@
+#include "kernels/cuda/attention.h"
+
+namespace headscope::cuda {
+
+std::optional<std::string> unsupported(const AttentionProblem& p) {
+  constexpr int64_t most_key_dim = 576, most_value_dim = 512;  // absorbed MLA's
+  if (p.key_dim > most_key_dim || p.value_dim > most_value_dim) {
+    return "CUDA kernels take keys of at most 576 numbers and values of at most 512";
+  }
+  return std::nullopt;
+}
+
+AttentionKernel attention_kernel(std::string_view name) {
+  return {.name = name,
+          .device = "cuda",
+          .unsupported = unsupported,
+          .forward_workspace = forward_workspace,
+          .forward = forward,
+          .tiles_workspace = tiles_workspace,
+          .tiles = tiles,
+          .map_statistics_workspace = map_statistics_workspace,
+          .map_statistics = map_statistics,
+          .divergence_workspace = divergence_workspace,
+          .divergence = divergence};
+}
+
+}  // namespace headscope::cuda
