@@ -96,6 +96,10 @@ HEADSCOPE_DEVICE float absolute_score(const QueryRow& row, float score) {
   return static_cast<float>(double{score} + double{row.slope} * static_cast<double>(row.position));
 }
 
+HEADSCOPE_DEVICE float* output_row(const Rows<float>& rows, int64_t batch, int64_t head, int64_t row) {
+  return rows.data + batch * rows.batch_stride + head * rows.head_stride + row * rows.row_stride;
+}
+
 /// Writes row_max, log_sum and statistics of a row whose keys are all in; `out` and thumbnails are the caller's.
 HEADSCOPE_DEVICE void write_row(const AttentionProblem& p, const AttentionOutput& output, int64_t batch,
                                 const QueryRow& row, const RowState& state) {
