@@ -16,6 +16,7 @@ struct BlockWork {
   int64_t first = 0;   ///< of the rows of the KV head
   int64_t splits = 1;  ///< that the keys are cut into
   KeyRange captured;   ///< whose raw scores the block writes
+  int64_t begin = 0;   ///< of the split
   HEADSCOPE_DEVICE bool exists() const { return block_index().y < splits; }
 
   HEADSCOPE_DEVICE static BlockWork of(const AttentionProblem& p, const SplitPlan& plan, int rows) {
@@ -24,10 +25,11 @@ struct BlockWork {
     BlockWork work;
     work.first = block_index().x % row_blocks * rows;
     const int64_t last = work.first + rows < rows_of_kv_head(p) ? work.first + rows - 1 : rows_of_kv_head(p) - 1;
-    const KeyRange seen = keys_of_rows(p, work.first / group_of(p), last / group_of(p));
+    const KeyRange seen = keys_of_any(p, work.first / group_of(p), last / group_of(p));
     work.cache = {head / p.kv_heads, head % p.kv_heads, common(plan.split(split), seen)};
     work.splits = plan.count;
     work.captured = plan.bounds(split);
+    work.begin = work.captured.begin;
     if (split == 0) work.captured.begin = 0;
     if (split == plan.count - 1) work.captured.end = p.kv_len;
     return work;
@@ -56,7 +58,7 @@ class FewRowsBlock {
       tiles_.marks().clear();
       multiply_keys(stage);
       block_barrier();
-      weigh(first_key(tile));
+      weigh(tile);
       block_barrier();
       if (with_values()) add_values(stage, first_key(tile));
       stage = stage + 1 < params_.tiles.stages ? stage + 1 : 0;
@@ -153,14 +155,14 @@ class FewRowsBlock {
   HEADSCOPE_DEVICE void capture_unseen() {
     const QueryRow& row = tiles_.row(own_index()).query;
     if (!row.exists()) return;
-    float* scores = row_of(params_.output.scores, work_.cache.batch, row);
+    float* scores = output_row(params_.output.scores, work_.cache.batch, row.head, row.row);
     for (int64_t key = work_.captured.begin + thread_index() % lanes; key < work_.captured.end; key += lanes) {
       if (key < first_tile_ || key >= first_key(tile_count_)) scores[key] = minus_infinity();
     }
   }
   HEADSCOPE_DEVICE void capture(const QueryRow& row, const LaneScores<lanes>& own, int64_t first) {
     if (!row.exists()) return;
-    float* scores = row_of(params_.output.scores, work_.cache.batch, row) + first;
+    float* scores = output_row(params_.output.scores, work_.cache.batch, row.head, row.row) + first;
     HEADSCOPE_UNROLL
     for (int i = 0; i < 2 * LaneScores<lanes>::pairs; ++i) {
       const int column = own.column(i / 2) + i % 2;
@@ -170,7 +172,8 @@ class FewRowsBlock {
   }
 
   /// Scores of the thread's row -> weights.
-  HEADSCOPE_DEVICE void weigh(int64_t first) {
+  HEADSCOPE_DEVICE void weigh(int tile) {
+    const int64_t first = first_key(tile);
     const int index = own_index();
     const QueryRow row = tiles_.row(index).query;
     LaneScores<lanes> own;
@@ -180,10 +183,35 @@ class FewRowsBlock {
     RowState state = tiles_.row(index).state;
     const float factor = add_scores(state, StatisticRanges::of(params_.output.statistics), row.position, first, own);
     own.template write<kPlanes>(tiles_.weights(), index);
+    if (params_.partials.bins) add_bins(tile, row, state.row_max, own);
     warp_barrier();  // all have read the state
     if (!leads_row()) return;
     tiles_.row(index).state = state;
     tiles_.factors()[index] = factor;
+  }
+
+  /// Adds the weights of the thread's row to its bins, a bin a thread.
+  HEADSCOPE_DEVICE void add_bins(int tile, const QueryRow& row, float row_max, const LaneScores<lanes>& own) {
+    const Thumbnails& wanted = params_.output.thumbnails;
+    float* weights = tiles_.scores(own_index());
+    own.store(weights, tile_keys());
+    warp_barrier();
+    if (!row.exists()) return;
+    const int64_t first = first_key(tile), first_bin = work_.begin / wanted.bin;
+    const int64_t end = first + tile_keys();
+    BinWeight* bins = params_.partials.bin_row(block_index().y, flat(p_, work_.cache.batch, row)) - first_bin;
+    for (int64_t bin = first / wanted.bin + thread_index() % lanes; bin < wanted.cells && bin * wanted.bin < end;
+         bin += lanes) {
+      const int64_t begin = bin * wanted.bin;
+      const ColumnRange columns = columns_of({begin, begin + wanted.bin}, first, tile_keys());
+      BinWeight weight{0, 0, row_max};
+      for (int column = columns.begin; column < columns.end; ++column) {
+        weight.sum += weights[column];
+        weight.largest = fmaxf(weight.largest, weights[column]);
+      }
+      if (tile > 0 && begin < first) weight.add(bins[bin]);
+      bins[bin] = weight;
+    }
   }
 
   // --- values --------------------------------------------------------------------------------------------------
@@ -203,15 +231,13 @@ class FewRowsBlock {
 
   /// Results, or where keys are split, what the second kernel makes them of.
   HEADSCOPE_DEVICE void write_results() {
-    const bool split = params_.partials.states != nullptr;
+    const bool split = params_.is_split;
     block_barrier();  // all have read the factors of the last tile
     const BlockRow& own = tiles_.row(own_index());
     if (leads_row() && own.query.exists()) {
-      if (split) {
-        *params_.partials.state(block_index().y, flat(p_, work_.cache.batch, own.query)) = own.state;
-      } else {
-        write_row(p_, params_.output, work_.cache.batch, own.query, own.state);
-      }
+      const int64_t batch = work_.cache.batch;
+      if (params_.partials.states) *params_.partials.state(block_index().y, flat(p_, batch, own.query)) = own.state;
+      if (!split) write_row(p_, params_.output, batch, own.query, own.state);
       tiles_.factors()[own_index()] = split ? 1.0F : static_cast<float>(inverse_sum(own.state));
     }
     if (!with_values()) return;
@@ -233,11 +259,11 @@ class FewRowsBlock {
   int tile_count_ = 0;
 };
 
-/// Blocks of one size shall share a multiprocessor; large sums take all registers of a thread.
+/// Small blocks shall share a multiprocessor; sums of many rows take all registers.
 template <int kRowTiles, int kSteps>
 constexpr int blocks_a_multiprocessor() {
-  if (kRowTiles * kSteps > 8) return 1;
-  return kRowTiles == 1 ? 3 : 2;
+  if (kRowTiles > 1) return 1;
+  return kSteps > 2 ? 2 : 3;
 }
 
 template <int kPlanes, int kRowTiles, int kSteps>
@@ -251,7 +277,7 @@ HEADSCOPE_KERNEL HEADSCOPE_LAUNCH_BOUNDS(
 
 template <int kPlanes, int kRowTiles, int kSteps>
 void launch_block(const FewRowsParams& params, const Grid& grid, void* stream) {
-  launch("few_rows", few_rows_kernel<kPlanes, kRowTiles, kSteps>, grid,
+  launch("few rows: scores, softmax, statistics, values", few_rows_kernel<kPlanes, kRowTiles, kSteps>, grid,
          FewRowsBlock<kPlanes, kRowTiles, kSteps>::threads, params.tiles.bytes(), stream, params);
 }
 
@@ -270,35 +296,74 @@ void launch_block(const FewRowsParams& params, const Grid& grid, void* stream) {
   launch_block<1, most_row_tiles, 4>(params, grid, stream);
 }
 
-// --- the second kernel -------------------------------------------------------------------------------------------
+// --- the kernels that come after ---------------------------------------------------------------------------------
+
+/// A row of the problem, for a block: what all its threads know of it.
+struct FoldedRow {
+  int64_t at, batch;
+  QueryRow row;
+  SplitPlan plan;
+
+  HEADSCOPE_DEVICE static FoldedRow of(const FewRowsParams& params, const AttentionProblem& p) {
+    const int64_t at = block_index().x, head = at / p.q_len;
+    return {at, head / p.q_heads, query_row(p, head % p.q_heads, at % p.q_len), params.split_plan(p)};
+  }
+  /// The state over all splits, which the first warp computes into shared memory. Ends with a barrier.
+  HEADSCOPE_DEVICE const RowState& join_states(const Partials& from) const {
+    auto& joined = *reinterpret_cast<RowState*>(shared_memory());
+    if (warp_index() == 0) {
+      const RowState state = joined_state(from, at, plan.count);
+      if (lane_index() == 0) joined = state;
+    }
+    block_barrier();
+    return joined;
+  }
+};
 
 /// One block a row: joins the states of its splits and adds up their values in the order of the keys.
 HEADSCOPE_KERNEL HEADSCOPE_LAUNCH_BOUNDS(fold_threads, 4) void fold_kernel(FewRowsParams params) {
   const AttentionProblem p = params.problem_now();
+  const FoldedRow folded = FoldedRow::of(params, p);
   const Partials& from = params.partials;
-  const int64_t at = block_index().x, head = at / p.q_len, batch = head / p.q_heads,
-                splits = params.split_plan(p).count;
-  const QueryRow row = query_row(p, head % p.q_heads, at % p.q_len);
-  auto& joined = *reinterpret_cast<RowState*>(shared_memory());
-  auto* factors = reinterpret_cast<float*>(shared_memory() + sizeof(RowState));
-  if (warp_index() == 0) {
-    const RowState state = joined_state(from, at, splits);
-    if (lane_index() == 0) {
-      joined = state;
-      write_row(p, params.output, batch, row, state);
-    }
-  }
-  block_barrier();
-  for (int64_t split = thread_index(); split < splits; split += block_threads()) {
-    factors[split] = shrinkage(from.state(split, at)->row_max, joined.row_max);
-  }
-  block_barrier();
+  const RowState& joined = folded.join_states(from);
+  if (thread_index() == 0) write_row(p, params.output, folded.batch, folded.row, joined);
   if (!params.output.out.data) return;
+  auto* factors = reinterpret_cast<float*>(shared_memory() + sizeof(RowState));
+  const int64_t splits = folded.plan.count;
+  for (int64_t split = thread_index(); split < splits; split += block_threads()) {
+    factors[split] = shrinkage(from.state(split, folded.at)->row_max, joined.row_max);
+  }
+  block_barrier();
   const auto inverse = static_cast<float>(inverse_sum(joined));
+  float* out = output_row(params.output.out, folded.batch, folded.row.head, folded.row.row);
   for (int64_t column = thread_index(); column < p.value_dim; column += block_threads()) {
     float sum = 0;
-    for (int64_t split = 0; split < splits; ++split) sum += factors[split] * from.value_row(split, at)[column];
-    row_of(params.output.out, batch, row)[column] = sum * inverse;
+    for (int64_t split = 0; split < splits; ++split) {
+      sum = fmaf(factors[split], from.value_row(split, folded.at)[column], sum);
+    }
+    out[column] = sum * inverse;
+  }
+}
+
+/// One block a row, one thread a bin: adds the bins of all splits to the row's cells.
+HEADSCOPE_KERNEL HEADSCOPE_LAUNCH_BOUNDS(fold_threads, 4) void cells_kernel(FewRowsParams params) {
+  const AttentionProblem p = params.problem_now();
+  const FoldedRow folded = FoldedRow::of(params, p);
+  const Thumbnails& wanted = params.output.thumbnails;
+  const FinishedRow row = finished_row(folded.row, folded.join_states(params.partials), wanted);
+  if (row.cell_row < 0) return;
+  const int64_t first_cell =
+      ((folded.batch * p.q_heads + folded.row.head) * wanted.cells + row.cell_row) * wanted.cells;
+  for (int64_t bin = thread_index(); bin < wanted.cells; bin += block_threads()) {
+    const KeyRange keys = common({bin * wanted.bin, (bin + 1) * wanted.bin}, folded.row.keys);
+    CellPart part;
+    part.nan = row.inverse != row.inverse && sees_any(folded.row, keys);
+    const SplitPlan& plan = folded.plan;
+    for (int64_t split = plan.split_of(keys.begin); !keys.empty() && split <= plan.split_of(keys.end - 1); ++split) {
+      const BinWeight* bins = params.partials.bin_row(split, folded.at) - plan.bounds(split).begin / wanted.bin;
+      if (row.inverse == row.inverse) part.add(row, bins[bin].sum, bins[bin].largest, bins[bin].row_max);
+    }
+    part.flush(wanted, first_cell + bin);
   }
 }
 
@@ -308,6 +373,7 @@ HEADSCOPE_KERNEL HEADSCOPE_LAUNCH_BOUNDS(fold_threads, 4) void fold_kernel(FewRo
 struct Cut {
   FewRowsParams params;
   int64_t splits = 1;
+  bool with_cells = false;
   size_t workspace = 0;
 
   /// `workspace` null: only counts.
@@ -315,13 +381,19 @@ struct Cut {
     params.problem = p, params.output = output;
     params.tiles = plan_tiles(p);
     params.blocks = p.batch * p.kv_heads * ceiling_of(rows_of_kv_head(p), params.tiles.rows());
-    splits = params.split_plan(p).count;
-    if (splits == 1) return;
+    const SplitPlan plan = params.split_plan(p);
+    splits = plan.count;
+    params.is_split = splits > 1;
+    with_cells = output.thumbnails.max || output.thumbnails.sum;
+    if (!params.is_split && !with_cells) return;
     Partials& partials = params.partials;
-    partials.rows = p.batch * p.q_heads * p.q_len;
+    const int64_t rows = partials.rows = p.batch * p.q_heads * p.q_len;
+    partials.states = take<RowState>(memory, splits * rows);
     partials.pitch = params.tiles.value_dim;
-    partials.states = take<RowState>(memory, splits * partials.rows);
-    partials.values = take<float>(memory, output.out.data ? splits * partials.rows * partials.pitch : 0);
+    if (params.is_split && output.out.data) partials.values = take<float>(memory, splits * rows * partials.pitch);
+    if (!with_cells) return;
+    partials.bins_of_split = plan.split_keys / output.thumbnails.bin + 2;
+    partials.bins = take<BinWeight>(memory, splits * rows * partials.bins_of_split);
   }
 
  private:
@@ -349,10 +421,14 @@ void few_rows_forward(const AttentionProblem& p, const AttentionOutput& output, 
   const Cut cut(p, output, workspace.data());
   launch_block(cut.params, {static_cast<unsigned>(cut.params.blocks), static_cast<unsigned>(cut.splits)},
                parallel.stream());
-  if (cut.splits == 1) return;
-  const size_t shared = sizeof(RowState) + static_cast<size_t>(cut.splits) * sizeof(float);
-  launch("fold_few_rows", fold_kernel, {static_cast<unsigned>(cut.params.partials.rows)}, fold_threads, shared,
-         parallel.stream(), cut.params);
+  const Grid rows{static_cast<unsigned>(cut.params.partials.rows)};
+  if (cut.params.is_split) {
+    const size_t shared = sizeof(RowState) + static_cast<size_t>(cut.splits) * sizeof(float);
+    launch("few rows: splits", fold_kernel, rows, fold_threads, shared, parallel.stream(), cut.params);
+  }
+  if (cut.with_cells) {
+    launch("few rows: thumbnails", cells_kernel, rows, fold_threads, sizeof(RowState), parallel.stream(), cut.params);
+  }
 }
 
 }  // namespace headscope::cuda

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/few_rows_plan.cuh"
-#include "kernels/cuda/row_state.cuh"
+#include "kernels/cuda/thumbnails.cuh"
 
 namespace headscope::cuda {
 
@@ -17,19 +17,34 @@ struct DecodeLengths {
 HEADSCOPE_HOST_DEVICE int64_t flat(const AttentionProblem& p, int64_t batch, const QueryRow& row) {
   return (batch * p.q_heads + row.head) * p.q_len + row.row;
 }
-HEADSCOPE_DEVICE float* row_of(const Rows<float>& rows, int64_t batch, const QueryRow& row) {
-  return rows.data + batch * rows.batch_stride + row.head * rows.head_stride + row.row * rows.row_stride;
-}
 
-/// Of each split and each row of the problem, in the workspace. Null where rows are not split.
+/// What a row weighs in a bin of keys of a thumbnail.
+struct BinWeight {
+  float sum = 0, largest = 0;
+  float row_max = minus_infinity();  ///< what both are relative to
+
+  /// Adds what earlier keys weigh.
+  HEADSCOPE_DEVICE void add(const BinWeight& earlier) {
+    const float factor = shrinkage(earlier.row_max, row_max);
+    sum += earlier.sum * factor;
+    largest = fmaxf(largest, earlier.largest * factor);
+  }
+};
+
+/// Of each split and each row of the problem, in the workspace. Null where that is not needed.
 struct Partials {
   RowState* states = nullptr;  ///< [splits][rows]
   float* values = nullptr;     ///< [splits][rows][pitch], sums of w v
+  BinWeight* bins = nullptr;   ///< [splits][rows][bins_of_split], from the bin on in which the split begins
   int64_t rows = 0;
+  int64_t bins_of_split = 0;
   int pitch = 0;  ///< value_dim, padded
 
   HEADSCOPE_DEVICE RowState* state(int64_t split, int64_t row) const { return states + split * rows + row; }
   HEADSCOPE_DEVICE float* value_row(int64_t split, int64_t row) const { return values + (split * rows + row) * pitch; }
+  HEADSCOPE_DEVICE BinWeight* bin_row(int64_t split, int64_t row) const {
+    return bins + (split * rows + row) * bins_of_split;
+  }
 };
 
 struct FewRowsParams {
@@ -38,6 +53,7 @@ struct FewRowsParams {
   TilePlan tiles;
   Partials partials;
   int64_t blocks = 1;                      ///< of the first kernel, for each split
+  bool is_split = false;                   ///< rows are: fold_kernel writes their results
   const DecodeLengths* lengths = nullptr;  ///< null: those of the problem
 
   HEADSCOPE_DEVICE AttentionProblem problem_now() const {
@@ -47,10 +63,10 @@ struct FewRowsParams {
   }
   /// Where a block's sums of values go: to `out`, or where rows are split to the part of the split.
   HEADSCOPE_DEVICE float* sums_of(const AttentionProblem& p, int64_t batch, const QueryRow& row, int64_t split) const {
-    return partials.states ? partials.value_row(split, flat(p, batch, row)) : row_of(output.out, batch, row);
+    return is_split ? partials.value_row(split, flat(p, batch, row)) : output_row(output.out, batch, row.head, row.row);
   }
   HEADSCOPE_HOST_DEVICE SplitPlan split_plan(const AttentionProblem& p) const {
-    return SplitPlan::of(keys_of_rows(p, 0, p.q_len - 1), blocks);
+    return SplitPlan::of(keys_of_any(p, 0, p.q_len - 1), blocks);
   }
 };
 

@@ -30,15 +30,6 @@ HEADSCOPE_HOST_DEVICE GroupRow group_row(const AttentionProblem& p, int64_t kv_h
   return {kv_head * group_of(p) + index % group_of(p), index / group_of(p)};
 }
 
-/// The keys that rows [first, last] of the problem can see, and perhaps some that an empty row would.
-HEADSCOPE_HOST_DEVICE KeyRange keys_of_rows(const AttentionProblem& p, int64_t first, int64_t last) {
-  KeyRange keys{p.first_key, p.kv_len};
-  const int64_t begin = first + p.causal_offset - p.window + 1, end = last + p.causal_offset + 1;
-  if (p.window > 0 && begin > keys.begin) keys.begin = begin;
-  if (p.causal && end < keys.end) keys.end = end;
-  return keys.empty() ? KeyRange{} : keys;
-}
-
 /// The keys of a problem, cut into splits that blocks compute side by side. A function of the range of keys and the
 /// number of blocks for each split, so the same call has the same bits always.
 struct SplitPlan {
@@ -51,7 +42,7 @@ struct SplitPlan {
     SplitPlan plan{keys, keys.begin / most_tile_keys * most_tile_keys, least_split, 1};
     const int64_t length = keys.end - plan.begin, wanted = most_splits(length, blocks);
     if (wanted <= 1) {
-      plan.split_keys = ceiling_of(length, most_tile_keys) * most_tile_keys;
+      if (length > 0) plan.split_keys = ceiling_of(length, most_tile_keys) * most_tile_keys;
       return plan;
     }
     const int64_t share = ceiling_of(ceiling_of(length, wanted), most_tile_keys) * most_tile_keys;
@@ -70,6 +61,8 @@ struct SplitPlan {
   HEADSCOPE_HOST_DEVICE KeyRange bounds(int64_t index) const {
     return {begin + index * split_keys, begin + (index + 1) * split_keys};
   }
+  /// Of a key of `keys`.
+  HEADSCOPE_HOST_DEVICE int64_t split_of(int64_t key) const { return (key - begin) / split_keys; }
   HEADSCOPE_HOST_DEVICE KeyRange split(int64_t index) const { return common(bounds(index), keys); }
 };
 

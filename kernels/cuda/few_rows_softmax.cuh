@@ -100,6 +100,15 @@ struct LaneScores {
     return sum;
   }
 
+  /// Writes the weights where the scores came from.
+  HEADSCOPE_DEVICE void store(float* weights, int tile_keys) const {
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < 2 * pairs; ++i) {
+      const int at = column(i / 2) + i % 2;
+      if (at < tile_keys) weights[at] = s[i / 2][i % 2];
+    }
+  }
+
   /// Writes the weights as row `index` of the left factor.
   template <int kPlanes>
   HEADSCOPE_DEVICE void write(const SharedPlanes& weights, int index) const {

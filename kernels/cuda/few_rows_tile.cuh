@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/few_rows_plan.cuh"
-#include "kernels/cuda/row_state.cuh"
+#include "kernels/cuda/values.cuh"
 
 namespace headscope::cuda {
 
@@ -166,33 +166,57 @@ struct ValueSums {
     }
   }
 
-  /// Adds the products of a tile. `columns` of values count, a multiple of 16.
+  /// Adds the products of a tile. `columns` of values count, a multiple of 16. The tensor cores cut off what is below
+  /// the last digit of a sum, so f32 tiles are summed on their own; the rounding of bf16 weights hides that.
   template <int kPlanes>
   HEADSCOPE_DEVICE void multiply(const SharedPlanes& weights, const SharedPlanes& values, int columns) {
-    for (int keys = 0; keys < weights.dim / 16; ++keys) {
-      uint32_t a[kRowTiles][kPlanes][4];
-      HEADSCOPE_UNROLL
-      for (int i = 0; i < kRowTiles * kPlanes; ++i) {
-        load_left(a[i / kPlanes][i % kPlanes], weights, i % kPlanes, tile_rows * (i / kPlanes), keys);
+    if constexpr (kPlanes == 1) {
+      for (int key = 0; key < weights.dim; key += 16) {
+        uint32_t a[kRowTiles][1][4];
+        load_weights(a, weights, key);
+        HEADSCOPE_UNROLL
+        for (int step = 0; step < kSteps; ++step) {
+          if (column(step) < columns) multiply_step(a, values, key, column(step), d, step);
+        }
       }
+    } else {
       HEADSCOPE_UNROLL
       for (int step = 0; step < kSteps; ++step) {
-        if (column(step) < columns) multiply_step<kPlanes>(a, values, 16 * keys, step);
+        if (column(step) < columns) add_tile<kPlanes>(weights, values, step);
       }
     }
   }
 
  private:
   template <int kPlanes>
-  HEADSCOPE_DEVICE void multiply_step(const uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& values, int key,
-                                      int step) {
+  HEADSCOPE_DEVICE static void load_weights(uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& weights,
+                                            int key) {
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < kRowTiles * kPlanes; ++i) {
+      load_left(a[i / kPlanes][i % kPlanes], weights, i % kPlanes, tile_rows * (i / kPlanes), key / 16);
+    }
+  }
+
+  template <int kPlanes>
+  HEADSCOPE_DEVICE void add_tile(const SharedPlanes& weights, const SharedPlanes& values, int step) {
+    float sums[kRowTiles][1][2][4] = {};
+    for (int key = 0; key < weights.dim; key += 16) {
+      uint32_t a[kRowTiles][kPlanes][4];
+      load_weights(a, weights, key);
+      multiply_step(a, values, key, column(step), sums, 0);
+    }
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < 8 * kRowTiles; ++i) d[i / 8][step][i / 4 % 2][i % 4] += sums[i / 8][0][i / 4 % 2][i % 4];
+  }
+
+  /// Adds the products of 16 keys and 16 columns to sums[..][step].
+  template <int kPlanes, int kCount>
+  HEADSCOPE_DEVICE static void multiply_step(const uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& values,
+                                             int key, int at, float (&sums)[kRowTiles][kCount][2][4], int step) {
     uint32_t b[kPlanes][2][2];
     HEADSCOPE_UNROLL
     for (int plane = 0; plane < kPlanes; ++plane) {
-      if (plane >= values.count) continue;
-      uint32_t r[4];
-      load_matrices_transposed(r, values.row(plane, key + lane_index() % 16) + column(step) + lane_index() / 16 * 8);
-      b[plane][0][0] = r[0], b[plane][0][1] = r[1], b[plane][1][0] = r[2], b[plane][1][1] = r[3];
+      if (plane < values.count) load_values(b[plane], values, plane, key, at);
     }
     HEADSCOPE_UNROLL
     for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
@@ -201,8 +225,8 @@ struct ValueSums {
       if (pair.key >= values.count) continue;
       HEADSCOPE_UNROLL
       for (int tile = 0; tile < kRowTiles; ++tile) {
-        multiply_add(d[tile][step][0], a[tile][pair.query], b[pair.key][0]);
-        multiply_add(d[tile][step][1], a[tile][pair.query], b[pair.key][1]);
+        multiply_add(sums[tile][step][0], a[tile][pair.query], b[pair.key][0]);
+        multiply_add(sums[tile][step][1], a[tile][pair.query], b[pair.key][1]);
       }
     }
   }
