@@ -175,19 +175,21 @@ class FewRowsBlock {
   HEADSCOPE_DEVICE void weigh(int tile) {
     const int64_t first = first_key(tile);
     const int index = own_index();
-    const QueryRow row = tiles_.row(index).query;
+    BlockRow& of_block = tiles_.row(index);
+    const QueryRow& row = of_block.query;
     LaneScores<lanes> own;
     const bool unseen = own.take(p_, row, tiles_.scores(index), first, tile_keys());
     if (unseen && row.exists()) tiles_.marks().unseen = 1;
     if (params_.output.scores.data) capture(row, own, first);
-    RowState state = tiles_.row(index).state;
-    const float factor = add_scores(state, StatisticRanges::of(params_.output.statistics), row.position, first, own);
+    const float before = of_block.state.row_max;
+    const StatisticRanges wanted = StatisticRanges::of(params_.output.statistics);
+    const RowUpdate update = weigh_scores(wanted, row.position, first, before, own);
     own.template write<kPlanes>(tiles_.weights(), index);
-    if (params_.partials.bins) add_bins(tile, row, state.row_max, own);
-    warp_barrier();  // all have read the state
+    if (params_.partials.bins) add_bins(tile, row, update.row_max, own);
+    warp_barrier();  // all have read row_max
     if (!leads_row()) return;
-    tiles_.row(index).state = state;
-    tiles_.factors()[index] = factor;
+    update.apply(of_block.state, first);
+    tiles_.factors()[index] = shrinkage(before, update.row_max);
   }
 
   /// Adds the weights of the thread's row to its bins, a bin a thread.

@@ -38,18 +38,19 @@ struct LaneScores {
 
   HEADSCOPE_DEVICE static int column(int pair) { return 2 * (pair * kLanes + thread_index() % kLanes); }
 
-  /// From dots of a tile that starts at key `first`; -inf behind its end. Returns whether a key of it is not seen.
-  HEADSCOPE_DEVICE bool take(const AttentionProblem& p, const QueryRow& row, const float* dots, int64_t first,
+  /// From dots of a tile that starts at key `first`, which become scores in their place; -inf behind its end. Returns
+  /// whether a key of it is not seen.
+  HEADSCOPE_DEVICE bool take(const AttentionProblem& p, const QueryRow& row, float* dots, int64_t first,
                              int tile_keys) {
     bool unseen = false;
+    for (int at = column(0); at < tile_keys; at += at % 2 == 0 ? 1 : 2 * kLanes - 1) {
+      dots[at] = score_of(p, row, dots[at], first + at);
+      unseen = unseen || dots[at] == minus_infinity();
+    }
     HEADSCOPE_UNROLL
     for (int i = 0; i < 2 * pairs; ++i) {
       const int at = column(i / 2) + i % 2;
-      float& score = s[i / 2][i % 2];
-      score = minus_infinity();
-      if (at >= tile_keys) continue;
-      score = score_of(p, row, dots[at], first + at);
-      unseen = unseen || score == minus_infinity();
+      s[i / 2][i % 2] = at < tile_keys ? dots[at] : minus_infinity();
     }
     return unseen;
   }
@@ -125,38 +126,51 @@ struct LaneScores {
   }
 };
 
-/// Adds the scores of a tile that starts at key `first` to the state of a row; they become weights relative to the new
-/// maximum. Returns what sums kept beside the state shrink by.
-template <int kLanes>
-HEADSCOPE_DEVICE float add_scores(RowState& state, const StatisticRanges& wanted, int64_t position, int64_t first,
-                                  LaneScores<kLanes>& own) {
-  float factor = 1;
-  int anchor = 0;
-  const float peak = own.peak();
-  const bool raised = peak > state.row_max;
-  if (any_of_warp(raised)) {
-    const int column = own.column_of(peak);
-    if (raised) {
-      anchor = column;  // moments that count from there keep their digits where rows are sharp
-      state.argmax = static_cast<int32_t>(first + column);
-      factor = state.raise(peak);
+/// What a tile does to a row.
+struct RowUpdate {
+  float peak;      ///< the largest score of the tile
+  float row_max;   ///< raised to it
+  int anchor = 0;  ///< the column that moments count from; that of the peak where it is the new maximum
+  TileSums sums;   ///< over the whole row
+
+  /// By one thread a row.
+  HEADSCOPE_DEVICE void apply(RowState& state, int64_t first) const {
+    if (peak > state.row_max) {
+      state.raise(peak);
+      state.argmax = static_cast<int32_t>(first + anchor);
     }
+    add(state, sums, first + anchor);
   }
-  TileSums sums = own.weigh(state.row_max, anchor, wanted.moments);
-  if (wanted.sink_tokens > 0) sums.sink = own.sum_in(columns_of({0, wanted.sink_tokens}, first, most_tile_keys));
-  if (wanted.window_tokens > 0) {
-    sums.window = own.sum_in(columns_of({position - wanted.window_tokens + 1, position + 1}, first, most_tile_keys));
+};
+
+/// Scores of a row of a tile that starts at key `first` become weights relative to the new maximum. `row_max` is that
+/// of the keys before.
+template <int kLanes>
+HEADSCOPE_DEVICE RowUpdate weigh_scores(const StatisticRanges& wanted, int64_t position, int64_t first, float row_max,
+                                        LaneScores<kLanes>& own) {
+  RowUpdate update{own.peak(), row_max, 0, {}};
+  const bool raised = update.peak > row_max;
+  if (any_of_warp(raised)) {
+    const int column = own.column_of(update.peak);
+    if (raised) update.row_max = update.peak, update.anchor = column;  // sharp rows keep their digits
   }
+  TileSums& sums = update.sums;
+  sums = own.weigh(update.row_max, update.anchor, wanted.moments);
   sums.sum = sum_of_row<kLanes>(sums.sum);
   if (wanted.moments) {
     sums.cross = sum_of_row<kLanes>(sums.cross);
     sums.moment1 = sum_of_row<kLanes>(sums.moment1);
     sums.moment2 = sum_of_row<kLanes>(sums.moment2);
   }
-  if (wanted.sink_tokens > 0) sums.sink = sum_of_row<kLanes>(sums.sink);
-  if (wanted.window_tokens > 0) sums.window = sum_of_row<kLanes>(sums.window);
-  add(state, sums, first + anchor);
-  return factor;
+  if (wanted.sink_tokens > 0) {
+    const ColumnRange sink = columns_of({0, wanted.sink_tokens}, first, most_tile_keys);
+    sums.sink = sum_of_row<kLanes>(own.sum_in(sink));
+  }
+  if (wanted.window_tokens > 0) {
+    const ColumnRange window = columns_of({position - wanted.window_tokens + 1, position + 1}, first, most_tile_keys);
+    sums.window = sum_of_row<kLanes>(own.sum_in(window));
+  }
+  return update;
 }
 
 }  // namespace headscope::cuda
