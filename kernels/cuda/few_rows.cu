@@ -221,12 +221,15 @@ class FewRowsBlock {
   HEADSCOPE_DEVICE void add_values(int stage, int64_t first) {
     const SharedPlanes values = tiles_.values(stage);
     const float* factors = tiles_.factors();
-    sums_.each([&](int row, int, float& x, float& y) { x *= factors[row], y *= factors[row]; });
+    bool raised = false;
+    for (int row = lane_index(); row < params_.tiles.rows(); row += warp_size) raised = raised || factors[row] != 1;
+    if (any_of_warp(raised))
+      sums_.each([&](int row, int, float& x, float& y) { x *= factors[row], y *= factors[row]; });
     TileMarks& marks = tiles_.marks();
     if (marks.unseen != 0) {
       mark_bad_values(values, p_.value_dim, marks);
       block_barrier();
-      if (marks.bad != 0) take_bad_values(tiles_, values, first, sums_);
+      if (marks.bad != 0) take_bad_values<kPlanes>(tiles_, values, first, sums_);
     }
     sums_.template multiply<kPlanes>(tiles_.weights(), values, params_.tiles.value_dim);
   }
@@ -374,17 +377,18 @@ HEADSCOPE_KERNEL HEADSCOPE_LAUNCH_BOUNDS(fold_threads, 4) void cells_kernel(FewR
 /// How a call is cut, and how its workspace.
 struct Cut {
   FewRowsParams params;
-  int64_t splits = 1;
+  int64_t splits = 1;  ///< at most
   bool with_cells = false;
   size_t workspace = 0;
 
-  /// `workspace` null: only counts.
-  Cut(const AttentionProblem& p, const AttentionOutput& output, std::byte* memory) {
-    params.problem = p, params.output = output;
+  /// `lengths`: the cut serves all that are no longer than those of the problem. `memory` null: only counts.
+  Cut(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths, std::byte* memory) {
+    params.problem = p, params.output = output, params.lengths = lengths;
     params.tiles = plan_tiles(p);
     params.blocks = p.batch * p.kv_heads * ceiling_of(rows_of_kv_head(p), params.tiles.rows());
-    const SplitPlan plan = params.split_plan(p);
-    splits = plan.count;
+    // Splits are no larger and no more than those of all keys.
+    const SplitPlan plan = lengths ? SplitPlan::of({0, p.kv_len}, params.blocks) : params.split_plan(p);
+    splits = lengths ? SplitPlan::most_splits(p.kv_len, params.blocks) : plan.count;
     params.is_split = splits > 1;
     with_cells = output.thumbnails.max || output.thumbnails.sum;
     if (!params.is_split && !with_cells) return;
@@ -407,6 +411,18 @@ struct Cut {
   }
 };
 
+void launch_all(const Cut& cut, void* stream) {
+  launch_block(cut.params, {static_cast<unsigned>(cut.params.blocks), static_cast<unsigned>(cut.splits)}, stream);
+  const Grid rows{static_cast<unsigned>(cut.params.partials.rows)};
+  if (cut.params.is_split) {
+    const size_t shared = sizeof(RowState) + static_cast<size_t>(cut.splits) * sizeof(float);
+    launch("few rows: splits", fold_kernel, rows, fold_threads, shared, stream, cut.params);
+  }
+  if (cut.with_cells) {
+    launch("few rows: thumbnails", cells_kernel, rows, fold_threads, sizeof(RowState), stream, cut.params);
+  }
+}
+
 }  // namespace
 
 bool few_rows_takes(const AttentionProblem& p) {
@@ -415,22 +431,21 @@ bool few_rows_takes(const AttentionProblem& p) {
 }
 
 size_t few_rows_workspace(const AttentionProblem& p, const AttentionOutput& output, int /*workers*/) {
-  return Cut(p, output, nullptr).workspace;
+  return p.q_len == 0 ? 0 : Cut(p, output, nullptr, nullptr).workspace;
 }
 
 void few_rows_forward(const AttentionProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
                       const ParallelFor& parallel) {
-  const Cut cut(p, output, workspace.data());
-  launch_block(cut.params, {static_cast<unsigned>(cut.params.blocks), static_cast<unsigned>(cut.splits)},
-               parallel.stream());
-  const Grid rows{static_cast<unsigned>(cut.params.partials.rows)};
-  if (cut.params.is_split) {
-    const size_t shared = sizeof(RowState) + static_cast<size_t>(cut.splits) * sizeof(float);
-    launch("few rows: splits", fold_kernel, rows, fold_threads, shared, parallel.stream(), cut.params);
-  }
-  if (cut.with_cells) {
-    launch("few rows: thumbnails", cells_kernel, rows, fold_threads, sizeof(RowState), parallel.stream(), cut.params);
-  }
+  if (p.q_len > 0) launch_all(Cut(p, output, nullptr, workspace.data()), parallel.stream());
+}
+
+size_t few_rows_workspace(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths) {
+  return Cut(p, output, lengths, nullptr).workspace;
+}
+
+void few_rows_forward(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths,
+                      std::span<std::byte> workspace, const ParallelFor& parallel) {
+  launch_all(Cut(p, output, lengths, workspace.data()), parallel.stream());
 }
 
 }  // namespace headscope::cuda

@@ -1,17 +1,12 @@
 #pragma once
 
+#include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/few_rows_plan.cuh"
 #include "kernels/cuda/thumbnails.cuh"
 
 namespace headscope::cuda {
 
 // What the kernels of few_rows.cu are given, and what a split leaves for the kernel that folds splits.
-
-/// Lengths that a kernel reads on the device, so that a CUDA graph of a decode step serves steps of other lengths.
-struct DecodeLengths {
-  int64_t kv_len;
-  int64_t causal_offset;
-};
 
 /// Place of a row in [batch, q_heads, q_len].
 HEADSCOPE_HOST_DEVICE int64_t flat(const AttentionProblem& p, int64_t batch, const QueryRow& row) {

@@ -166,6 +166,31 @@ struct ValueSums {
     }
   }
 
+  /// Adds one key's values to the rows whose weight of it is not negative. weights: [rows].
+  template <int kPlanes>
+  HEADSCOPE_DEVICE void add_key(const float* weights, const SharedPlanes& values, int key, int columns) {
+    const int g = lane_index() / 4, t = lane_index() % 4;
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < 2 * kSteps; ++i) {
+      const int at = column(i / 2) + i % 2 * 8 + 2 * t;
+      if (at >= columns) continue;
+      float x = 0, y = 0;
+      HEADSCOPE_UNROLL
+      for (int plane = kPlanes - 1; plane >= 0; --plane) {
+        if (plane >= values.count) continue;
+        const uint32_t pair = *reinterpret_cast<const uint32_t*>(values.row(plane, key) + at);
+        x += first_bf16(pair), y += second_bf16(pair);
+      }
+      HEADSCOPE_UNROLL
+      for (int row = 0; row < 2 * kRowTiles; ++row) {
+        const float weight = weights[8 * row + g];
+        if (weight < 0) continue;
+        d[row / 2][i / 2][i % 2][2 * (row % 2)] += weight * x;
+        d[row / 2][i / 2][i % 2][2 * (row % 2) + 1] += weight * y;
+      }
+    }
+  }
+
   /// Adds the products of a tile. `columns` of values count, a multiple of 16. The tensor cores cut off what is below
   /// the last digit of a sum, so f32 tiles are summed on their own; the rounding of bf16 weights hides that.
   template <int kPlanes>
@@ -253,7 +278,7 @@ HEADSCOPE_DEVICE float sum_of_planes(const SharedPlanes& planes, int row, int co
 /// Adds the values of marked keys, which are inf or NaN, to the rows that see them alone, and makes them 0 in the tile:
 /// in the product of tiles, a weight of 0 would carry NaN into the other rows. `first` is the key of place 0. Uses up
 /// the factors. Barriers come before and after.
-template <int kRowTiles, int kSteps>
+template <int kPlanes, int kRowTiles, int kSteps>
 HEADSCOPE_DEVICE void take_bad_values(const BlockTiles& tiles, const SharedPlanes& values, int64_t first,
                                       ValueSums<kRowTiles, kSteps>& sums) {
   constexpr float none = -1;  // weights are not negative
@@ -264,12 +289,7 @@ HEADSCOPE_DEVICE void take_bad_values(const BlockTiles& tiles, const SharedPlane
       tiles.factors()[row] = seen ? sum_of_planes(tiles.weights(), row, index) : none;
     }
     block_barrier();
-    sums.each([&](int row, int column, float& x, float& y) {
-      const float weight = tiles.factors()[row];
-      if (weight == none || column >= tiles.plan.value_dim) return;
-      x += weight * sum_of_planes(values, index, column);
-      y += weight * sum_of_planes(values, index, column + 1);
-    });
+    sums.template add_key<kPlanes>(tiles.factors(), values, index, tiles.plan.value_dim);
     block_barrier();
     for (int column = thread_index(); column < tiles.plan.value_dim; column += block_threads()) {
       for (int plane = 0; plane < values.count; ++plane) values.row(plane, index)[column] = 0;

@@ -141,6 +141,50 @@ AttentionCase shared_case(const CaseSpec& spec) {
   return c;
 }
 
+/// Results of the problem `longest`, with the lengths that the device says: those of `now`.
+Results run_with_lengths(const AttentionCase& now, const AttentionProblem& longest,
+                         const cuda::DecodeLengths& lengths) {
+  const AttentionProblem& p = now.problem;
+  Results r = Results::sized(p, now.spec.cells);
+  AttentionOutput output;
+  output.out = {r.out.data(), p.q_heads * p.q_len * p.value_dim, p.q_len * p.value_dim, p.value_dim};
+  output.row_max = r.row_max.data(), output.log_sum = r.log_sum.data();
+  output.statistics = {r.entropy.data(),           r.max.data(),  r.argmax.data(), r.distance.data(),
+                       r.distance_variance.data(), r.sink.data(), r.window.data(), now.spec.sink_tokens,
+                       now.spec.window_tokens};
+  output.thumbnails = {r.thumbnails.data(), now.spec.cells, now.spec.bin};
+  Guarded<std::byte> workspace(cuda::few_rows_workspace(longest, output, &lengths));
+  cuda::few_rows_forward(longest, output, &lengths, workspace.span(), SerialFor());
+  EXPECT_TRUE(workspace.intact());
+  return r;
+}
+
+void set_number(const InputRows& rows, int64_t head, int64_t row, int64_t dim, float number) {
+  if (rows.element == Element::f32) {
+    const_cast<float*>(rows.row(0, head, row))[dim] = number;
+  } else {
+    const_cast<uint16_t*>(rows.row<uint16_t>(0, head, row))[dim] = to_bf16(number);
+  }
+}
+
+/// Heads of the second KV head see a bad number from query row `first` on: in dimension `dim` of `out` alone or (-1)
+/// in all. Rows that do not see it have the bits of the clean results.
+void expect_bad_from_row(const Results& clean, const Results& dirty, const AttentionProblem& p, int64_t first,
+                         int64_t dim) {
+  for (int64_t i = 0; i < static_cast<int64_t>(clean.out.size()); ++i) {
+    const int64_t row = i / p.value_dim, at = i % p.value_dim;
+    const float value = dirty.out[static_cast<size_t>(i)], sound = clean.out[static_cast<size_t>(i)];
+    SCOPED_TRACE("row " + std::to_string(row) + ", dimension " + std::to_string(at));
+    if (row / p.q_len < p.q_heads / 2 || row % p.q_len < first) {
+      ASSERT_EQ(value, sound);
+    } else if (dim >= 0 && at != dim) {
+      ASSERT_NEAR(value, sound, 1e-5);
+    } else {
+      ASSERT_FALSE(std::isfinite(value));
+    }
+  }
+}
+
 /// Absorbed MLA: all query heads read one latent head, whose first 512 numbers are the values.
 CaseSpec latent_spec(int64_t heads, int64_t q_len, int64_t kv_len) {
   CaseSpec spec = grouped_spec(q_len, kv_len);
@@ -249,6 +293,44 @@ TEST_P(FewRows, RunsHaveTheSameBits) {
   const Results first = run(c), second = run(c);
   for (const NamedArray& array : result_arrays()) {
     EXPECT_TRUE(same_bits(first.*array.array, second.*array.array)) << array.name;
+  }
+}
+
+/// One launch for all lengths of a cache gives the bits of a launch for each.
+TEST_P(FewRows, LengthsMayBeReadOnTheDevice) {
+  for (const int64_t window : {0, 500}) {
+    for (const int64_t kv_len : {1, 60, 300, 777, 2048}) {
+      SCOPED_TRACE(std::to_string(kv_len) + " keys, window " + std::to_string(window));
+      CaseSpec spec = of_element(spec_of(3, 1, 2048, 24));
+      spec.window = window;
+      AttentionCase now(spec);
+      const AttentionProblem longest = now.problem;
+      const cuda::DecodeLengths lengths{kv_len, kv_len - 1};
+      now.problem.kv_len = kv_len, now.problem.causal_offset = kv_len - 1;
+      const Results expected = run(now);
+      const Results actual = run_with_lengths(now, longest, lengths);
+      for (const NamedArray& array : result_arrays()) {
+        EXPECT_TRUE(same_bits(actual.*array.array, expected.*array.array)) << array.name;
+      }
+      EXPECT_EQ(actual.argmax, expected.argmax);
+    }
+  }
+}
+
+/// Of the rows that a tile of the tensor cores holds, some see the key and some do not.
+TEST_P(FewRows, ABadNumberReachesOnlyTheRowsThatSeeIt) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  for (const int64_t group : {1, 5}) {
+    for (const float bad : {nan, infinity}) {
+      const AttentionCase clean(of_element(spec_of(group, 9, 700, 24)));
+      AttentionCase dirty(of_element(spec_of(group, 9, 700, 24)));
+      set_number(dirty.problem.v, 1, 695, 7, bad);
+      expect_bad_from_row(run(clean), run(dirty), dirty.problem, 4, 7);
+      if (bad == infinity) continue;
+      AttentionCase no_key(of_element(spec_of(group, 9, 700, 24)));
+      set_number(no_key.problem.k, 1, 695, 3, bad);
+      expect_bad_from_row(run(clean), run(no_key), no_key.problem, 4, -1);
+    }
   }
 }
 
