@@ -201,17 +201,21 @@ class FewRowsBlock {
     if (!row.exists()) return;
     const int64_t first = first_key(tile), first_bin = work_.begin / wanted.bin;
     const int64_t end = first + tile_keys();
-    BinWeight* bins = params_.partials.bin_row(block_index().y, flat(p_, work_.cache.batch, row)) - first_bin;
+    Bin* bins = params_.partials.bin_row(block_index().y, flat(p_, work_.cache.batch, row)) - first_bin;
     for (int64_t bin = first / wanted.bin + thread_index() % lanes; bin < wanted.cells && bin * wanted.bin < end;
          bin += lanes) {
       const int64_t begin = bin * wanted.bin;
       const ColumnRange columns = columns_of({begin, begin + wanted.bin}, first, tile_keys());
-      BinWeight weight{0, 0, row_max};
+      Bin weight{0, 0, row_max};
       for (int column = columns.begin; column < columns.end; ++column) {
         weight.sum += weights[column];
         weight.largest = fmaxf(weight.largest, weights[column]);
       }
-      if (tile > 0 && begin < first) weight.add(bins[bin]);
+      if (tile > 0 && begin < first) {
+        const float factor = shrinkage(bins[bin].row_max, row_max);
+        weight.sum += bins[bin].sum * factor;
+        weight.largest = fmaxf(weight.largest, bins[bin].largest * factor);
+      }
       bins[bin] = weight;
     }
   }
@@ -365,8 +369,8 @@ HEADSCOPE_KERNEL HEADSCOPE_LAUNCH_BOUNDS(fold_threads, 4) void cells_kernel(FewR
     part.nan = row.inverse != row.inverse && sees_any(folded.row, keys);
     const SplitPlan& plan = folded.plan;
     for (int64_t split = plan.split_of(keys.begin); !keys.empty() && split <= plan.split_of(keys.end - 1); ++split) {
-      const BinWeight* bins = params.partials.bin_row(split, folded.at) - plan.bounds(split).begin / wanted.bin;
-      if (row.inverse == row.inverse) part.add(row, bins[bin].sum, bins[bin].largest, bins[bin].row_max);
+      const Bin* bins = params.partials.bin_row(split, folded.at) - plan.bounds(split).begin / wanted.bin;
+      if (row.inverse == row.inverse) part.add(row, bins[bin]);
     }
     part.flush(wanted, first_cell + bin);
   }
@@ -399,7 +403,7 @@ struct Cut {
     if (params.is_split && output.out.data) partials.values = take<float>(memory, splits * rows * partials.pitch);
     if (!with_cells) return;
     partials.bins_of_split = plan.split_keys / output.thumbnails.bin + 2;
-    partials.bins = take<BinWeight>(memory, splits * rows * partials.bins_of_split);
+    partials.bins = take<Bin>(memory, splits * rows * partials.bins_of_split);
   }
 
  private:

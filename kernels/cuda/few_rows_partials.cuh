@@ -13,31 +13,18 @@ HEADSCOPE_HOST_DEVICE int64_t flat(const AttentionProblem& p, int64_t batch, con
   return (batch * p.q_heads + row.head) * p.q_len + row.row;
 }
 
-/// What a row weighs in a bin of keys of a thumbnail.
-struct BinWeight {
-  float sum = 0, largest = 0;
-  float row_max = minus_infinity();  ///< what both are relative to
-
-  /// Adds what earlier keys weigh.
-  HEADSCOPE_DEVICE void add(const BinWeight& earlier) {
-    const float factor = shrinkage(earlier.row_max, row_max);
-    sum += earlier.sum * factor;
-    largest = fmaxf(largest, earlier.largest * factor);
-  }
-};
-
 /// Of each split and each row of the problem, in the workspace. Null where that is not needed.
 struct Partials {
   RowState* states = nullptr;  ///< [splits][rows]
   float* values = nullptr;     ///< [splits][rows][pitch], sums of w v
-  BinWeight* bins = nullptr;   ///< [splits][rows][bins_of_split], from the bin on in which the split begins
+  Bin* bins = nullptr;         ///< [splits][rows][bins_of_split], from the bin on in which the split begins
   int64_t rows = 0;
   int64_t bins_of_split = 0;
   int pitch = 0;  ///< value_dim, padded
 
   HEADSCOPE_DEVICE RowState* state(int64_t split, int64_t row) const { return states + split * rows + row; }
   HEADSCOPE_DEVICE float* value_row(int64_t split, int64_t row) const { return values + (split * rows + row) * pitch; }
-  HEADSCOPE_DEVICE BinWeight* bin_row(int64_t split, int64_t row) const {
+  HEADSCOPE_DEVICE Bin* bin_row(int64_t split, int64_t row) const {
     return bins + (split * rows + row) * bins_of_split;
   }
 };

@@ -75,11 +75,6 @@ HEADSCOPE_DEVICE GlobalRow cache_row(const AttentionProblem& p, const InputRows&
   return global_row(rows, cache.batch, cache.kv_head, key - p.first_key);
 }
 
-HEADSCOPE_DEVICE bool sees(const QueryRow& row, int64_t key) {
-  if (key < row.keys.begin || key >= row.keys.end) return false;
-  return !row.log_weight || row.log_weight[key] != minus_infinity();
-}
-
 /// Starts copies of the rows of keys from `first` on (TilePlan::copied); zeros where the block reads none.
 HEADSCOPE_DEVICE void copy_tile(const SharedPlanes& to, const AttentionProblem& p, const InputRows& rows, int64_t dims,
                                 const CacheRows& cache, int64_t first) {
@@ -285,7 +280,7 @@ HEADSCOPE_DEVICE void take_bad_values(const BlockTiles& tiles, const SharedPlane
   for (int index = 0; index < values.rows; ++index) {
     if (tiles.marks().bad_keys[index] == 0) continue;
     for (int row = thread_index(); row < tiles.plan.rows(); row += block_threads()) {
-      const bool seen = sees(tiles.row(row).query, first + index);
+      const bool seen = tiles.row(row).query.sees(first + index);
       tiles.factors()[row] = seen ? sum_of_planes(tiles.weights(), row, index) : none;
     }
     block_barrier();

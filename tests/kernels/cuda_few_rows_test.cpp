@@ -269,15 +269,24 @@ TEST_P(FewRows, SplitsWithRisingScores) {
   expect_near_reference(AttentionCase(spec));
 }
 
+/// Equal scores in several splits: the lowest key wins.
+TEST_P(FewRows, TiesOverSplits) {
+  CaseSpec spec = of_element(spec_of(5, 2, 2100, 4));
+  spec.scores = Scores::ties;
+  const AttentionCase c(spec);
+  EXPECT_EQ(run(c).argmax, run_forward(reference_kernel(), c, SerialFor()).argmax);
+}
+
 TEST_P(FewRows, SplitsAgreeWithOneSplit) {
-  // 264 blocks leave the keys whole; one row has the same keys and values in both.
-  CaseSpec spec = of_element(spec_of(1, 1, 1500, 16));
+  // 264 blocks leave the keys whole; all sequences are the same.
+  CaseSpec spec = of_element(spec_of(1, 1, 600, 16));
+  spec.q_heads = spec.kv_heads = 1;
   const AttentionCase few(spec);
   AttentionCase many(few);
   many.problem.batch = cuda::wanted_blocks;
   for (InputRows* rows : {&many.problem.q, &many.problem.k, &many.problem.v}) rows->batch_stride = 0;
-  ASSERT_GT(SplitPlan::of({0, 1500}, 2).count, 1);
-  ASSERT_EQ(SplitPlan::of({0, 1500}, 2 * cuda::wanted_blocks).count, 1);
+  ASSERT_EQ(SplitPlan::of({0, 600}, 1).count, 3);
+  ASSERT_EQ(SplitPlan::of({0, 600}, cuda::wanted_blocks).count, 1);
   const Results split = run(few), whole = run(many);
   for (const NamedArray& array : result_arrays()) {
     const auto& all = whole.*array.array;
