@@ -102,39 +102,39 @@ HEADSCOPE_DEVICE void fill_tile(const SharedPlanes& to, const AttentionProblem& 
       [&](int index, const GlobalRow& row, int dim) { return rotated(rotation, row, first + index, dim); });
 }
 
-HEADSCOPE_DEVICE void write_number(const SharedPlanes& to, int index, int64_t dim, float number) {
+HEADSCOPE_DEVICE void write_number(const SharedPlanes& to, int index, int dim, float number) {
   uint32_t parts[3];
   split(number, 0.0F, parts);
   HEADSCOPE_UNROLL
   for (int plane = 0; plane < 3; ++plane) to.row(plane, index)[dim] = static_cast<uint16_t>(parts[plane] & 0xFFFFU);
 }
 
-/// Turns stored keys (one plane) into keys (three). Lanes of a warp take eight neighbouring keys and four pairs: so the
-/// tables, whose rows are pairs, are read in whole sectors and shared memory without conflicts.
+/// Turns stored keys (one plane) into keys (three), but for those that the block does not read. Lanes of a warp take
+/// eight neighbouring keys and four pairs: so the tables, whose rows are pairs, are read in whole sectors and shared
+/// memory without conflicts.
 HEADSCOPE_DEVICE void turn_tile(const SharedPlanes& to, const SharedPlanes& stored, const AttentionProblem& p,
                                 const CacheRows& cache, int64_t first) {
   constexpr int lane_keys = 8, lane_pairs = warp_size / lane_keys;
   const KeyRotation& r = p.key_rotation;
   const bool half = r.style == RotationStyle::rotate_half;
-  const int64_t partner = half ? r.pairs : 1, step = half ? 1 : 2;
-  const int warps = block_threads() / warp_size, groups = stored.rows / lane_keys;
-  const int64_t plain = stored.dim - 2 * r.pairs, items = (r.pairs > plain ? r.pairs : plain);
-  for (int64_t work = warp_index(); work < groups * ceiling_of(items, lane_pairs); work += warps) {
-    const int index = static_cast<int>(work % groups) * lane_keys + lane_index() % lane_keys;
-    const int64_t item = work / groups * lane_pairs + lane_index() / lane_keys;
+  const auto pairs = static_cast<int>(r.pairs), first_dim = static_cast<int>(r.first_dim);
+  const int partner = half ? pairs : 1, plain = stored.dim - 2 * pairs, items = pairs > plain ? pairs : plain;
+  const int groups = stored.rows / lane_keys, rounds = groups * ((items + lane_pairs - 1) / lane_pairs);
+  for (int round = warp_index(); round < rounds; round += block_threads() / warp_size) {
+    const int index = round % groups * lane_keys + lane_index() % lane_keys;
+    const int item = round / groups * lane_pairs + lane_index() / lane_keys;
     const GlobalRow key{stored.row(0, index), Element::bf16};
     if (item < plain) {
-      const int64_t dim = item < r.first_dim ? item : item + 2 * r.pairs;
+      const int dim = item < first_dim ? item : item + 2 * pairs;
       write_number(to, index, dim, key.at(dim));
     }
-    if (item >= r.pairs) continue;
-    const int64_t a = r.first_dim + step * item, b = a + partner;
-    const bool present = first + index >= cache.keys.begin && first + index < cache.keys.end;
-    const float c = present ? r.cosines[item * r.stride + first + index] : 0.0F;
-    const float s = present ? r.sines[item * r.stride + first + index] : 0.0F;
-    const float x = key.at(a), y = key.at(b);
-    write_number(to, index, a, x * c - y * s);
-    write_number(to, index, b, y * c + x * s);
+    const int64_t position = first + index;
+    if (item >= pairs || position < cache.keys.begin || position >= cache.keys.end) continue;
+    const float c = r.cosines[item * r.stride + position], s = r.sines[item * r.stride + position];
+    const int dim = first_dim + (half ? item : 2 * item);
+    const float x = key.at(dim), y = key.at(dim + partner);
+    write_number(to, index, dim, x * c - y * s);
+    write_number(to, index, dim + partner, y * c + x * s);
   }
 }
 

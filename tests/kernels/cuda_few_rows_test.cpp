@@ -210,9 +210,14 @@ TEST_P(FewRows, GroupsOfAnySize) {
   }
 }
 
-TEST_P(FewRows, LatentsOfManyHeads) { expect_near_reference(shared_case(of_element(latent_spec(128, 1, 300)))); }
+TEST_P(FewRows, LatentsOfManyHeads) {
+  for (const auto& [q_len, kv_len] : {std::pair<int64_t, int64_t>{1, 300}, {3, 70}, {20, 33}}) {
+    SCOPED_TRACE(q_len);
+    expect_near_reference(shared_case(of_element(latent_spec(128, q_len, kv_len))));
+  }
+}
 
-TEST_P(FewRows, LatentsOfSomeRows) {
+TEST_P(FewRows, LatentsOfFewHeads) {
   for (const int64_t q_len : {1, 3, 20}) {
     SCOPED_TRACE(q_len);
     expect_near_reference(shared_case(of_element(latent_spec(4, q_len, 130))));
