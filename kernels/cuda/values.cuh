@@ -80,35 +80,16 @@ HEADSCOPE_DEVICE bool all_finite(const float (&sums)[kBlocks][4]) {
   return finite;
 }
 
-/// Puts zeros in the place of numbers that are inf or NaN, and marks their keys: in the product above, a weight of 0
-/// would carry NaN into rows that do not see them. `row_of(index)` is the stored row of a key, or none. All threads of
-/// the block together; a barrier must come before anyone reads.
+/// Puts zeros in the place of numbers that are inf or NaN: in the product above, a weight of 0 would carry NaN into
+/// rows that do not see them. `row_of(index)` is the stored row of a key, or none. All threads of the block together; a
+/// barrier must come before anyone reads.
 template <class RowOf>
-HEADSCOPE_DEVICE void hide_bad_values(const SharedPlanes& values, int64_t dims, const RowOf& row_of, bool* bad) {
+HEADSCOPE_DEVICE void hide_bad_values(const SharedPlanes& values, int64_t dims, const RowOf& row_of) {
   for (int index = thread_index(); index < values.rows; index += block_threads()) {
     const GlobalRow row = row_of(index);
-    bad[index] = false;
     for (int dim = 0; row.data && dim < dims; ++dim) {
       if (is_finite(row.at(dim))) continue;
-      bad[index] = true;
       for (int plane = 0; plane < values.count; ++plane) values.row(plane, index)[dim] = 0;
-    }
-  }
-}
-
-/// Adds the numbers of a row of values that are inf or NaN to the sums of rows that see it. No weight changes what they
-/// make of a sum.
-template <int kBlocks>
-HEADSCOPE_DEVICE void add_bad_value(const bool (&sees)[2], const GlobalRow& value, int64_t dims,
-                                    float (&sums)[kBlocks][4]) {
-  HEADSCOPE_UNROLL
-  for (int n = 0; n < kBlocks; ++n) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int dim = tile_column(n, i);
-      if (!sees[i / 2] || dim >= dims) continue;
-      const float number = value.at(dim);
-      if (!is_finite(number)) sums[n][i] += number;
     }
   }
 }
