@@ -142,7 +142,8 @@ configure() {
   shift
   if [ "$toolkit" = off ]; then with_cuda=OFF; fi
   if [ "$toolkit" = off ] || [ "$toolkit" = system ]; then toolkit=; fi
-  cmake --preset release -DHEADSCOPE_WITH_CUDA=$with_cuda -DHEADSCOPE_CUDA="$toolkit" "$@" >build/release/configure.log 2>&1
+  rm -f build/release/CMakeFiles/*/CMakeCUDACompiler.cmake # perhaps of a toolkit that is gone
+  cmake --preset release -U 'CMAKE_CUDA_*' -DHEADSCOPE_WITH_CUDA=$with_cuda -DHEADSCOPE_CUDA="$toolkit" "$@" >build/release/configure.log 2>&1
 }
 
 build() {
@@ -163,7 +164,11 @@ build() {
     say "Configuring"
     set -- -DHEADSCOPE_TORCH="$torch" -DHEADSCOPE_IMGUI="$imgui" -DHEADSCOPE_PYTHON="$python" -DHEADSCOPE_TESTS=$tests
     if ! configure "$cuda" "$@"; then
-      # A compiler that nvcc does not know, a LibTorch without CUDA: the rest builds all the same.
+      if [ "$cuda" = off ] || [ -n "${HEADSCOPE_CUDA:-}" ]; then
+        cat build/release/configure.log >&2
+        exit 1
+      fi
+      # Perhaps a compiler that nvcc does not know, or a LibTorch without CUDA: the rest builds all the same.
       cp build/release/configure.log build/release/configure-cuda.log
       configure off "$@" || { cat build/release/configure.log >&2; exit 1; }
       say "Without CUDA: it could not be set up; build/release/configure-cuda.log says why"

@@ -1,8 +1,11 @@
 #include "core/data/cuda_library.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 
 #include "core/base/error.h"
 
@@ -33,6 +36,17 @@ bool driver_is_there() {
   void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   if (driver != nullptr) dlclose(driver);
   return driver != nullptr;
+}
+
+/// A library that ends before its table of sections does (a copy that ran out of disk): the system's loader would die
+/// of the pages that are not there.
+bool is_cut(const fs::path& file) {
+  ElfW(Ehdr) header;
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream.read(reinterpret_cast<char*>(&header), sizeof header)) return false;
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return false;
+  std::error_code error;
+  return header.e_shoff + uint64_t{header.e_shentsize} * header.e_shnum > fs::file_size(file, error);
 }
 
 fs::path folder_of_program() {
@@ -73,6 +87,7 @@ std::vector<fs::path> cuda_library_places(const fs::path& folder) {
 }
 
 CudaAccess open_cuda(const fs::path& file) {
+  if (is_cut(file)) return refused(fmt::format("the CUDA library {} is cut short; build it again", quoted_path(file)));
   // A name without a folder would be looked for where the system keeps its libraries.
   std::error_code error;
   void* library = dlopen(fs::absolute(file, error).c_str(), RTLD_NOW | RTLD_GLOBAL);

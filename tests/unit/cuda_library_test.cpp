@@ -45,6 +45,20 @@ TEST_F(CudaLibraryLoader, file_that_is_no_library) {
   EXPECT_THAT(open_cuda(folder.path()).refusal, HasSubstr("could not be loaded"));
 }
 
+TEST_F(CudaLibraryLoader, file_that_is_cut_short) {
+  TempFolder folder;
+  const std::string whole = file_content(HEADSCOPE_STAND_IN);
+  // Inside the first header the system's loader says so itself; from there on it would crash.
+  for (const size_t size : {size_t{0}, size_t{3}, size_t{63}}) {
+    put_file(folder / "cut.so", std::string_view(whole).substr(0, size));
+    EXPECT_THAT(open_cuda(folder / "cut.so").refusal, HasSubstr("could not be loaded")) << size;
+  }
+  for (const size_t size : {size_t{64}, size_t{4096}, whole.size() / 2, whole.size() - 1}) {
+    put_file(folder / "cut.so", std::string_view(whole).substr(0, size));
+    EXPECT_THAT(open_cuda(folder / "cut.so").refusal, AllOf(HasSubstr("is cut short"), HasSubstr("cut.so"))) << size;
+  }
+}
+
 TEST_F(CudaLibraryLoader, name_without_a_folder_is_of_this_folder) {
   // This one the system would find.
   EXPECT_THAT(open_cuda("libm.so.6").refusal, AllOf(HasSubstr("could not be loaded"), HasSubstr("libm.so.6")));
