@@ -58,25 +58,32 @@ REASONS = {
 
 @pytest.mark.parametrize("state", REASONS)
 def test_cuda_that_cannot_be_had_is_refused_with_the_reason(headscope, tiny, stand_in, state):
-    for command in (["info", tiny], ["run", tiny, "--ids", "1"], ["verify"]):
-        headscope.refusal(*command, "--device", "cuda", env=finding(stand_in, state),
-                          words=["--device cuda is not available: ", REASONS[state], "; use --device cpu"])
+    headscope.refusal("info", tiny, "--device", "cuda", env=finding(stand_in, state),
+                      words=["--device cuda is not available: ", REASONS[state], "; use --device cpu"])
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_every_command_refuses(headscope, tiny, stand_in, command):
+    arguments = [tiny, "--ids", "1"] if command == "run" else []
+    headscope.refusal(command, *arguments, "--device", "cuda", env=finding(stand_in, "no_device"),
+                      words=[REASONS["no_device"]])
 
 
 @pytest.mark.parametrize("state", REASONS)
 def test_auto_takes_the_cpu_and_says_why(headscope, tiny, stand_in, state):
-    command = ["run", tiny, "--ids", "1", "--json"]
-    env = finding(stand_in, state)
-    done = headscope.run(*command, env=env)
+    done = headscope.run("run", tiny, "--ids", "1", "--json", env=finding(stand_in, state))
     assert done.returncode == 0 and b'"device": "cpu"' in done.stdout
     notes = [line for line in done.stderr.decode().splitlines() if line.startswith(NOTE)]
     if state == "no_driver":  # nobody expects a GPU there
         assert notes == []
     else:
         assert len(notes) == 1 and REASONS[state] in notes[0]
-    assert NOTE.encode() not in headscope.run(*command, "--quiet", env=env).stderr
-    assert NOTE.encode() not in headscope.run(*command, "--device", "cpu", env=env).stderr
-    assert NOTE.encode() not in headscope.run("info", tiny, env=env).stderr
+
+
+@pytest.mark.parametrize("arguments", [["run", "--ids", "1", "--quiet"], ["run", "--ids", "1", "--device", "cpu"], ["info"]])
+def test_nothing_is_said_to_who_did_not_ask(headscope, tiny, stand_in, arguments):
+    done = headscope.run(arguments[0], tiny, *arguments[1:], env=finding(stand_in, "usable"))
+    assert done.returncode == 0 and NOTE.encode() not in done.stderr
 
 
 def test_without_a_driver_nothing_is_looked_for(headscope, tiny, no_driver):

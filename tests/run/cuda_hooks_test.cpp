@@ -10,7 +10,8 @@ namespace {
 TEST(CudaHooks, libtorch_knows_cuda_once_the_library_is_loaded) {
   const CudaAccess access = open_cuda(HEADSCOPE_CUDA_FILE);
   const at::CUDAHooksInterface& hooks = at::detail::getCUDAHooks();
-  EXPECT_THAT(hooks.showConfig(), ::testing::HasSubstr("CUDA Runtime 13"));
+  EXPECT_TRUE(hooks.compiledWithCuDNN());  // false of what LibTorch has in the place of its CUDA part
+  EXPECT_TRUE(hooks.hasCUDART());
   EXPECT_EQ(hooks.hasCUDA(), access.refusal.empty()) << access.refusal;
 }
 
