@@ -101,7 +101,7 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
 
 std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions options, const Context& context) {
   check_dtype(context.global);
-  note_device(context);
+  options.device = chosen_device(context);
   if (context.global.dtype == "f32") options.dtype = DType::f32;
   if (context.global.dtype == "bf16") options.dtype = DType::bf16;
   use_threads(context.global.threads);

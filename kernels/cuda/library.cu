@@ -65,6 +65,15 @@ CudaStatus create_stream(int device, CudaStream& stream) {
 
 CudaStatus destroy_stream(CudaStream stream) { return status_of(cudaStreamDestroy(stream)); }
 
+CudaStatus copy(void* to, const void* from, size_t bytes, CudaStream stream) {
+  cudaError_t error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream);
+  cudaPointerAttributes there{};
+  if (error == cudaSuccess) error = cudaPointerGetAttributes(&there, to);
+  const bool to_host = there.type == cudaMemoryTypeUnregistered || there.type == cudaMemoryTypeHost;
+  if (error == cudaSuccess && to_host) error = cudaStreamSynchronize(stream);
+  return status_of(error);
+}
+
 CudaStatus synchronize(CudaStream stream) { return status_of(cudaStreamSynchronize(stream)); }
 
 /// Those of which driver_types.h says that the process must end to use CUDA again, and memory or links that broke.
@@ -100,6 +109,7 @@ constexpr CudaLibrary library{
     .memory_info = memory_info,
     .create_stream = create_stream,
     .destroy_stream = destroy_stream,
+    .copy = copy,
     .synchronize = synchronize,
     .is_sticky = is_sticky,
 };

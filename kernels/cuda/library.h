@@ -85,6 +85,10 @@ struct CudaLibrary {
   CudaStatus (*create_stream)(int device, CudaStream&) = nullptr;
   CudaStatus (*destroy_stream)(CudaStream) = nullptr;
 
+  /// Between memory of a device and the same or the host's, without overlap, in the stream's order (null: the default
+  /// one). Where `to` is the host's it has come when this returns, and where `from` is, it may be used again.
+  CudaStatus (*copy)(void* to, const void* from, size_t bytes, CudaStream) = nullptr;
+
   /// Waits until everything given to the stream is done, and tells the first error of it.
   CudaStatus (*synchronize)(CudaStream) = nullptr;
 
