@@ -165,3 +165,10 @@ def test_program_itself_needs_nothing_of_cuda(headscope):
     needed = re.findall(r"\(NEEDED\)\s+Shared library: \[(.*)\]", tables)
     assert "libtorch_cpu.so" in needed
     assert [name for name in needed if re.search("cuda|cublas|cudnn|nccl", name)] == []
+
+
+def test_library_gives_one_name_away(library):
+    """It is opened RTLD_GLOBAL: a CUDA runtime of its own that others could see would stand in for LibTorch's."""
+    table = subprocess.run(["readelf", "--dyn-syms", "-W", library], capture_output=True, text=True, check=True).stdout
+    defined = re.findall(r"(?:GLOBAL|WEAK|UNIQUE)\s+\w+\s+(?!UND)\S+\s+(\S+)", table)
+    assert defined == ["headscope_cuda_library"]
