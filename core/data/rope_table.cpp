@@ -94,6 +94,16 @@ KeyAngles::KeyAngles(const RopeTable& rope, int64_t positions, const ParallelFor
   there_.emplace(*device_, tables_);
 }
 
+KeyAngles::KeyAngles(const KeyAngles& other, std::shared_ptr<const Device> device)
+    : positions_(other.positions_), shape_(other.shape_), device_(std::move(device)), tables_(other.tables_) {
+  there_.emplace(*device_, tables_);
+}
+
+std::shared_ptr<const KeyAngles> KeyAngles::on_host() const {
+  if (device_->is_host()) return shared_from_this();
+  return std::shared_ptr<const KeyAngles>(new KeyAngles(*this, host()));
+}
+
 KeyRotation KeyAngles::rotation() const {
   KeyRotation rotation = shape_;
   rotation.cosines = there_->data();

@@ -45,7 +45,7 @@ class RopeTable {
 
 /// A rope's angles at the positions of keys, for kernels that rotate keys while they read them (kernels/attention.h).
 /// Immutable: runs and their snapshots share it.
-class KeyAngles {
+class KeyAngles : public std::enable_shared_from_this<KeyAngles> {
  public:
   /// Of positions [0, positions), in the memory of a device. Keys that are rotated by it have the bits that
   /// RopeTable::rotate gives them, where the kernel is the host's.
@@ -53,8 +53,12 @@ class KeyAngles {
   int64_t positions() const { return positions_; }
   /// Points into this.
   KeyRotation rotation() const;
+  /// The same for kernels of the host.
+  std::shared_ptr<const KeyAngles> on_host() const;
 
  private:
+  KeyAngles(const KeyAngles& other, std::shared_ptr<const Device>);
+
   int64_t positions_;
   KeyRotation shape_;  ///< without the tables
   std::shared_ptr<const Device> device_;

@@ -4,8 +4,9 @@
 
 #include <cuda_runtime.h>
 
-#include <stdexcept>
 #include <string>
+
+#include "kernels/cuda/library.h"
 
 #define HEADSCOPE_KERNEL __global__
 #define HEADSCOPE_DEVICE __device__ __forceinline__
@@ -119,13 +120,6 @@ HEADSCOPE_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, v
 HEADSCOPE_DEVICE uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) {
   return atomicCAS(reinterpret_cast<unsigned long long*>(to), expected, value);
 }
-
-/// What a call of the CUDA runtime said. `code` is cudaError_t.
-class CudaError : public std::runtime_error {
- public:
-  CudaError(int error, const std::string& text) : std::runtime_error(text), code(error) {}
-  int code;
-};
 
 inline void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@ struct CUstream_st;  // CUDA's own name of what cudaStream_t points to
 namespace headscope {
 
 /// Goes up with every change of this header or of AttentionKernel, so that a stale library is refused.
-inline constexpr int cuda_library_abi = 1;
+inline constexpr int cuda_library_abi = 2;
 
 /// Oldest compute capability that the kernels run on: bf16 tensor cores and cp.async.
 inline constexpr int cuda_oldest_major = 8;
@@ -24,6 +25,13 @@ struct CudaStatus {
   std::string text;  ///< "cudaErrorIllegalAddress: an illegal memory access was encountered"; empty without an error
 
   bool ok() const { return code == 0; }
+};
+
+/// What a kernel of the library throws when CUDA refuses its launch.
+class __attribute__((visibility("default"))) CudaError : public std::runtime_error {
+ public:
+  CudaError(int error, const std::string& said) : std::runtime_error(said), code(error) {}
+  int code;  ///< cudaError_t
 };
 
 struct CudaDevice {

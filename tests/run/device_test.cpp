@@ -1,6 +1,12 @@
 // Models and runs whose memory is not the host's: the same logits, statistics, tiles and bytes.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <new>
+
+#include "core/base/error.h"
+#include "core/data/tiles.h"
+#include "core/model/torch_errors.h"
 #include "core/run/decoder.h"
 #include "kernels/cuda/attention.h"
 #include "tests/run/fed_runs.h"
@@ -43,6 +49,39 @@ TEST(DeviceRows, AreReadFromCopies) {
   const RowsView copied = keys.on_host(3, 4);
   EXPECT_EQ(copied.rows, 4);
   EXPECT_EQ(copied.row(0)[2], keys.on_host(0, keys.rows).row(3)[2]);
+}
+
+TEST(DeviceRows, OfAWholeRunComeToTheHost) {
+  for (const SharingScheme& scheme : sharing_schemes()) {  // some rotate keys when they read them
+    SCOPED_TRACE(scheme.name);
+    const Architecture architecture = architecture_of(scheme, Windows::none);
+    headscope::Run run(random_model(architecture, 1, with_cpu_kernels()), {});
+    run.extend(random_ids(architecture, 20));
+    const RunSnapshot there = run.snapshot(), here = there.on_host();
+    const TileQuery query{1, 2, 0, 20, 0, 20};
+    const auto of_reference = compute_tile(here, query, SerialFor(), {}, &attention_kernels().front()).cells;
+    const auto of_device = compute_tile(there, query, SerialFor()).cells;
+    for (size_t i = 0; i < of_device.size(); ++i) EXPECT_NEAR(of_device[i], of_reference[i], 1e-5) << i;
+  }
+}
+
+TEST(TorchErrors, OfAGpuAreSentences) {
+  const auto sentence = [](const std::string& message) -> std::string {
+    try {
+      throw_torch_error(message);
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_THAT(sentence("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139.72 GiB of "
+                       "which 3.17 GiB is free. Process 1 has 136 GiB memory in use."),
+              ::testing::AllOf(::testing::HasSubstr("20.00 GiB more are needed, 3.17 GiB are free"),
+                               ::testing::HasSubstr("--device cpu")));
+  EXPECT_THAT(sentence("CUDA error: an illegal memory access was encountered\nCompile with ..."),
+              ::testing::AllOf(::testing::HasSubstr("\"CUDA error: an illegal memory access was encountered\""),
+                               ::testing::HasSubstr("start again")));
+  EXPECT_THROW(throw_torch_error("DefaultCPUAllocator: can't allocate memory"), std::bad_alloc);
+  EXPECT_THROW(with_torch_errors([] { throw CudaError(2, "forward: out of memory"); }), Error);
 }
 
 TEST(DeviceDecoder, ChoosesTheHostsTokens) {
