@@ -15,8 +15,8 @@ class PacedLaunches {
 
   /// How many of `count` blocks of `cost` multiply-adds a launch may hold.
   static int64_t at_once(double cost, int64_t count) {
-    const double fit = launch_work / cost;
-    return fit < 1 ? 1 : fit < static_cast<double>(count) ? static_cast<int64_t>(fit) : count;
+    if (cost * static_cast<double>(count) <= launch_work) return count;
+    return cost < launch_work ? static_cast<int64_t>(launch_work / cost) : 1;
   }
 
   /// Starts a kernel of about `work` multiply-adds; false where a stop was requested.
