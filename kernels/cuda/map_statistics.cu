@@ -42,7 +42,7 @@ struct MapParams {
   double* histograms = nullptr;  ///< [heads][pieces of keys][buckets]
 
   HEADSCOPE_HOST_DEVICE bool wants_grid() const { return wanted.grid_mean || wanted.grid_max; }
-  HEADSCOPE_HOST_DEVICE bool pools() const { return wants_grid() && rows.whole() && rows.bin > 1; }
+  HEADSCOPE_HOST_DEVICE bool pools() const { return wants_grid() && rows.whole(); }
   HEADSCOPE_HOST_DEVICE int grid_cells() const { return static_cast<int>(wanted.cells); }
 
   /// Writes a cell of a head's grids. Rows and columns beyond the grid are left out.
@@ -177,7 +177,6 @@ class MapBlock {
     weigh(rows, dots);
     add_columns(dots);
     if (params_.buckets > 0) add_distances(piece, dots);
-    if (params_.wants_grid() && params_.rows.bin == 1) write_weights(piece, dots);
     if (params_.pools()) pool_cells(piece, dots);
     const bool last = piece + 1 == end_piece_;
     const bool ends_cell = last || params_.rows.first_cell(piece + 1) != params_.rows.first_cell(piece);
@@ -194,28 +193,37 @@ class MapBlock {
   HEADSCOPE_DEVICE void weigh(const MapRows& rows, float (&dots)[row_tiles][key_blocks][4]) const {
     const bool plain = keys_.begin >= rows.seen_by_all.begin && keys_.begin + most_keys <= rows.seen_by_all.end &&
                        keys_.end - keys_.begin == most_keys;
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < row_tiles; ++r) {
-      HEADSCOPE_UNROLL
-      for (int half = 0; half < 2; ++half) {
+    if (plain) {
+      for_each_row([&](int r, int half) {
         const RowShift shift = rows.shift[row_place(r, 2 * half)];
-        const QueryRow& row = rows.row[row_place(r, 2 * half)];
         HEADSCOPE_UNROLL
         for (int n = 0; n < key_blocks; ++n) {
           HEADSCOPE_UNROLL
-          for (int i = 2 * half; i < 2 * half + 2; ++i) {
-            float& value = dots[r][n][i];
-            const int64_t key = keys_.begin + key_place(n, i);
-            float score = minus_infinity();
-            if (plain) {
-              score = value * p_.scale;
-            } else if (key < keys_.end) {
-              score = score_of(p_, row, value, key);
-            }
-            value = known_weight(shift, score);
-          }
+          for (int i = 2 * half; i < 2 * half + 2; ++i) dots[r][n][i] = known_weight(shift, dots[r][n][i] * p_.scale);
+        }
+      });
+      return;
+    }
+    for_each_row([&](int r, int half) {
+      const RowShift shift = rows.shift[row_place(r, 2 * half)];
+      const QueryRow row = rows.row[row_place(r, 2 * half)];
+      HEADSCOPE_UNROLL
+      for (int n = 0; n < key_blocks; ++n) {
+        HEADSCOPE_UNROLL
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          const int64_t key = keys_.begin + key_place(n, i);
+          dots[r][n][i] =
+              known_weight(shift, key < keys_.end ? score_of(p_, row, dots[r][n][i], key) : minus_infinity());
         }
       }
+    });
+  }
+  template <class Visit>
+  HEADSCOPE_DEVICE static void for_each_row(const Visit& visit) {
+    HEADSCOPE_UNROLL
+    for (int r = 0; r < row_tiles; ++r) {
+      HEADSCOPE_UNROLL
+      for (int half = 0; half < 2; ++half) visit(r, half);
     }
   }
 
@@ -294,23 +302,6 @@ class MapBlock {
 
   // --- cells below 64 --------------------------------------------------------------------------------------------
 
-  HEADSCOPE_DEVICE void write_weights(int piece, const float (&weights)[row_tiles][key_blocks][4]) const {
-    const int first_row = params_.first_row_cell + params_.rows.first_cell(piece);
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < row_tiles; ++r) {
-      HEADSCOPE_UNROLL
-      for (int n = 0; n < key_blocks; ++n) {
-        HEADSCOPE_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const int64_t key = keys_.begin + key_place(n, i);
-          if (row_at(piece, row_place(r, i)) < 0 || key >= keys_.end) continue;
-          const float weight = weights[r][n][i];
-          params_.write_cell(head_, first_row + row_place(r, i), static_cast<int>(key), double{weight}, weight);
-        }
-      }
-    }
-  }
-
   HEADSCOPE_DEVICE void pool_cells(int piece, const float (&weights)[row_tiles][key_blocks][4]) const {
     HEADSCOPE_UNROLL
     for (int r = 0; r < row_tiles; ++r) {
@@ -322,15 +313,18 @@ class MapBlock {
     }
     const int bin = params_.rows.bin, rows = params_.rows.cells_of_piece(), columns = params_.keys.cells_of_piece();
     block_barrier();
-    weights_.pool_columns(piece_rows, columns, bin);
-    block_barrier();
+    if (bin > 1) {
+      weights_.pool_columns(piece_rows, columns, bin);
+      block_barrier();
+    }
     for (int i = thread_index(); i < rows * columns; i += block_threads()) {
       const int inside = i / columns, across = i % columns;
       const int row = params_.rows.first_cell(piece) + inside, column = params_.keys.first_cell(key_piece_) + across;
       if (row >= params_.rows.cells() || column >= params_.keys.cells()) continue;
+      const float weight = weights_.row(inside * bin)[across * bin];
       params_.write_cell(head_, params_.first_row_cell + row, column,
-                         weights_.sum_of_rows(inside * bin, bin, across * bin),
-                         weights_.peak_of_rows(inside * bin, bin, across * bin));
+                         bin == 1 ? double{weight} : weights_.sum_of_rows(inside * bin, bin, across * bin),
+                         bin == 1 ? weight : weights_.peak_of_rows(inside * bin, bin, across * bin));
     }
   }
 
