@@ -104,6 +104,8 @@ HEADSCOPE_DEVICE float log2_fast(float x) {
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/// a b, rounded: the compiler joins plain products with the sums they go into, in one place and not in another.
+HEADSCOPE_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 /// Within 2^-23 of the square root.
 HEADSCOPE_DEVICE float square_root(float x) { return __fsqrt_rn(x); }
 
@@ -122,6 +124,8 @@ HEADSCOPE_DEVICE int leading_zeros(uint32_t bits) { return __clz(static_cast<int
 
 /// Integers of global memory, atomically; the order of the calls does not matter to the result.
 HEADSCOPE_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, value); }
+/// Returns what was there before.
+HEADSCOPE_DEVICE uint32_t atomic_add(uint32_t* to, uint32_t value) { return atomicAdd(to, value); }
 HEADSCOPE_DEVICE uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) {
   return atomicCAS(reinterpret_cast<unsigned long long*>(to), expected, value);
 }

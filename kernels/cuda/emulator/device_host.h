@@ -163,6 +163,7 @@ void wait_for_copies() {
 inline float flush(float x) { return std::abs(x) < 0x1p-126F ? 0.0F : x; }  // keeps NaN
 inline float exp2_fast(float x) { return flush(std::exp2(flush(x))); }
 inline float log2_fast(float x) { return std::log2(flush(x)); }
+inline float rounded_product(float a, float b) { return a * b; }
 inline float square_root(float x) { return std::sqrt(x); }
 inline uint32_t pack_bf16(float low, float high) { return to_bf16(low) | static_cast<uint32_t>(to_bf16(high)) << 16; }
 inline float float_of_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -172,6 +173,11 @@ inline int leading_zeros(uint32_t bits) { return std::countl_zero(bits); }
 
 inline void atomic_max(uint32_t* to, uint32_t value) {
   if (value > *to) *to = value;
+}
+inline uint32_t atomic_add(uint32_t* to, uint32_t value) {
+  const uint32_t before = *to;
+  *to += value;
+  return before;
 }
 inline uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) {
   const uint64_t seen = *to;
