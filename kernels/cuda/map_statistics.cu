@@ -106,16 +106,16 @@ class MapBlock {
     const auto load = [&](int step, int stage) {
       const int chunk = step % chunks, first_dim = chunk * shape.chunk;
       if (step == 0 || chunks > 1) {
-        load_rows<kPlanes>(shape.background, kept, keys, first_dim,
+        load_rows<kPlanes>(shape.kept_copied, kept, keys, first_dim,
                            [&](int place) { return keys_.begin + place < keys_.end ? keys_.begin + place : -1; });
       }
       const int piece = first_piece_ + step / chunks;
-      load_rows<kPlanes>(shape.background, shape.passing_in(shared_memory(), stage), queries, first_dim,
+      load_rows<kPlanes>(shape.passing_copied, shape.passing_in(shared_memory(), stage), queries, first_dim,
                          [&](int place) { return row_at(piece, place); });
       if (chunk == chunks - 1) find_rows(piece, shared_.rows[stage]);
     };
     float dots[row_tiles][key_blocks][4];
-    for_each_step((end_piece_ - first_piece_) * chunks, shape.background, load, [&](int step, int stage) {
+    for_each_step((end_piece_ - first_piece_) * chunks, shape.passing_copied, load, [&](int step, int stage) {
       if (step % chunks == 0) clear_scores(dots);
       add_scores<kPlanes>(shape.passing_in(shared_memory(), stage), 0, 16, kept, warp_keys * warp_index(),
                           shape.steps(step % chunks), dots);
@@ -163,7 +163,7 @@ class MapBlock {
       const int64_t first = row_at(piece, 0), last = row_at(piece, piece_rows - 1);
       rows.seen_by_all = {};
       if (first >= 0 && last >= 0 && is_plain(p_)) {
-        rows.seen_by_all = {visible_keys(p_, last).begin, visible_keys(p_, first).end};
+        rows.seen_by_all = keys_of_all(p_, first, last);
       }
     }
   }
@@ -199,7 +199,8 @@ class MapBlock {
         HEADSCOPE_UNROLL
         for (int n = 0; n < key_blocks; ++n) {
           HEADSCOPE_UNROLL
-          for (int i = 2 * half; i < 2 * half + 2; ++i) dots[r][n][i] = known_weight(shift, dots[r][n][i] * p_.scale);
+          for (int i = 2 * half; i < 2 * half + 2; ++i)
+            dots[r][n][i] = known_weight(shift, plain_score(p_, dots[r][n][i]));
         }
       });
       return;
@@ -477,8 +478,8 @@ size_t shared_bytes(const MapParams& p) {
 }
 
 /// Starts what the heads of a pass need; false where a stop was requested.
-bool start_pass(MapParams& p, const MapWorkspace& workspace, void* stream, PacedLaunches& launches) {
-  clear("cells of maps", p.cell_sums, workspace.sums + workspace.peaks, stream);
+bool start_pass(MapParams& p, const MapWorkspace& workspace, PacedLaunches& launches) {
+  launches.clear("cells of maps", p.cell_sums, workspace.sums + workspace.peaks);
   const bool plain = p.shape.kept_planes == 1 && p.shape.passing_planes == 1;
   const int blocks = p.heads * p.keys.pieces();
   const double products = p.shape.kept_planes * p.shape.passing_planes;
@@ -520,12 +521,12 @@ bool map_statistics(const AttentionProblem& p, const float* row_max, const float
   PacedLaunches launches(parallel, stop);
   const int64_t heads = p.batch * p.q_heads;
   const auto grid_bytes = static_cast<size_t>(heads * wanted.cells * wanted.cells) * sizeof(uint16_t);
-  if (wanted.grid_mean) clear("grids of means", wanted.grid_mean, grid_bytes, parallel.stream());
-  if (wanted.grid_max) clear("grids of maxima", wanted.grid_max, grid_bytes, parallel.stream());
+  if (wanted.grid_mean) launches.clear("grids of means", wanted.grid_mean, grid_bytes);
+  if (wanted.grid_max) launches.clear("grids of maxima", wanted.grid_max, grid_bytes);
   const int at_once = params.heads;
   for (; params.first_head < heads; params.first_head += at_once) {
     params.heads = static_cast<int>(smaller(at_once, heads - params.first_head));
-    if (!start_pass(params, bytes, parallel.stream(), launches)) return false;
+    if (!start_pass(params, bytes, launches)) return false;
   }
   return !stop.stop_requested();
 }

@@ -8,7 +8,7 @@
 namespace headscope::cuda {
 
 /// Starts the launches of one call so that a stop comes through soon: a stream that holds about launch_work is waited
-/// for before it gets more, and the stop is looked at before each launch.
+/// for before it gets more, and the stop is looked at before each launch, after the stream was asked for.
 class PacedLaunches {
  public:
   PacedLaunches(const ParallelFor& parallel, std::stop_token stop) : parallel_(parallel), stop_(std::move(stop)) {}
@@ -23,16 +23,20 @@ class PacedLaunches {
   template <class Params>
   bool start(const char* name, void (*kernel)(Params), Grid grid, int threads, size_t shared_bytes,
              const Params& params, double work) {
-    if (stop_.stop_requested()) return false;
     void* const stream = parallel_.stream();
     if (started_ > 0 && started_ + work > launch_work) {
       wait(name, stream);
       started_ = 0;
-      if (stop_.stop_requested()) return false;
     }
+    if (stop_.stop_requested()) return false;
     launch(name, kernel, grid, threads, shared_bytes, stream, params);
     started_ += work;
     return true;
+  }
+
+  /// Fills device memory with zeros, before what is started next.
+  void clear(const char* name, void* memory, size_t bytes) const {
+    if (bytes > 0) cuda::clear(name, memory, bytes, parallel_.stream());
   }
 
  private:

@@ -49,14 +49,6 @@ struct CellCut {
   HEADSCOPE_HOST_DEVICE int64_t width(int cell) const { return smaller(bin, end - origin - int64_t{cell} * bin); }
 };
 
-/// Keys that any of the rows [begin, end) may see; end > begin.
-HEADSCOPE_HOST_DEVICE KeyRange keys_of_rows(const AttentionProblem& p, int64_t begin, int64_t end) {
-  KeyRange keys{p.first_key, p.kv_len};
-  if (p.causal) keys.end = smaller(keys.end, end + p.causal_offset);
-  if (p.window > 0) keys.begin = larger(keys.begin, begin + p.causal_offset - p.window + 1);
-  return keys;
-}
-
 /// Positions of rows that may see any of the keys [begin, end); end > begin.
 HEADSCOPE_HOST_DEVICE KeyRange positions_of_keys(const AttentionProblem& p, int64_t begin, int64_t end) {
   KeyRange positions{p.causal_offset, p.causal_offset + p.q_len};
@@ -122,9 +114,9 @@ HEADSCOPE_DEVICE void split_rows(const SharedPlanes& to, const HeadRows& from, i
 }
 
 template <int kPlanes, class IndexOf>
-HEADSCOPE_DEVICE void load_rows(bool background, const SharedPlanes& to, const HeadRows& from, int first_dim,
+HEADSCOPE_DEVICE void load_rows(bool copied, const SharedPlanes& to, const HeadRows& from, int first_dim,
                                 const IndexOf& index_of) {
-  if (background) {
+  if (copied) {
     copy_rows(to, from, first_dim, index_of);
   } else {
     split_rows<kPlanes>(to, from, first_dim, index_of);
@@ -137,14 +129,15 @@ struct ScoreShape {
   int chunk = 0;  ///< numbers of a row that are there at once; all, if they fit
   int kept_rows = 0, kept_planes = 1;
   int passing_planes = 1;
-  bool background = false;  ///< pieces are copied while others are worked on, in two stages
+  bool kept_copied = false;     ///< is_aligned rows
+  bool passing_copied = false;  ///< the same; pieces then come while others are worked on, in two stages
 
   HEADSCOPE_HOST_DEVICE int chunks() const { return (dim + chunk - 1) / chunk; }
   /// Steps of 16 numbers in a chunk.
   HEADSCOPE_HOST_DEVICE int steps(int of_chunk) const {
     return static_cast<int>(smaller(chunk, dim - of_chunk * chunk)) / 16;
   }
-  HEADSCOPE_HOST_DEVICE int stages() const { return background ? 2 : 1; }
+  HEADSCOPE_HOST_DEVICE int stages() const { return passing_copied ? 2 : 1; }
   HEADSCOPE_HOST_DEVICE SharedPlanes kept() const { return {nullptr, kept_rows, chunk, kept_planes}; }
   HEADSCOPE_HOST_DEVICE SharedPlanes passing() const { return {nullptr, piece_rows, chunk, passing_planes}; }
   HEADSCOPE_HOST_DEVICE size_t bytes() const {
@@ -166,7 +159,9 @@ struct ScoreShape {
     constexpr int chunk_of_long_rows = 64;
     const int queries = planes_of(p.q.element), keys = key_planes_of(p);
     ScoreShape shape{padded_dim(p.key_dim), 0, kept_rows, keeps_keys ? keys : queries, keeps_keys ? queries : keys};
-    shape.background = keys == 1 && is_aligned(p.q, p.key_dim) && is_aligned(p.k, p.key_dim);
+    const bool copied_queries = is_aligned(p.q, p.key_dim), copied_keys = keys == 1 && is_aligned(p.k, p.key_dim);
+    shape.kept_copied = keeps_keys ? copied_keys : copied_queries;
+    shape.passing_copied = keeps_keys ? copied_queries : copied_keys;
     shape.chunk = shape.dim;
     if (shape.bytes() + more > most_shared_bytes) shape.chunk = chunk_of_long_rows;
     return shape;
@@ -188,6 +183,8 @@ HEADSCOPE_DEVICE void for_each_step(int count, bool background, const Load& load
       wait_for_copies<1>();
     } else {
       load(step, 0);
+      commit_copies();
+      wait_for_copies<0>();
     }
     block_barrier();
     use(step, background ? step % 2 : 0);
@@ -195,37 +192,65 @@ HEADSCOPE_DEVICE void for_each_step(int count, bool background, const Load& load
   }
 }
 
+/// d += a b for 16 queries and 16 keys, all products of their planes.
+template <int kPlanes>
+HEADSCOPE_DEVICE void multiply_planes(int query_planes, const uint32_t (&a)[kPlanes][4], int key_planes,
+                                      const uint32_t (&b)[kPlanes][2][2], float (&d0)[4], float (&d1)[4]) {
+  HEADSCOPE_UNROLL
+  for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
+    constexpr int planes = kPlanes;
+    const PlanePair pair = plane_pair(planes, i);
+    if (pair.query >= query_planes || pair.key >= key_planes) continue;
+    multiply_add(d0, a[pair.query], b[pair.key][0]);
+    multiply_add(d1, a[pair.query], b[pair.key][1]);
+  }
+}
+
+template <int kPlanes>
+HEADSCOPE_DEVICE void load_left_planes(uint32_t (&a)[kPlanes][4], const SharedPlanes& from, int first_row, int step) {
+  HEADSCOPE_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    if (plane < from.count) load_left(a[plane], from, plane, first_row, step);
+  }
+}
+template <int kPlanes>
+HEADSCOPE_DEVICE void load_right_planes(uint32_t (&b)[kPlanes][2][2], const SharedPlanes& from, int first_row,
+                                        int step) {
+  HEADSCOPE_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    if (plane < from.count) load_right(b[plane], from, plane, first_row, step);
+  }
+}
+
 /// Adds <q, k> over the numbers that are in shared memory: of kRows times 16 queries, `row_step` places apart from
 /// `first_query` on, and 8 * kBlocks keys. A dot product has the bits that multiply_scores gives it. Fragments as
-/// there.
+/// there; of the longer side they are loaded when they are needed, which saves registers.
 template <int kPlanes, int kRows, int kBlocks>
 HEADSCOPE_DEVICE void add_scores(const SharedPlanes& queries, int first_query, int row_step, const SharedPlanes& keys,
                                  int first_key, int steps, float (&dots)[kRows][kBlocks][4]) {
+  constexpr bool keeps_queries = kRows < kBlocks / 2;
   for (int step = 0; step < steps; ++step) {
-    uint32_t a[kRows][kPlanes][4];
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < kRows; ++r) {
+    uint32_t a[keeps_queries ? kRows : 1][kPlanes][4], b[keeps_queries ? 1 : kBlocks / 2][kPlanes][2][2];
+    if constexpr (keeps_queries) {
       HEADSCOPE_UNROLL
-      for (int plane = 0; plane < kPlanes; ++plane) {
-        if (plane < queries.count) load_left(a[r][plane], queries, plane, first_query + r * row_step, step);
-      }
-    }
-    HEADSCOPE_UNROLL
-    for (int n = 0; n < kBlocks; n += 2) {
-      uint32_t b[kPlanes][2][2];
+      for (int r = 0; r < kRows; ++r) load_left_planes(a[r], queries, first_query + r * row_step, step);
       HEADSCOPE_UNROLL
-      for (int plane = 0; plane < kPlanes; ++plane) {
-        if (plane < keys.count) load_right(b[plane], keys, plane, first_key + 8 * n, step);
-      }
-      HEADSCOPE_UNROLL
-      for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-        constexpr int planes = kPlanes;
-        const PlanePair pair = plane_pair(planes, i);
-        if (pair.query >= queries.count || pair.key >= keys.count) continue;
+      for (int n = 0; n < kBlocks; n += 2) {
+        load_right_planes(b[0], keys, first_key + 8 * n, step);
         HEADSCOPE_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          multiply_add(dots[r][n], a[r][pair.query], b[pair.key][0]);
-          multiply_add(dots[r][n + 1], a[r][pair.query], b[pair.key][1]);
+          multiply_planes(queries.count, a[r], keys.count, b[0], dots[r][n], dots[r][n + 1]);
+        }
+      }
+    } else {
+      HEADSCOPE_UNROLL
+      for (int n = 0; n < kBlocks; n += 2) load_right_planes(b[n / 2], keys, first_key + 8 * n, step);
+      HEADSCOPE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        load_left_planes(a[0], queries, first_query + r * row_step, step);
+        HEADSCOPE_UNROLL
+        for (int n = 0; n < kBlocks; n += 2) {
+          multiply_planes(queries.count, a[0], keys.count, b[n / 2], dots[r][n], dots[r][n + 1]);
         }
       }
     }
@@ -250,6 +275,8 @@ HEADSCOPE_DEVICE void clear_scores(float (&dots)[kRows][kBlocks][4]) {
 HEADSCOPE_HOST_DEVICE bool is_plain(const AttentionProblem& p) {
   return !(p.soft_cap > 0) && !p.alibi_slopes && !p.key_log_weight;
 }
+
+HEADSCOPE_DEVICE float plain_score(const AttentionProblem& p, float dot) { return rounded_product(dot, p.scale); }
 
 /// 0 where the row does not see the key; NaN where it does and its log-sum-exp is NaN.
 HEADSCOPE_DEVICE float known_weight(const RowShift& row, float score) {

@@ -97,14 +97,14 @@ class TileBlock {
     const auto load = [&](int step, int stage) {
       const int first_dim = step % chunks * shape_.chunk;
       if (step == 0 || chunks > 1) {
-        load_rows<kPlanes>(shape_.background, kept, queries, first_dim, [&](int place) { return row_at(place); });
+        load_rows<kPlanes>(shape_.kept_copied, kept, queries, first_dim, [&](int place) { return row_at(place); });
       }
       const KeyRange range = job_.keys.range(first_piece_ + step / chunks);
-      load_rows<kPlanes>(shape_.background, shape_.passing_in(shared_memory(), stage), keys, first_dim,
+      load_rows<kPlanes>(shape_.passing_copied, shape_.passing_in(shared_memory(), stage), keys, first_dim,
                          [&](int place) { return range.begin + place < range.end ? range.begin + place : -1; });
     };
     float dots[kGroups][key_blocks][4];
-    for_each_step((end_piece_ - first_piece_) * chunks, shape_.background, load, [&](int step, int stage) {
+    for_each_step((end_piece_ - first_piece_) * chunks, shape_.passing_copied, load, [&](int step, int stage) {
       if (step % chunks == 0) clear_scores(dots);
       add_scores<kPlanes>(kept, 16 * warp_index(), group_rows, shape_.passing_in(shared_memory(), stage), 0,
                           shape_.steps(step % chunks), dots);
@@ -127,7 +127,7 @@ class TileBlock {
     first_piece_ = job_.first_piece(first_run_);
     end_piece_ = end_run_ < job_.runs() ? job_.first_piece(end_run_) : job_.keys.pieces();
     const KeyRange first = job_.rows.range(first_group_), last = job_.rows.range(end_group_ - 1);
-    const KeyRange seen = keys_of_rows(p_, first.begin, larger(first.end, last.end));
+    const KeyRange seen = keys_of_any(p_, first.begin, larger(first.end, last.end) - 1);
     if (first.empty()) end_piece_ = first_piece_;
     while (first_piece_ < end_piece_ && job_.keys.range(first_piece_).end <= seen.begin) ++first_piece_;
     while (first_piece_ < end_piece_ && job_.keys.range(end_piece_ - 1).begin >= smaller(seen.end, job_.keys.end)) {
@@ -149,7 +149,7 @@ class TileBlock {
       }
       const int64_t first = row_at(r * group_rows), last = row_at((r + 1) * group_rows - 1);
       if (first < 0 || last < 0 || !is_plain(p_)) continue;
-      seen_by_all_[r] = {visible_keys(p_, last).begin, visible_keys(p_, first).end};
+      seen_by_all_[r] = keys_of_all(p_, first, last);
     }
   }
 
@@ -212,7 +212,7 @@ class TileBlock {
           const int64_t key = range.begin + column(n, i);
           float score = minus_infinity();
           if (plain) {
-            score = value * p_.scale;
+            score = plain_score(p_, value);
           } else if (key < range.end) {
             score = score_of(p_, rows_[r][i / 2], value, key);
           }
