@@ -61,12 +61,7 @@ struct MapParams {
 };
 static_assert(sizeof(MapParams) <= 4096);
 
-/// Rows of a piece, for all threads of a block.
-struct MapRows {
-  QueryRow row[piece_rows];  ///< without keys where there is none
-  RowShift shift[piece_rows];
-  KeyRange seen_by_all;  ///< keys that all rows of a full piece see, if scores are plain
-};
+using MapRows = KnownRows<piece_rows>;
 
 /// What a block keeps in shared memory beside the rows.
 struct MapShared {
@@ -112,7 +107,9 @@ class MapBlock {
       const int piece = first_piece_ + step / chunks;
       load_rows<kPlanes>(shape.passing_copied, shape.passing_in(shared_memory(), stage), queries, first_dim,
                          [&](int place) { return row_at(piece, place); });
-      if (chunk == chunks - 1) find_rows(piece, shared_.rows[stage]);
+      if (chunk != chunks - 1) return;
+      shared_.rows[stage].fill(p_, head_, params_.row_max, params_.log_sum,
+                               [&](int place) { return row_at(piece, place); });
     };
     float dots[row_tiles][key_blocks][4];
     for_each_step((end_piece_ - first_piece_) * chunks, shape.passing_copied, load, [&](int step, int stage) {
@@ -147,34 +144,13 @@ class MapBlock {
     return position < positions.end && position >= p_.causal_offset ? position - p_.causal_offset : -1;
   }
 
-  HEADSCOPE_DEVICE void find_rows(int piece, MapRows& rows) const {
-    const int place = thread_index();
-    if (place < piece_rows) {
-      const int64_t row = row_at(piece, place);
-      rows.row[place] = QueryRow{};
-      rows.shift[place] = RowShift{};
-      if (row >= 0) {
-        rows.row[place] = query_row(p_, q_head(), row);
-        const int64_t at = head_ * p_.q_len + row;
-        rows.shift[place] = RowShift::of(rows.row[place], params_.row_max[at], params_.log_sum[at]);
-      }
-    }
-    if (place == piece_rows) {
-      const int64_t first = row_at(piece, 0), last = row_at(piece, piece_rows - 1);
-      rows.seen_by_all = {};
-      if (first >= 0 && last >= 0 && is_plain(p_)) {
-        rows.seen_by_all = keys_of_all(p_, first, last);
-      }
-    }
-  }
-
-  HEADSCOPE_DEVICE static int row_place(int r, int i) { return 16 * r + lane_index() / 4 + i / 2 * 8; }
+  HEADSCOPE_DEVICE static int row_place(int r, int i) { return 16 * r + row_in_fragment(i); }
   HEADSCOPE_DEVICE static int key_place(int n, int i) {
-    return warp_keys * warp_index() + 8 * n + lane_index() % 4 * 2 + i % 2;
+    return warp_keys * warp_index() + 8 * n + column_in_fragment(i);
   }
 
   HEADSCOPE_DEVICE void add_piece(int piece, const MapRows& rows, float (&dots)[row_tiles][key_blocks][4]) {
-    weigh(rows, dots);
+    weigh(p_, rows, 0, 16, keys_, most_keys, warp_keys * warp_index(), dots);
     add_columns(dots);
     if (params_.buckets > 0) add_distances(piece, dots);
     if (params_.pools()) pool_cells(piece, dots);
@@ -187,45 +163,6 @@ class MapBlock {
     const int part = piece % params_.rows.pieces_of_cell();
     if (ends_cell || part % flush_pieces == flush_pieces - 1) flush_columns();
     if (ends_cell && params_.wants_grid()) finish_cells(params_.rows.first_cell(piece));
-  }
-
-  /// Weights in the place of the products.
-  HEADSCOPE_DEVICE void weigh(const MapRows& rows, float (&dots)[row_tiles][key_blocks][4]) const {
-    const bool plain = keys_.begin >= rows.seen_by_all.begin && keys_.begin + most_keys <= rows.seen_by_all.end &&
-                       keys_.end - keys_.begin == most_keys;
-    if (plain) {
-      for_each_row([&](int r, int half) {
-        const RowShift shift = rows.shift[row_place(r, 2 * half)];
-        HEADSCOPE_UNROLL
-        for (int n = 0; n < key_blocks; ++n) {
-          HEADSCOPE_UNROLL
-          for (int i = 2 * half; i < 2 * half + 2; ++i)
-            dots[r][n][i] = known_weight(shift, plain_score(p_, dots[r][n][i]));
-        }
-      });
-      return;
-    }
-    for_each_row([&](int r, int half) {
-      const RowShift shift = rows.shift[row_place(r, 2 * half)];
-      const QueryRow row = rows.row[row_place(r, 2 * half)];
-      HEADSCOPE_UNROLL
-      for (int n = 0; n < key_blocks; ++n) {
-        HEADSCOPE_UNROLL
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          const int64_t key = keys_.begin + key_place(n, i);
-          dots[r][n][i] =
-              known_weight(shift, key < keys_.end ? score_of(p_, row, dots[r][n][i], key) : minus_infinity());
-        }
-      }
-    });
-  }
-  template <class Visit>
-  HEADSCOPE_DEVICE static void for_each_row(const Visit& visit) {
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < row_tiles; ++r) {
-      HEADSCOPE_UNROLL
-      for (int half = 0; half < 2; ++half) visit(r, half);
-    }
   }
 
   // --- sums over rows --------------------------------------------------------------------------------------------

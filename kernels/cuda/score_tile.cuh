@@ -283,6 +283,72 @@ HEADSCOPE_DEVICE float known_weight(const RowShift& row, float score) {
   return score == minus_infinity() ? 0.0F : row.weight(score);
 }
 
+/// What a block knows of its rows, in shared memory, in groups of 64 places.
+template <int kPlaces>
+struct KnownRows {
+  QueryRow row[kPlaces];  ///< without keys where there is none
+  RowShift shift[kPlaces];
+  KeyRange
+      seen_by_all[kPlaces / piece_rows];  ///< by each of 64 rows, if scores are plain; empty where rows are missing
+
+  /// All threads together, a barrier must come before anyone reads. `row_at(place)` is the row there or -1; `head` is
+  /// among batch * q_heads.
+  template <class RowAt>
+  HEADSCOPE_DEVICE void fill(const AttentionProblem& p, int64_t head, const float* row_max, const float* log_sum,
+                             const RowAt& row_at) {
+    for (int place = thread_index(); place < kPlaces; place += block_threads()) {
+      const int64_t index = row_at(place);
+      row[place] = QueryRow{};
+      shift[place] = RowShift{};
+      if (place % piece_rows == 0) seen_by_all[place / piece_rows] = all_of(p, index, row_at(place + piece_rows - 1));
+      if (index < 0) continue;
+      row[place] = query_row(p, head % p.q_heads, index);
+      shift[place] = RowShift::of(row[place], row_max[head * p.q_len + index], log_sum[head * p.q_len + index]);
+    }
+  }
+
+ private:
+  HEADSCOPE_DEVICE static KeyRange all_of(const AttentionProblem& p, int64_t first, int64_t last) {
+    return first >= 0 && last >= 0 && is_plain(p) ? keys_of_all(p, first, last) : KeyRange{};
+  }
+};
+
+/// Where number `i` of a fragment's block lies, as multiply_scores has it.
+HEADSCOPE_DEVICE int row_in_fragment(int i) { return lane_index() / 4 + i / 2 * 8; }
+HEADSCOPE_DEVICE int column_in_fragment(int i) { return lane_index() % 4 * 2 + i % 2; }
+
+/// Puts weights in the place of products: of rows at `first_place` and every `row_step` on, and of the keys from
+/// `first_key` on among the `places` that the block has for `keys`. 0 where there is no such row or key.
+template <int kPlaces, int kRows, int kBlocks>
+HEADSCOPE_DEVICE void weigh(const AttentionProblem& p, const KnownRows<kPlaces>& rows, int first_place, int row_step,
+                            const KeyRange& keys, int places, int first_key, float (&dots)[kRows][kBlocks][4]) {
+  HEADSCOPE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const KeyRange& all = rows.seen_by_all[(first_place + r * row_step) / piece_rows];
+    const bool plain = keys.begin >= all.begin && keys.begin + places <= all.end && keys.end - keys.begin == places;
+    HEADSCOPE_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const int place = first_place + r * row_step + row_in_fragment(2 * half);
+      const RowShift shift = rows.shift[place];
+      const QueryRow& row = rows.row[place];
+      HEADSCOPE_UNROLL
+      for (int n = 0; n < kBlocks; ++n) {
+        HEADSCOPE_UNROLL
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          const int64_t key = keys.begin + first_key + 8 * n + column_in_fragment(i);
+          float score = minus_infinity();
+          if (plain) {
+            score = plain_score(p, dots[r][n][i]);
+          } else if (key < keys.end) {
+            score = score_of(p, row, dots[r][n][i], key);
+          }
+          dots[r][n][i] = known_weight(shift, score);
+        }
+      }
+    }
+  }
+}
+
 /// Weights are ordered as their bits are, NaN above all.
 HEADSCOPE_DEVICE uint32_t weight_bits(float weight) { return bits_of_float(weight) & 0x7FFFFFFFU; }
 HEADSCOPE_DEVICE uint32_t higher(uint32_t a, uint32_t b) { return a > b ? a : b; }

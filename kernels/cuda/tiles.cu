@@ -83,9 +83,11 @@ class TileBlock {
         end_group_(static_cast<int>(smaller(first_group_ + kGroups, job.rows.pieces()))),
         first_run_(block % job.columns_of_blocks() * job.block_runs),
         end_run_(static_cast<int>(smaller(first_run_ + job.block_runs, job.runs()))),
-        weights_{reinterpret_cast<float*>(shared_memory() + shape_.bytes()), piece_rows + 1} {
+        rows_(*reinterpret_cast<KnownRows<kGroups * group_rows>*>(shared_memory() + shape_.bytes())),
+        weights_{reinterpret_cast<float*>(shared_memory() + shape_.bytes() + sizeof(rows_)), piece_rows + 1} {
     find_pieces();
-    find_rows(params);
+    rows_.fill(p_, job.batch * p_.q_heads + job.head, params.row_max, params.log_sum,
+               [&](int place) { return row_at(place); });
   }
 
   HEADSCOPE_DEVICE void run() {
@@ -135,24 +137,6 @@ class TileBlock {
     }
   }
 
-  /// The rows whose scores this thread gets, and the keys that all rows of a group see if scores are plain.
-  HEADSCOPE_DEVICE void find_rows(const TileParams& params) {
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < kGroups; ++r) {
-      HEADSCOPE_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        const int64_t row = row_at(r * group_rows + 16 * warp_index() + lane_index() / 4 + 8 * half);
-        if (row < 0) continue;
-        rows_[r][half] = query_row(p_, job_.head, row);
-        const int64_t at = (job_.batch * p_.q_heads + job_.head) * p_.q_len + row;
-        shifts_[r][half] = RowShift::of(rows_[r][half], params.row_max[at], params.log_sum[at]);
-      }
-      const int64_t first = row_at(r * group_rows), last = row_at((r + 1) * group_rows - 1);
-      if (first < 0 || last < 0 || !is_plain(p_)) continue;
-      seen_by_all_[r] = keys_of_all(p_, first, last);
-    }
-  }
-
   /// Zeros for the runs that no row sees.
   HEADSCOPE_DEVICE void clear_unseen() const {
     if (first_piece_ >= end_piece_) return clear_runs(first_run_, end_run_);
@@ -187,7 +171,7 @@ class TileBlock {
   HEADSCOPE_DEVICE double* part(int group, int run) const { return job_.parts + int64_t{group} * job_.runs() + run; }
 
   HEADSCOPE_DEVICE void add_piece(int piece, float (&dots)[kGroups][key_blocks][4]) {
-    weigh(job_.keys.range(piece), dots);
+    weigh(p_, rows_, 16 * warp_index(), group_rows, job_.keys.range(piece), piece_rows, 0, dots);
     if (job_.keys.bin == 1) {
       write_weights(piece, dots);
     } else if (job_.keys.whole()) {
@@ -198,31 +182,10 @@ class TileBlock {
     }
   }
 
-  /// Weights of keys `range` in the place of the products; 0 where there is no such row or key.
-  HEADSCOPE_DEVICE void weigh(const KeyRange& range, float (&dots)[kGroups][key_blocks][4]) const {
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < kGroups; ++r) {
-      const bool plain = range.begin >= seen_by_all_[r].begin && range.begin + piece_rows <= seen_by_all_[r].end &&
-                         range.end - range.begin == piece_rows;
-      HEADSCOPE_UNROLL
-      for (int n = 0; n < key_blocks; ++n) {
-        HEADSCOPE_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          float& value = dots[r][n][i];
-          const int64_t key = range.begin + column(n, i);
-          float score = minus_infinity();
-          if (plain) {
-            score = plain_score(p_, value);
-          } else if (key < range.end) {
-            score = score_of(p_, rows_[r][i / 2], value, key);
-          }
-          value = known_weight(shifts_[r][i / 2], score);
-        }
-      }
-    }
+  HEADSCOPE_DEVICE static int row_place(int r, int i) {
+    return r * group_rows + 16 * warp_index() + row_in_fragment(i);
   }
-  /// Which key of a piece is number i of block n.
-  HEADSCOPE_DEVICE static int column(int n, int i) { return 8 * n + lane_index() % 4 * 2 + i % 2; }
+  HEADSCOPE_DEVICE static int column(int n, int i) { return 8 * n + column_in_fragment(i); }
 
   HEADSCOPE_DEVICE void write_weights(int piece, const float (&weights)[kGroups][key_blocks][4]) const {
     const KeyRange range = job_.keys.range(piece);
@@ -232,8 +195,9 @@ class TileBlock {
     for (int r = 0; r < kGroups; ++r) {
       HEADSCOPE_UNROLL
       for (int half = 0; half < 2; ++half) {
-        if (!rows_[r][half].exists()) continue;
-        float* const to = cell(static_cast<int>(rows_[r][half].row - job_.rows.origin), first);
+        const int64_t row = row_at(row_place(r, 2 * half));
+        if (row < 0) continue;
+        float* const to = cell(static_cast<int>(row - job_.rows.origin), first);
         HEADSCOPE_UNROLL
         for (int n = 0; n < key_blocks; ++n) {
           for (int i = 2 * half; i < 2 * half + 2; ++i) {
@@ -252,8 +216,7 @@ class TileBlock {
       for (int n = 0; n < key_blocks; ++n) {
         HEADSCOPE_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const int place = r * group_rows + 16 * warp_index() + lane_index() / 4 + i / 2 * 8;
-          weights_.row(place)[column(n, i)] = weights[r][n][i];
+          weights_.row(row_place(r, i))[column(n, i)] = weights[r][n][i];
         }
       }
     }
@@ -319,9 +282,7 @@ class TileBlock {
   const int first_group_, end_group_;  ///< pieces of rows
   const int first_run_, end_run_;
   int first_piece_ = 0, end_piece_ = 0;
-  QueryRow rows_[kGroups][2];
-  RowShift shifts_[kGroups][2];
-  KeyRange seen_by_all_[kGroups];
+  KnownRows<kGroups * group_rows>& rows_;
   const WeightTile weights_;
   double sums_[kGroups] = {};
   uint32_t peaks_[kGroups] = {};
@@ -400,12 +361,13 @@ struct TilePlan {
   size_t shared_bytes() const { return params.shape.bytes() + extra_bytes(groups); }
 
  private:
-  /// Of the pool of weights, or for the sums of the warps.
+  /// Of what is known of the rows, and of the pool of weights, or the sums of the warps.
   size_t extra_bytes(int of_groups) const {
     bool pools = false;
     for (int i = 0; i < params.jobs; ++i) pools = pools || (params.job[i].keys.whole() && params.job[i].keys.bin > 1);
     const size_t pool = static_cast<size_t>(of_groups * group_rows * (piece_rows + 1)) * sizeof(float);
-    return pools ? pool : static_cast<size_t>(of_groups * tile_warps) * sizeof(double);
+    const size_t sums = static_cast<size_t>(of_groups * tile_warps) * sizeof(double);
+    return (of_groups == 1 ? sizeof(KnownRows<group_rows>) : sizeof(KnownRows<2 * group_rows>)) + (pools ? pool : sums);
   }
   ScoreShape shape_for(int of_groups) const {
     return ScoreShape::of(params.problem, of_groups * group_rows, false, extra_bytes(of_groups));
