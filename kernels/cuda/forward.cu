@@ -29,9 +29,9 @@ struct ForwardParams {
   size_t block_bin_bytes;  ///< its size
 };
 
-/// Keys of a tile: fewer where there are three planes of each.
-template <int kPlanes>
-constexpr int tile_keys = kPlanes == 1 ? 64 : 32;
+/// Keys of a tile: as many as leave the registers that three planes, or many values, need.
+template <int kPlanes, int kDims>
+constexpr int tile_keys = (kPlanes == 1 ? 64 : 32) / (kDims > 128 ? 2 : 1);
 
 /// The rows a block is at. In shared memory: registers are for what differs from thread to thread.
 struct RowBlock {
@@ -69,7 +69,6 @@ struct alignas(128) Notes {
   RowBlock block;
   QueryRow rows[block_rows];
   FinishedRow finished[block_rows];
-  bool bad_keys[64];
   bool flags[block_rows / warp_rows];
   bool done;
 };
@@ -136,7 +135,7 @@ class Forward {
   }
 
  private:
-  static constexpr int keys_of_tile = tile_keys<kPlanes>, tile_blocks = keys_of_tile / 8;
+  static constexpr int keys_of_tile = tile_keys<kPlanes, kDims>, tile_blocks = keys_of_tile / 8;
   using Weights = float[tile_blocks][4];
   using Sums = float[kDims / 8][4];
 
@@ -170,11 +169,15 @@ class Forward {
     LaneRows rows;
     Sums sums;
     // Values that are inf or NaN are seen by what they do to the sums, and then kept from rows that do not see them.
-    for (bool careful = false;; careful = true) {
+    bool careful = false;
+    for (;; careful = true) {
       add_keys(block, careful, rows, sums);
       if (careful || !any_of_block(!all_finite(sums))) break;
     }
     write(block, rows, sums);
+    if (!careful) return;
+    block_barrier();
+    add_bad_values(block);
   }
 
   HEADSCOPE_DEVICE bool any_of_block(bool value) {
@@ -213,13 +216,10 @@ class Forward {
       commit_copies();
       if (!with_values()) continue;
       if (careful) {
-        hide_bad_values(
-            shared_.values, s_.p.value_dim, [&](int index) { return value_of(block, first_key + index); },
-            notes_.bad_keys);
+        hide_bad_values(shared_.values, s_.p.value_dim, [&](int index) { return value_of(block, first_key + index); });
         block_barrier();
       }
       if (works) add_values(WeightFactors<kPlanes, tile_blocks / 2>(weights), shared_.values, effect.factors, sums);
-      if (careful && works) add_bad_values(block, first_key, sums);
     }
     wait_for_copies<0>();
     block_barrier();
@@ -297,13 +297,18 @@ class Forward {
     return global_row(s_.p.v, block.batch, block.kv_head, key - s_.p.first_key);
   }
 
-  /// Adds values that were hidden to the rows that see them.
-  HEADSCOPE_DEVICE void add_bad_values(const RowBlock& block, int64_t first_key, Sums& sums) const {
-    for (int column = 0; column < keys_of_tile; ++column) {
-      if (!notes_.bad_keys[column]) continue;
-      const int64_t key = first_key + column;
-      const bool both[2] = {notes_.rows[place_of(0)].sees(key), notes_.rows[place_of(1)].sees(key)};
-      add_bad_value(both, value_of(block, key), s_.p.value_dim, sums);
+  /// Adds values that were hidden to the rows that see them, once these are written. No weight changes what inf or NaN
+  /// makes of a sum.
+  HEADSCOPE_DEVICE void add_bad_values(const RowBlock& block) const {
+    for (int64_t dim = thread_index(); dim < s_.p.value_dim; dim += threads) {
+      for (int64_t key = block.any.begin; key < block.any.end; ++key) {
+        const float number = value_of(block, key).at(dim);
+        if (is_finite(number)) continue;
+        for (int row = 0; row < block.count; ++row) {
+          if (!notes_.rows[row].sees(key)) continue;
+          output_row(s_.output.out, block.batch, block.head, block.first_row + row)[dim] += number;
+        }
+      }
     }
   }
 
@@ -363,7 +368,7 @@ struct Instance {
 
 template <int kPlanes, int kDims>
 constexpr Instance instance() {
-  return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes>, kDims, blocks_at_once<kPlanes, kDims>};
+  return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes, kDims>, kDims, blocks_at_once<kPlanes, kDims>};
 }
 
 Instance instance_for(const AttentionProblem& p, const AttentionOutput& output) {

@@ -42,7 +42,7 @@ HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, 
                                  const float (&factors)[2], float (&sums)[kBlocks][4]) {
   HEADSCOPE_UNROLL
   for (int n = 0; n < kBlocks; n += 2) {
-    float tile[2][4] = {};
+    float tile[2][4] = {}, rest[2][4] = {};  // as in multiply_scores
     HEADSCOPE_UNROLL
     for (int step = 0; step < kSteps; ++step) {
       uint32_t b[kPlanes][2][2];
@@ -55,14 +55,16 @@ HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, 
         constexpr int planes = kPlanes;
         const PlanePair pair = plane_pair(planes, i);
         if (pair.key >= values.count) continue;
-        multiply_add(tile[0], weights.parts[step][pair.query], b[pair.key][0]);
-        multiply_add(tile[1], weights.parts[step][pair.query], b[pair.key][1]);
+        const bool first = pair.query + pair.key == 0;
+        multiply_add(first ? tile[0] : rest[0], weights.parts[step][pair.query], b[pair.key][0]);
+        multiply_add(first ? tile[1] : rest[1], weights.parts[step][pair.query], b[pair.key][1]);
       }
     }
     HEADSCOPE_UNROLL
     for (int block = 0; block < 2; ++block) {
       HEADSCOPE_UNROLL
-      for (int i = 0; i < 4; ++i) sums[n + block][i] = fmaf(sums[n + block][i], factors[i / 2], tile[block][i]);
+      for (int i = 0; i < 4; ++i)
+        sums[n + block][i] = fmaf(sums[n + block][i], factors[i / 2], tile[block][i] + rest[block][i]);
     }
   }
 }
@@ -80,35 +82,16 @@ HEADSCOPE_DEVICE bool all_finite(const float (&sums)[kBlocks][4]) {
   return finite;
 }
 
-/// Puts zeros in the place of numbers that are inf or NaN, and marks their keys: in the product above, a weight of 0
-/// would carry NaN into rows that do not see them. `row_of(index)` is the stored row of a key, or none. All threads of
-/// the block together; a barrier must come before anyone reads.
+/// Puts zeros in the place of numbers that are inf or NaN: in the product above, a weight of 0 would carry NaN into
+/// rows that do not see them. `row_of(index)` is the stored row of a key, or none. All threads of the block together; a
+/// barrier must come before anyone reads.
 template <class RowOf>
-HEADSCOPE_DEVICE void hide_bad_values(const SharedPlanes& values, int64_t dims, const RowOf& row_of, bool* bad) {
+HEADSCOPE_DEVICE void hide_bad_values(const SharedPlanes& values, int64_t dims, const RowOf& row_of) {
   for (int index = thread_index(); index < values.rows; index += block_threads()) {
     const GlobalRow row = row_of(index);
-    bad[index] = false;
     for (int dim = 0; row.data && dim < dims; ++dim) {
       if (is_finite(row.at(dim))) continue;
-      bad[index] = true;
       for (int plane = 0; plane < values.count; ++plane) values.row(plane, index)[dim] = 0;
-    }
-  }
-}
-
-/// Adds the numbers of a row of values that are inf or NaN to the sums of rows that see it. No weight changes what they
-/// make of a sum.
-template <int kBlocks>
-HEADSCOPE_DEVICE void add_bad_value(const bool (&sees)[2], const GlobalRow& value, int64_t dims,
-                                    float (&sums)[kBlocks][4]) {
-  HEADSCOPE_UNROLL
-  for (int n = 0; n < kBlocks; ++n) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int dim = tile_column(n, i);
-      if (!sees[i / 2] || dim >= dims) continue;
-      const float number = value.at(dim);
-      if (!is_finite(number)) sums[n][i] += number;
     }
   }
 }
