@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/few_rows_partials.cuh"
 #include "kernels/cuda/few_rows_softmax.cuh"
+#include "kernels/cuda/few_rows_values.cuh"
 
 namespace headscope::cuda {
 namespace {
@@ -201,8 +202,7 @@ class FewRowsBlock {
     own.store(weights, tile_keys());
     warp_barrier();
     if (!row.exists() || row.position >= wanted.cells * wanted.bin) return;
-    const int64_t first = first_key(tile), first_bin = work_.begin / wanted.bin;
-    const int64_t end = first + tile_keys();
+    const int64_t first = first_key(tile), end = first + tile_keys(), first_bin = work_.begin / wanted.bin;
     Bin* bins = params_.partials.bin_row(block_index().y, flat(p_, work_.cache.batch, row)) - first_bin;
     for (int64_t bin = first / wanted.bin + thread_index() % lanes; bin < wanted.cells && bin * wanted.bin < end;
          bin += lanes) {
