@@ -210,6 +210,15 @@ TEST_P(FewRows, GroupsOfAnySize) {
   }
 }
 
+/// Two keys leave the rounding of weights and values nothing to average over.
+TEST(FewRowsOfF32, AllPlanesCount) {
+  for (const int64_t group : {8, 40}) {
+    const AttentionCase c(spec_of(group, 1, 2, 24));
+    const Results expected = run_forward(reference_kernel(), c, SerialFor());
+    EXPECT_TRUE(all_near(run(c).out, expected.out, 1e-6));
+  }
+}
+
 TEST_P(FewRows, LatentsOfManyHeads) {
   for (const auto& [q_len, kv_len] : {std::pair<int64_t, int64_t>{1, 300}, {3, 70}, {20, 33}}) {
     SCOPED_TRACE(q_len);
