@@ -39,6 +39,12 @@ struct alignas(16) FourWords {
   uint32_t word[4];
 };
 
+/// One number of a row of `dims`; zero behind its end.
+HEADSCOPE_DEVICE_APART float read_one(KeyRotation rotation, GlobalRow row, int64_t position, int64_t dim,
+                                      int64_t dims) {
+  return dim < dims ? rotated(rotation, row, position, dim) : 0;
+}
+
 /// How numbers of rows are read.
 struct RowReader {
   int64_t dims = 0;
@@ -73,9 +79,7 @@ struct RowReader {
       }
     } else {
       HEADSCOPE_UNROLL
-      for (int i = 0; i < piece; ++i) {
-        if (dim + i < dims) numbers[i] = rotated(rotation, row, position, dim + i);
-      }
+      for (int i = 0; i < piece; ++i) numbers[i] = read_one(rotation, row, position, dim + i, dims);
     }
   }
 
@@ -172,16 +176,20 @@ HEADSCOPE_DEVICE void multiply_rows(const DivergenceInputs& in, const Divergence
 
 // --- weights --------------------------------------------------------------------------------------------------
 
-/// A query row whose log-sum-exp is known. It sees no key if there is none, or if the row is empty.
+/// A query row whose log-sum-exp is known. It sees no key if it is empty, or behind the request's rows.
 struct KnownRow {
   QueryRow query;
   RowShift shift;
 
   HEADSCOPE_DEVICE static KnownRow of(const DivergenceInputs& in, int64_t head, int64_t row) {
     KnownRow known;
-    if (row >= in.request.row_end || in.empty(head, row)) return known;
+    if (row >= in.request.row_end) return known;
     known.query = query_row(in.problem, head, row);
-    known.shift = RowShift::of(known.query, in.row_max[in.at(head, row)], in.log_sum[in.at(head, row)]);
+    if (in.empty(head, row)) {
+      known.query.keys = {};
+    } else {
+      known.shift = RowShift::of(known.query, in.row_max[in.at(head, row)], in.log_sum[in.at(head, row)]);
+    }
     return known;
   }
   /// log2 of the weight of `key`, from <q, k>.

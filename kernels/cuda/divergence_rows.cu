@@ -69,17 +69,14 @@ class PairBlock {
     // Heads that do not exist keep these zeros.
     for (int i = thread_index(); i < plan_.local_heads() * plan_.tile_cells(); i += threads) weights_[i] = 0;
     // Tiles are dealt to the parts in turn, row tile after row tile.
-    const DivergenceRequest& request = p_.in.request;
-    int64_t next = block_index().x;  // of this part's tiles, counted from the first of the row tile
-    for (int64_t row = request.row_begin; row < request.row_end; row += PairPlan::tile_rows) {
-      const KeyRange keys = seen_from(row);
-      const int64_t base = keys.begin / PairPlan::unit_keys * PairPlan::unit_keys;
-      const int64_t tiles = keys.empty() ? 0 : (keys.end - base + plan_.tile_keys - 1) / plan_.tile_keys;
-      for (; next < tiles; next += plan_.parts) {
-        const int64_t first = base + next * plan_.tile_keys;
-        const int64_t units = (keys.end - first + PairPlan::unit_keys - 1) / PairPlan::unit_keys;
-        const int64_t most = plan_.tile_keys / PairPlan::unit_keys;
-        add_tile(row, first, static_cast<int>(units < most ? units : most));
+    const auto rows_end = static_cast<int>(p_.in.request.row_end), parts = static_cast<int>(plan_.parts);
+    int next = static_cast<int>(block_index().x);  // of this part's tiles, counted from the first of the row tile
+    for (int row = static_cast<int>(p_.in.request.row_begin); row < rows_end; row += PairPlan::tile_rows) {
+      const Units seen = seen_from(row);
+      const int tiles = (seen.count + tile_units() - 1) / tile_units();
+      for (; next < tiles; next += parts) {
+        const int before = next * tile_units(), left = seen.count - before;
+        add_tile(row, (seen.first + before) * PairPlan::unit_keys, left < tile_units() ? left : tile_units());
       }
       next -= tiles;
     }
@@ -87,17 +84,25 @@ class PairBlock {
   }
 
  private:
-  /// What any row of the tile sees; neighbours see overlapping ranges, or none.
-  HEADSCOPE_DEVICE KeyRange seen_from(int64_t row) const {
+  /// Keys, 16 at a time.
+  struct Units {
+    int first = 0, count = 0;
+  };
+
+  HEADSCOPE_DEVICE int tile_units() const { return plan_.tile_keys / PairPlan::unit_keys; }
+
+  /// What any row of the tile sees. The range begins and ends later with every row, but one that sees nothing has none.
+  HEADSCOPE_DEVICE Units seen_from(int row) const {
     KeyRange seen;
     for (int i = 0; i < PairPlan::tile_rows && row + i < p_.in.request.row_end; ++i) {
       const KeyRange keys = visible_keys(p_.in.problem, row + i);
-      if (keys.empty()) continue;
       if (seen.empty()) seen = keys;
-      if (keys.begin < seen.begin) seen.begin = keys.begin;
-      if (keys.end > seen.end) seen.end = keys.end;
+      if (!keys.empty()) seen.end = keys.end;
     }
-    return seen;
+    if (seen.empty()) return {};
+    const auto first = static_cast<int>(seen.begin / PairPlan::unit_keys);
+    const auto end = static_cast<int>((seen.end + PairPlan::unit_keys - 1) / PairPlan::unit_keys);
+    return {first, end - first};
   }
 
   HEADSCOPE_DEVICE int64_t head_of(int local) const {
@@ -107,7 +112,7 @@ class PairBlock {
   HEADSCOPE_DEVICE float* weights(int local) const { return weights_ + local * plan_.tile_cells(); }
 
   /// All pairs on `units` times 16 keys from `first` on.
-  HEADSCOPE_DEVICE void add_tile(int64_t row, int64_t first, int units) const {
+  HEADSCOPE_DEVICE void add_tile(int row, int first, int units) const {
     block_barrier();  // the weights of the tile before are used
     const int heads = groups_.one_group() ? plan_.group : plan_.local_heads();
     for (int item = warp_index(); item < heads * units; item += warps) {
@@ -133,8 +138,9 @@ class PairBlock {
   }
 
   /// The weights of one head on 16 rows and 16 keys.
-  HEADSCOPE_DEVICE void weigh(int local, int64_t row, int64_t first, int unit) const {
-    const int64_t head = head_of(local), first_key = first + unit * PairPlan::unit_keys;
+  HEADSCOPE_DEVICE void weigh(int local, int row, int first, int unit) const {
+    const int64_t head = head_of(local);
+    const int first_key = first + unit * PairPlan::unit_keys;
     const int g = lane_index() / piece_lanes, t = lane_index() % piece_lanes;
     const GlobalRow queries[2] = {query_numbers(p_.in, head, row + g), query_numbers(p_.in, head, row + g + 8)};
     float dots[2][4];

@@ -23,30 +23,29 @@ struct Draw {
   static constexpr int64_t none = -1, pending = -2;
   static constexpr int64_t own_key = -3;  ///< where an empty row has its weight
 
-  KnownRow known;
-  GlobalRow numbers;
-  int64_t row = 0, key = none;
+  int64_t key = none;
   double target = 0;
   double mass = 0;  ///< weight of the keys seen so far
 };
 
 /// A warp's share of the shared memory.
 struct WarpMemory {
-  float* weights;  ///< [16][pitch]
   double* sums;    ///< [q_heads], of the terms with each head
-  int64_t* rows;   ///< [16]
+  KnownRow* rows;  ///< [16]
   int64_t* keys;   ///< [16]
+  float* weights;  ///< [16][pitch]
 
   HEADSCOPE_HOST_DEVICE static size_t bytes(int64_t heads) {
     const size_t weights = SamplePlan::warp_rows * pitch * sizeof(float);
-    return weights + static_cast<size_t>(heads) * sizeof(double) + 2 * SamplePlan::warp_rows * sizeof(int64_t);
+    return static_cast<size_t>(heads) * sizeof(double) + SamplePlan::warp_rows * (sizeof(KnownRow) + sizeof(int64_t)) +
+           weights;
   }
   HEADSCOPE_DEVICE static WarpMemory of(int warp, int64_t heads) {
     std::byte* base = shared_memory() + static_cast<size_t>(warp) * bytes(heads);
     WarpMemory memory{};
     memory.sums = reinterpret_cast<double*>(base);
-    memory.rows = reinterpret_cast<int64_t*>(memory.sums + heads);
-    memory.keys = memory.rows + SamplePlan::warp_rows;
+    memory.rows = reinterpret_cast<KnownRow*>(memory.sums + heads);
+    memory.keys = reinterpret_cast<int64_t*>(memory.rows + SamplePlan::warp_rows);
     memory.weights = reinterpret_cast<float*>(memory.keys + SamplePlan::warp_rows);
     return memory;
   }
@@ -86,18 +85,20 @@ class SampleBlock {
 
  private:
   HEADSCOPE_DEVICE void draw(int64_t first, int64_t last) {
+    HEADSCOPE_UNROLL
     for (int r = 0; r < 2; ++r) {
       const int64_t sample = first + warp_index() * SamplePlan::warp_rows + g_ + 8 * r;
-      Draw& draw = draws_[r];
-      draw = {};
-      if (sample >= last) continue;
-      const DivergenceDraw drawn = divergence_draw(p_.in.request, head_, sample);
-      draw.row = drawn.row;
-      draw.target = drawn.target;
-      draw.known = KnownRow::of(p_.in, head_, drawn.row);
-      draw.numbers = query_numbers(p_.in, head_, drawn.row);
-      draw.key = p_.in.empty(head_, drawn.row) ? Draw::own_key : Draw::pending;
+      draws_[r] = {};
+      KnownRow row;
+      if (sample < last) {
+        const DivergenceDraw drawn = divergence_draw(p_.in.request, head_, sample);
+        row = KnownRow::of(p_.in, head_, drawn.row);
+        draws_[r].key = p_.in.empty(head_, drawn.row) ? Draw::own_key : Draw::pending;
+        draws_[r].target = drawn.target;
+      }
+      if (t_ == 0) memory_.rows[g_ + 8 * r] = row;
     }
+    warp_barrier();
   }
 
   /// What the block's rows see, which lie in order.
@@ -107,9 +108,11 @@ class SampleBlock {
     return {begin.begin, begin.empty() || end.empty() ? problem_.kv_len : end.end};
   }
 
-  HEADSCOPE_DEVICE bool wants(const Draw& draw, int64_t first) const {
-    const KeyRange keys = draw.known.query.keys;
-    return draw.key == Draw::pending && keys.begin < first + tile_keys && first < keys.end;
+  HEADSCOPE_DEVICE const KnownRow& row(int r) const { return memory_.rows[g_ + 8 * r]; }
+
+  HEADSCOPE_DEVICE bool wants(int r, int64_t first) const {
+    const KeyRange keys = row(r).query.keys;
+    return draws_[r].key == Draw::pending && keys.begin < first + tile_keys && first < keys.end;
   }
 
   /// Adds up the weights of the rows tile by tile until each has passed its target. The warps keep step, so that they
@@ -117,12 +120,16 @@ class SampleBlock {
   HEADSCOPE_DEVICE void search(KeyRange keys) {
     for (int64_t first = keys.begin / tile_keys * tile_keys; first < keys.end; first += tile_keys) {
       block_barrier();
-      if (any_of_warp(wants(draws_[0], first) || wants(draws_[1], first))) search_tile(first);
+      if (any_of_warp(wants(0, first) || wants(1, first))) search_tile(first);
     }
   }
 
+  HEADSCOPE_DEVICE GlobalRow query_of(const KnownRow& row) const {
+    return row.query.exists() ? query_numbers(p_.in, head_, row.query.row) : GlobalRow{};
+  }
+
   HEADSCOPE_DEVICE void search_tile(int64_t first) {
-    const GlobalRow queries[2] = {draws_[0].numbers, draws_[1].numbers};
+    const GlobalRow queries[2] = {query_of(row(0)), query_of(row(1))};
     float weights[tile_keys / 8][4];
     multiply_rows<kPlanes>(p_.in, p_.readers, p_.in.kv_head(head_), queries, first, weights);
     double sums[2] = {0, 0};
@@ -131,7 +138,7 @@ class SampleBlock {
       HEADSCOPE_UNROLL
       for (int i = 0; i < 4; ++i) {
         const int64_t key = first + 8 * n + 2 * t_ + i % 2;
-        weights[n][i] = exp2_fast(draws_[i / 2].known.log2_weight(problem_, weights[n][i], key));
+        weights[n][i] = exp2_fast(row(i / 2).log2_weight(problem_, weights[n][i], key));
         sums[i / 2] += double{weights[n][i]};
       }
     }
@@ -176,14 +183,10 @@ class SampleBlock {
   }
 
   HEADSCOPE_DEVICE void add_terms() {
-    HEADSCOPE_UNROLL
-    for (int r = 0; r < 2; ++r) {
-      memory_.rows[g_ + 8 * r] = draws_[r].row;
-      memory_.keys[g_ + 8 * r] = draws_[r].key;
-    }
+    if (t_ == 0) memory_.keys[g_] = draws_[0].key, memory_.keys[g_ + 8] = draws_[1].key;
     warp_barrier();
     for (int i = 0; i < SamplePlan::warp_rows; ++i) {
-      const int64_t row = memory_.rows[i], key = memory_.keys[i];
+      const int64_t row = memory_.rows[i].query.row, key = memory_.keys[i];
       if (key == Draw::none) continue;
       const double own = key >= 0 ? weight(head_, row, key) : __builtin_nan("");
       // Eight other heads at a time, four lanes each.
@@ -243,7 +246,7 @@ class SampleBlock {
 };
 
 template <int kPlanes>
-HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, 2) sum_samples(SampleParams p) {
+HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, kPlanes == 1 ? 2 : 1) sum_samples(SampleParams p) {
   SampleBlock<kPlanes>(p).run();
 }
 

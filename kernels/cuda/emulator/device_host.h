@@ -12,6 +12,7 @@
 
 #define HEADSCOPE_KERNEL
 #define HEADSCOPE_DEVICE inline
+#define HEADSCOPE_DEVICE_APART inline
 #define HEADSCOPE_HOST_DEVICE inline
 #define HEADSCOPE_LAUNCH_BOUNDS(threads, blocks)
 #define HEADSCOPE_UNROLL
