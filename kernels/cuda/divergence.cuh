@@ -25,15 +25,11 @@ struct DivergenceInputs {
 };
 
 // --- pieces of rows -------------------------------------------------------------------------------------------
-// Tiles of scores come straight from global memory: a lane reads eight neighbouring numbers of a row at a time, 16
-// bytes of bf16, and the four lanes of a row 64 bytes side by side. Warps that share keys or queries find them in the
-// L1 cache, the query heads of a KV head among them. A dot product may take its numbers in any order that both rows
-// agree upon, so the eight numbers of lane t are numbers 2t, 2t + 1, 2t + 8 and 2t + 9 of two steps of the tensor
-// cores.
+// Tiles of scores come straight from global memory, in the tensor cores' own layout. Warps that share keys or queries
+// find them in the L1 cache, the query heads of a KV head among them; shared memory is left to the weights.
 
-inline constexpr int piece = 8;
-inline constexpr int piece_lanes = 4;
-inline constexpr int span = piece * piece_lanes;  ///< numbers of a row that four lanes read at a time
+inline constexpr int piece = 8;  ///< numbers that a lane reads at a time where it may
+inline constexpr int quad = 4;   ///< lanes that share a row
 
 struct alignas(16) FourWords {
   uint32_t word[4];
@@ -83,25 +79,25 @@ struct RowReader {
     }
   }
 
-  /// The same as pairs of bf16 in planes.
+  /// Two neighbours of a row as pairs of bf16 in planes; `dim` is even.
   template <int kPlanes>
-  HEADSCOPE_DEVICE void read(uint32_t (&pairs)[kPlanes][piece / 2], const GlobalRow& row, int64_t position,
-                             int64_t dim) const {
-    if (kPlanes == 1 && whole && row.data && dim < dims) {
-      const FourWords words = bf16_words(row, dim);
-      HEADSCOPE_UNROLL
-      for (int i = 0; i < piece / 2; ++i) pairs[0][i] = words.word[i];
+  HEADSCOPE_DEVICE void read_pair(uint32_t (&parts)[kPlanes], const GlobalRow& row, int64_t position,
+                                  int64_t dim) const {
+    float x = 0, y = 0;
+    if (!row.data || dim >= dims) {
+      split(x, y, parts);
       return;
     }
-    float numbers[piece];
-    read(numbers, row, position, dim);
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < piece / 2; ++i) {
-      uint32_t parts[kPlanes];
-      split(numbers[2 * i], numbers[2 * i + 1], parts);
-      HEADSCOPE_UNROLL
-      for (int plane = 0; plane < kPlanes; ++plane) pairs[plane][i] = parts[plane];
+    if (whole && row.element == Element::bf16) {
+      const uint32_t word = *reinterpret_cast<const uint32_t*>(static_cast<const uint16_t*>(row.data) + dim);
+      x = first_bf16(word), y = second_bf16(word);
+    } else if (whole) {
+      x = row.at(dim), y = row.at(dim + 1);
+    } else {
+      x = read_one(rotation, row, position, dim, dims);
+      y = read_one(rotation, row, position, dim + 1, dims);
     }
+    split(x, y, parts);
   }
 
  private:
@@ -132,45 +128,37 @@ HEADSCOPE_DEVICE GlobalRow key_numbers(const DivergenceInputs& in, int64_t kv_he
 }
 
 /// <q, k> of 16 queries and 8 * kBlocks keys from `first_key` on. With g = lane / 4, t = lane % 4, a lane brings query
-/// rows g and g + 8 and gets, of block n, {row g: keys 8n + 2t, 8n + 2t + 1; row g + 8: the same keys}. Products of
-/// small planes have a sum of their own, so that little is cut off them (WeightError).
+/// rows g and g + 8 and gets, of block n, {row g: keys 8n + 2t, 8n + 2t + 1; row g + 8: the same keys}. The operations
+/// are those of multiply_scores in their order, so that scores have the bits that the forward pass saw: where scores
+/// are large, that alone makes weights right.
 template <int kPlanes, int kBlocks>
 HEADSCOPE_DEVICE void multiply_rows(const DivergenceInputs& in, const DivergenceReaders& readers, int64_t kv_head,
                                     const GlobalRow (&queries)[2], int64_t first_key, float (&dots)[kBlocks][4]) {
-  float small[kBlocks][4];
   HEADSCOPE_UNROLL
   for (int n = 0; n < kBlocks; ++n) {
     HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) dots[n][i] = small[n][i] = 0;
+    for (int i = 0; i < 4; ++i) dots[n][i] = 0;
   }
-  const int g = lane_index() / piece_lanes, t = lane_index() % piece_lanes;
-  for (int64_t first = 0; first < in.problem.key_dim; first += span) {
-    const int64_t dim = first + piece * t;
-    uint32_t q[2][kPlanes][piece / 2];
-    readers.queries.read(q[0], queries[0], 0, dim);
-    readers.queries.read(q[1], queries[1], 0, dim);
+  const int g = lane_index() / quad, t = lane_index() % quad;
+  for (int64_t first = 0; first < in.problem.key_dim; first += 16) {
+    uint32_t q[4][kPlanes];
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < 4; ++i) readers.queries.read_pair(q[i], queries[i % 2], 0, first + 2 * t + i / 2 * 8);
     HEADSCOPE_UNROLL
     for (int n = 0; n < kBlocks; ++n) {
       const int64_t key = first_key + 8 * n + g;
-      uint32_t k[kPlanes][piece / 2];
-      readers.keys.read(k, key_numbers(in, kv_head, key), key, dim);
+      const GlobalRow numbers = key_numbers(in, kv_head, key);
+      uint32_t k[2][kPlanes];
       HEADSCOPE_UNROLL
-      for (int step = 0; step < 2; ++step) {
-        HEADSCOPE_UNROLL
-        for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-          const PlanePair pair = plane_pair(kPlanes, i);
-          const uint32_t a[4] = {q[0][pair.query][2 * step], q[1][pair.query][2 * step], q[0][pair.query][2 * step + 1],
-                                 q[1][pair.query][2 * step + 1]};
-          const uint32_t b[2] = {k[pair.key][2 * step], k[pair.key][2 * step + 1]};
-          multiply_add(pair.query + pair.key > 0 ? small[n] : dots[n], a, b);
-        }
+      for (int i = 0; i < 2; ++i) readers.keys.read_pair(k[i], numbers, key, first + 2 * t + i * 8);
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
+        const PlanePair pair = plane_pair(kPlanes, i);
+        const uint32_t a[4] = {q[0][pair.query], q[1][pair.query], q[2][pair.query], q[3][pair.query]};
+        const uint32_t b[2] = {k[0][pair.key], k[1][pair.key]};
+        multiply_add(dots[n], a, b);
       }
     }
-  }
-  HEADSCOPE_UNROLL
-  for (int n = 0; n < kBlocks && kPlanes > 1; ++n) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) dots[n][i] += small[n][i];
   }
 }
 

@@ -4,17 +4,16 @@
 // With u = 2^-24, B = |scale| |q| |k|, d = key_dim, R = |row_max| + |log_sum| relative to the query's position, and W
 // the largest |key_log_weight|, a weight e^x is off by the factor e^D, where D is at most, in u,
 //   <q, k> of B: the tensor cores cut each product, and the sum so far once a step, off at 2^-23 = 2 u of the largest
-//     of them: 2 (d + steps). Of three planes, multiply_rows sums the products of small ones apart: less than B / 100
-//     in all, so that a tenth more is more than enough. What is left out is below u / 2, and the two sums are added: 2;
+//     of them: 2 (d + steps) for each of the pairs of planes that are multiplied, which all go to one sum. What is left
+//     out is below 1;
 //   B: 1 of the scale; 8 more if a soft-cap, an ALiBi term or both follow (tanhf is within 2 units in the last place);
 //     4 of keys that are rotated when they are read: both elements of a pair take 2 roundings of at most its norm;
 //   5 of |x| + R + W: the terms of the score, row_max and log_sum taken off, and their own rounding;
 //   2 of |x|: log2(e), and the product with it;
 //   4: exp2_fast; 8 where its result is the square root of the weight. Weights below 2^-126 are 0.
-// The forward pass that wrote row_max and log_sum made the same errors again, but multiply_scores adds the products of
-// all pairs of planes to one sum, each cut off alike. It adds the weights of a tile of 64 keys in f32, 64 roundings at
-// most, and those of tiles in double; where row_max rises, 6 for each tile. Under the weights, |x| has an L2 norm of at
-// most ln(kv_len) + 1.
+// The forward pass that wrote row_max and log_sum made the same errors again. It adds the weights of a tile of 64 keys
+// in f32, 64 roundings at most, and those of tiles in double; where row_max rises, 6 for each tile. Under the weights,
+// |x| has an L2 norm of at most ln(kv_len) + 1.
 #include <algorithm>
 
 #include "kernels/cuda/divergence.cuh"
@@ -72,14 +71,12 @@ HEADSCOPE_DEVICE double root_factor(double x) {
   return x < 1 ? x * x * (1 + x) * (1 + x) : static_cast<double>(__builtin_inff());
 }
 
-/// What <q, k> is off by, of |q| |k| and in u, here and in the forward pass.
+/// What <q, k> is off by, of |q| |k| and in u.
 HEADSCOPE_DEVICE double product_roundings(const AttentionProblem& p) {
-  const auto steps = [&p](int64_t numbers) { return static_cast<double>((p.key_dim + numbers - 1) / numbers); };
-  const auto d = static_cast<double>(p.key_dim);
   const int queries = planes_of(p.q.element), keys = key_planes_of(p);
   int pairs = 0;
   for (int i = 0; i < queries; ++i) pairs += i + keys <= 3 ? keys : 3 - i;
-  return 2.2 * (d + 2 * steps(span)) + 2 * pairs * (d + steps(16)) + 2 * 2;
+  return static_cast<double>(2 * pairs * (p.key_dim + (p.key_dim + 15) / 16) + 1);
 }
 
 /// One row's part of the square of the root error.
@@ -93,7 +90,7 @@ HEADSCOPE_DEVICE double row_error(const ErrorParams& p, int64_t head, int64_t ro
   const double score = fabs(double{problem.scale}) * sqrt(queries * keys);
   const QueryRow query = query_row(problem, head, row);
   const double shift = fabs(row_max - double{query.slope} * static_cast<double>(query.position));
-  const double products = product_roundings(problem) + 2 * (problem.key_rotation.cosines ? 13 : 9);
+  const double products = 2 * (product_roundings(problem) + (problem.key_rotation.cosines ? 13 : 9));
   const double length = log(static_cast<double>(problem.kv_len)) + 1;
   const double tiles = static_cast<double>((problem.kv_len + 63) / 64);
   const double roundings = products * score + 10 * (shift + fabs(log_sum) + weight) + 14 * length + 76 + 6 * tiles;

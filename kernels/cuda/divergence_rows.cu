@@ -141,7 +141,7 @@ class PairBlock {
   HEADSCOPE_DEVICE void weigh(int local, int row, int first, int unit) const {
     const int64_t head = head_of(local);
     const int first_key = first + unit * PairPlan::unit_keys;
-    const int g = lane_index() / piece_lanes, t = lane_index() % piece_lanes;
+    const int g = lane_index() / quad, t = lane_index() % quad;
     const GlobalRow queries[2] = {query_numbers(p_.in, head, row + g), query_numbers(p_.in, head, row + g + 8)};
     float dots[2][4];
     multiply_rows<kPlanes>(p_.in, p_.readers, p_.in.kv_head(head), queries, first_key, dots);

@@ -60,8 +60,8 @@ class SampleBlock {
         problem_(p.in.problem),
         head_(block_index().y),
         memory_(WarpMemory::of(warp_index(), p.plan.heads)),
-        g_(lane_index() / piece_lanes),
-        t_(lane_index() % piece_lanes) {}
+        g_(lane_index() / quad),
+        t_(lane_index() % quad) {}
 
   HEADSCOPE_DEVICE void run() {
     for (int64_t other = lane_index(); other < p_.plan.heads; other += warp_size) memory_.sums[other] = 0;
@@ -190,7 +190,7 @@ class SampleBlock {
       if (key == Draw::none) continue;
       const double own = key >= 0 ? weight(head_, row, key) : __builtin_nan("");
       // Eight other heads at a time, four lanes each.
-      for (int64_t first = 0; first < p_.plan.heads; first += warp_size / piece_lanes) {
+      for (int64_t first = 0; first < p_.plan.heads; first += warp_size / quad) {
         const int64_t other = first + g_, head = other < p_.plan.heads ? other : head_;
         const double with = key >= 0 ? weight(head, row, key) : 0;
         if (t_ == 0 && other < p_.plan.heads) memory_.sums[other] += term(key, own, with, p_.in.empty(other, row));
@@ -208,7 +208,7 @@ class SampleBlock {
   HEADSCOPE_DEVICE double weight(int64_t head, int64_t row, int64_t key) const {
     const GlobalRow query = query_numbers(p_.in, head, row), numbers = key_numbers(p_.in, p_.in.kv_head(head), key);
     float dot = 0;
-    for (int64_t dim = piece * t_; dim < p_.readers.keys.dims; dim += span) {
+    for (int64_t dim = piece * t_; dim < p_.readers.keys.dims; dim += piece * quad) {
       float q[piece], k[piece];
       p_.readers.queries.read(q, query, 0, dim);
       p_.readers.keys.read(k, numbers, key, dim);
