@@ -219,6 +219,11 @@ struct PairPlan {
   HEADSCOPE_HOST_DEVICE int tile_cells() const { return tile_rows * tile_keys; }
   HEADSCOPE_HOST_DEVICE int64_t part_size() const { return int64_t{pair_block} * pair_blocks; }
   HEADSCOPE_HOST_DEVICE int64_t sums() const { return group_pairs() * parts * part_size(); }
+  /// Of a block: sums of each slice, and the weights of a tile.
+  size_t shared_bytes() const {
+    return static_cast<size_t>(part_size() * slices) * sizeof(double) +
+           static_cast<size_t>(local_heads() * tile_cells()) * sizeof(float);
+  }
 
   static PairPlan of(const AttentionProblem&, const DivergenceRequest&);
 

@@ -11,9 +11,12 @@
 //   5 of |x| + R + W: the terms of the score, row_max and log_sum taken off, and their own rounding;
 //   2 of |x|: log2(e), and the product with it;
 //   4: exp2_fast; 8 where its result is the square root of the weight. Weights below 2^-126 are 0.
-// The forward pass that wrote row_max and log_sum made the same errors again. It adds the weights of a tile of 64 keys
-// in f32, 64 roundings at most, and those of tiles in double; where row_max rises, 6 for each tile. Under the weights,
-// |x| has an L2 norm of at most ln(kv_len) + 1.
+// The forward pass that wrote row_max and log_sum saw the same scores to the bit (multiply_rows, score_of), so what <q,
+// k> and B are off by counts once: if scores s + c e go from exact ones, c = 0, to those at hand, c = 1, the roots of
+// their softmax move on the unit sphere with half the standard deviation of e as their speed, so by half the largest
+// |e| in all. The other errors the forward pass made again. It adds the weights of a tile of 64 keys in f32, 64
+// roundings at most, and those of tiles in double; where row_max rises, 6 for each tile. Under the weights, |x| has an
+// L2 norm of at most ln(kv_len) + 1.
 #include <algorithm>
 
 #include "kernels/cuda/divergence.cuh"
@@ -90,7 +93,7 @@ HEADSCOPE_DEVICE double row_error(const ErrorParams& p, int64_t head, int64_t ro
   const double score = fabs(double{problem.scale}) * sqrt(queries * keys);
   const QueryRow query = query_row(problem, head, row);
   const double shift = fabs(row_max - double{query.slope} * static_cast<double>(query.position));
-  const double products = 2 * (product_roundings(problem) + (problem.key_rotation.cosines ? 13 : 9));
+  const double products = product_roundings(problem) + (problem.key_rotation.cosines ? 13 : 9);
   const double length = log(static_cast<double>(problem.kv_len)) + 1;
   const double tiles = static_cast<double>((problem.kv_len + 63) / 64);
   const double roundings = products * score + 10 * (shift + fabs(log_sum) + weight) + 14 * length + 76 + 6 * tiles;

@@ -226,10 +226,9 @@ template <class Term>
 void start(const char* name, const PairParams& p, void* stream) {
   const bool plain = p.in.problem.q.element == Element::bf16 && key_planes_of(p.in.problem) == 1;
   const PairPlan& plan = p.plan;
-  const size_t shared = static_cast<size_t>(plan.part_size() * plan.slices) * sizeof(double) +
-                        static_cast<size_t>(plan.local_heads() * plan.tile_cells()) * sizeof(float);
   launch(name, plain ? sum_pairs<Term, 1> : sum_pairs<Term, 3>,
-         {static_cast<unsigned>(plan.parts), static_cast<unsigned>(plan.group_pairs())}, threads, shared, stream, p);
+         {static_cast<unsigned>(plan.parts), static_cast<unsigned>(plan.group_pairs())}, threads, plan.shared_bytes(),
+         stream, p);
 }
 
 }  // namespace
