@@ -55,72 +55,27 @@ struct ValueSums {
     }
   }
 
-  /// Adds the products of a tile. `columns` of values count, a multiple of 16. The tensor cores cut off what is below
-  /// the last digit of a sum, so f32 tiles are summed on their own; the rounding of bf16 weights hides that.
+  /// Adds the products of a tile. `columns` of values count, a multiple of 16.
   template <int kPlanes>
   HEADSCOPE_DEVICE void multiply(const SharedPlanes& weights, const SharedPlanes& values, int columns) {
-    if constexpr (kPlanes == 1) {
-      for (int key = 0; key < weights.dim; key += 16) {
-        uint32_t a[kRowTiles][1][4];
-        load_weights(a, weights, key);
-        HEADSCOPE_UNROLL
-        for (int step = 0; step < kSteps; ++step) {
-          if (column(step) < columns) multiply_step(a, values, key, column(step), d, step, step);
-        }
-      }
-    } else {
-      HEADSCOPE_UNROLL
-      for (int step = 0; step < kSteps; ++step) {
-        if (column(step) < columns) add_tile<kPlanes>(weights, values, step);
-      }
-    }
-  }
-
- private:
-  template <int kPlanes>
-  HEADSCOPE_DEVICE static void load_weights(uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& weights,
-                                            int key) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < kRowTiles * kPlanes; ++i) {
-      load_left(a[i / kPlanes][i % kPlanes], weights, i % kPlanes, tile_rows * (i / kPlanes), key / 16);
-    }
-  }
-
-  template <int kPlanes>
-  HEADSCOPE_DEVICE void add_tile(const SharedPlanes& weights, const SharedPlanes& values, int step) {
-    float sums[kRowTiles][2][2][4] = {};  // of first planes and, as in multiply_scores, of the rest
     for (int key = 0; key < weights.dim; key += 16) {
       uint32_t a[kRowTiles][kPlanes][4];
-      load_weights(a, weights, key);
-      multiply_step(a, values, key, column(step), sums, 0, 1);
-    }
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 8 * kRowTiles; ++i) {
-      const int tile = i / 8, half = i / 4 % 2;
-      d[tile][step][half][i % 4] += sums[tile][0][half][i % 4] + sums[tile][1][half][i % 4];
-    }
-  }
-
-  /// Adds the products of 16 keys and 16 columns to sums[..][first], those of later planes to sums[..][rest].
-  template <int kPlanes, int kCount>
-  HEADSCOPE_DEVICE static void multiply_step(const uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& values,
-                                             int key, int at, float (&sums)[kRowTiles][kCount][2][4], int first,
-                                             int rest) {
-    uint32_t b[kPlanes][2][2];
-    HEADSCOPE_UNROLL
-    for (int plane = 0; plane < kPlanes; ++plane) {
-      if (plane < values.count) load_values(b[plane], values, plane, key, at);
-    }
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-      constexpr int planes = kPlanes;
-      const PlanePair pair = plane_pair(planes, i);  // of weights and values
-      if (pair.key >= values.count) continue;
-      const int to = pair.query + pair.key == 0 ? first : rest;
       HEADSCOPE_UNROLL
-      for (int tile = 0; tile < kRowTiles; ++tile) {
-        multiply_add(sums[tile][to][0], a[tile][pair.query], b[pair.key][0]);
-        multiply_add(sums[tile][to][1], a[tile][pair.query], b[pair.key][1]);
+      for (int i = 0; i < kRowTiles * kPlanes; ++i) {
+        load_left(a[i / kPlanes][i % kPlanes], weights, i % kPlanes, tile_rows * (i / kPlanes), key / 16);
+      }
+      HEADSCOPE_UNROLL
+      for (int step = 0; step < kSteps; ++step) {
+        if (column(step) >= columns) continue;
+        uint32_t b[kPlanes][2][2];
+        HEADSCOPE_UNROLL
+        for (int plane = 0; plane < kPlanes; ++plane) {
+          if (plane < values.count) load_values(b[plane], values, plane, key, column(step));
+        }
+        HEADSCOPE_UNROLL
+        for (int tile = 0; tile < kRowTiles; ++tile) {
+          multiply_planes(kPlanes, a[tile], values.count, b, d[tile][step][0], d[tile][step][1]);
+        }
       }
     }
   }
