@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <tuple>
 
 #include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/few_rows_plan.cuh"
@@ -84,6 +85,15 @@ TEST(TilePlan, EveryProblemFitsIntoSharedMemory) {
       }
     }
   }
+}
+
+/// The sizes that decoding is made for. Results hang on them.
+TEST(TilePlan, CommonShapes) {
+  const TilePlan llama = plan_tiles(shape_of(8, 128, 128, Element::bf16));
+  EXPECT_EQ(std::tuple(llama.rows(), llama.tile_keys), std::tuple(16, 64));
+  const TilePlan latents = plan_tiles(shape_of(128, 576, 512, Element::bf16));
+  EXPECT_EQ(std::tuple(latents.rows(), latents.tile_keys, latents.stages), std::tuple(64, 32, 3));
+  EXPECT_EQ(plan_tiles(shape_of(128, 576, 512, Element::f32)).rows(), 16) << "no room for more queries of three planes";
 }
 
 TEST(TilePlan, SharedRowsAreReadOnce) {
