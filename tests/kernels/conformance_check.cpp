@@ -9,6 +9,11 @@
 namespace headscope::testing {
 namespace {
 
+/// Whether weights are rounded to bf16 for `out`.
+bool rounds_weights(const AttentionKernel& kernel, const CaseSpec& spec) {
+  return kernel.name == "cpu/AVX512_BF16" || (kernel.device == "cuda" && spec.element == Element::bf16);
+}
+
 class Conformance {
  public:
   Conformance(const CaseSpec& spec, double slack) : case_(spec), slack_(slack) {}
@@ -75,6 +80,15 @@ class Conformance {
     }
   }
 
+  void expect_near_reference(const AttentionKernel& kernel, const Results& actual) {
+    for (const NamedArray& array : result_arrays()) {
+      const bool rounded = array.array == &Results::out && rounds_weights(kernel, case_.spec);
+      const double allowed = slack_ * (rounded ? bf16_weights_tolerance() : tolerance(array));
+      EXPECT_TRUE(all_near(actual.*array.array, expected_.*array.array, allowed)) << array.name;
+    }
+    expect_same_argmax(actual);
+  }
+
   std::vector<TileRequest> tile_requests() const {
     const AttentionProblem& p = case_.problem;
     std::vector<TileRequest> requests;
@@ -111,12 +125,7 @@ void Conformance::expect_forward_matches_reference() {
   for (const AttentionKernel& kernel : kernels_) {
     SCOPED_TRACE(kernel.name);
     const Results actual = run_forward(kernel, case_, pool_);
-    for (const NamedArray& array : result_arrays()) {
-      const bool rounded = array.array == &Results::out && (kernel.name == "cpu/AVX512_BF16" || (kernel.device == "cuda" && case_.spec.element == Element::bf16));
-      const double allowed = slack_ * (rounded ? bf16_weights_tolerance() : tolerance(array));
-      EXPECT_TRUE(all_near(actual.*array.array, expected_.*array.array, allowed)) << array.name;
-    }
-    expect_same_argmax(actual);
+    expect_near_reference(kernel, actual);
   }
 }
 
@@ -144,6 +153,10 @@ void Conformance::expect_chunks_add_up_to_the_whole() {
     Results chunks = Results::sized(case_.problem, case_.spec.cells);
     run_forward_rows(kernel, case_, 0, cut, pool_, chunks);
     run_forward_rows(kernel, case_, cut, case_.problem.q_len, pool_, chunks);
+    if (kernel.device == "cuda") {  // sums few rows and many in another order (kernels/kernels.h)
+      expect_near_reference(kernel, chunks);
+      continue;
+    }
     for (const NamedArray& array : result_arrays()) {
       EXPECT_TRUE(same_bits(chunks.*array.array, whole.*array.array)) << array.name;
     }
