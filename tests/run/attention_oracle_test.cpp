@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <limits>
 
 #include "tests/kernels/attention_case.h"
@@ -136,16 +137,16 @@ class AttentionOracle : public ::testing::TestWithParam<CaseSpec> {
 
   void expect_tiles(const AttentionKernel& kernel, const Results& actual) const {
     const AttentionProblem& p = case_.problem;
-    for (const int64_t bin : {1, 5, 32}) {
-      const at::IntArrayRef cell{bin, bin};
-      const auto pooled = [&](Pooling pooling) {
-        const at::Tensor pooled = pooling == Pooling::max ? at::max_pool2d(library_.map, cell, {}, 0, 1, true)
-                                                          : at::avg_pool2d(library_.map, cell, {}, 0, true, false);
-        return floats(pooled[p.batch - 1][p.q_heads - 1]);
+    for (const int64_t bin : {int64_t{1}, int64_t{5}, int64_t{32}}) {
+      const std::array cell{bin, bin};
+      const auto cells = [&](Pooling pooling) {
+        const at::Tensor all = pooling == Pooling::max ? at::max_pool2d(library_.map, cell, {}, 0, 1, true)
+                                                       : at::avg_pool2d(library_.map, cell, {}, 0, true, false);
+        return floats(all[p.batch - 1][p.q_heads - 1]);
       };
       for (const Pooling pooling : {Pooling::max, Pooling::mean}) {
         const TileRequest request{p.batch - 1, p.q_heads - 1, 0, p.q_len, 0, p.kv_len, bin, pooling};
-        EXPECT_TRUE(all_near(run_tile(kernel, p, actual, request, pool_), pooled(pooling), tolerance_.of_weights()))
+        EXPECT_TRUE(all_near(run_tile(kernel, p, actual, request, pool_), cells(pooling), tolerance_.of_weights()))
             << "bin " << bin;
       }
     }
