@@ -110,9 +110,11 @@ double milliseconds_to_stop(const AttentionKernel& kernel, const ThreadPool& poo
 }
 
 /// 10 ms are promised. The fastest of some tries counts, because other programs only ever add time; still a busy
-/// machine, which gives each thread a few milliseconds in turn, and the sanitizers need more.
+/// machine, which gives each thread a few milliseconds in turn, and the sanitizers need more, and most of all CUDA's
+/// emulator, whose blocks are slow.
 TEST_P(TileStops, EndALongRequestSoon) {
-  constexpr double promised = 10, allowed = sanitized() ? 100 : 30;
+  constexpr double promised = 10;
+  const double allowed = kernel_.device == "cuda" ? 500 : sanitized() ? 100 : 30;
   double fastest = milliseconds_to_stop(kernel_, pool_);
   for (int more = 0; more < 4 && fastest > promised; ++more) {
     fastest = std::min(fastest, milliseconds_to_stop(kernel_, pool_));
