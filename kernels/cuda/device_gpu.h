@@ -4,14 +4,17 @@
 
 #include <cuda_runtime.h>
 
-#include <stdexcept>
 #include <string>
+
+#include "kernels/cuda/library.h"
 
 #define HEADSCOPE_KERNEL __global__
 /// Before the struct that is a kernel's only parameter: it stays where the launch put it, and is not copied to be
 /// referred to.
 #define HEADSCOPE_PARAMS const __grid_constant__
 #define HEADSCOPE_DEVICE __device__ __forceinline__
+/// Not inlined: for what is rare and large.
+#define HEADSCOPE_DEVICE_APART __device__ __noinline__
 #define HEADSCOPE_HOST_DEVICE __host__ __device__ __forceinline__
 /// Most threads of a block, and blocks that shall fit on a multiprocessor at once: caps the registers.
 #define HEADSCOPE_LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
@@ -129,13 +132,6 @@ HEADSCOPE_DEVICE uint32_t atomic_add(uint32_t* to, uint32_t value) { return atom
 HEADSCOPE_DEVICE uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) {
   return atomicCAS(reinterpret_cast<unsigned long long*>(to), expected, value);
 }
-
-/// What a call of the CUDA runtime said. `code` is cudaError_t.
-class CudaError : public std::runtime_error {
- public:
-  CudaError(int error, const std::string& text) : std::runtime_error(text), code(error) {}
-  int code;
-};
 
 inline void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;

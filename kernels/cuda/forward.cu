@@ -29,18 +29,49 @@ struct ForwardParams {
   size_t block_bin_bytes;  ///< its size
 };
 
-/// What threads of a block tell each other.
-struct alignas(128) Notes {
-  QueryRow rows[block_rows];
-  FinishedRow finished[block_rows];
-  bool bad_keys[64];
-  bool flags[block_rows / warp_rows];
-  uint32_t item;
+/// Keys of a tile: as many as leave the registers that three planes, or many values, need.
+template <int kPlanes, int kDims>
+constexpr int tile_keys = (kPlanes == 1 ? 64 : 32) / (kDims > 128 ? 2 : 1);
+
+/// The rows a block is at. In shared memory: registers are for what differs from thread to thread.
+struct RowBlock {
+  int64_t batch, head, kv_head;
+  int64_t first_row, count;
+  KeyRange any;            ///< keys that some row sees
+  KeyRange all;            ///< keys that every row sees
+  KeyRange tiles;          ///< `any`, from the start of a tile on
+  const uint16_t* keys;    ///< the first plane's row of key 0, were there one
+  const uint16_t* values;  ///< likewise
+
+  HEADSCOPE_DEVICE void set(const ForwardParams& s, int64_t item, int keys_of_tile) {
+    const int64_t batch_head = item / s.row_blocks;
+    batch = batch_head / s.p.q_heads;
+    head = batch_head % s.p.q_heads;
+    kv_head = head / (s.p.q_heads / s.p.kv_heads);
+    // The last rows of a head see most keys, and start first.
+    first_row = (s.row_blocks - 1 - item % s.row_blocks) * block_rows;
+    count = s.p.q_len - first_row < block_rows ? s.p.q_len - first_row : block_rows;
+    any = keys_of_any(s.p, first_row, first_row + count - 1);
+    all = keys_of_all(s.p, first_row, first_row + count - 1);
+    tiles = {any.begin / keys_of_tile * keys_of_tile, any.end};
+    keys = row_of_key_0(s.keys);
+    values = row_of_key_0(s.values);
+  }
+
+ private:
+  HEADSCOPE_DEVICE const uint16_t* row_of_key_0(const PlaneRows& rows) const {
+    return rows.data + batch * rows.batch_stride + kv_head * rows.head_stride - rows.first_key * rows.row_stride;
+  }
 };
 
-/// Keys of a tile: fewer where there are three planes of each.
-template <int kPlanes>
-constexpr int tile_keys = kPlanes == 1 ? 64 : 32;
+/// What threads of a block tell each other.
+struct alignas(128) Notes {
+  RowBlock block;
+  QueryRow rows[block_rows];
+  FinishedRow finished[block_rows];
+  bool flags[block_rows / warp_rows];
+  bool done;
+};
 
 struct SharedLayout {
   SharedPlanes queries, keys, values;
@@ -54,51 +85,27 @@ struct SharedLayout {
     return sizeof(Notes) + queries.bytes() + keys.bytes() + (values.count > 0 ? values.bytes() : 0);
   }
   HEADSCOPE_DEVICE Notes& place(std::byte* memory) {
-    std::byte* at = memory + sizeof(Notes);
-    for (SharedPlanes* planes : {&queries, &keys, &values}) {
-      planes->data = reinterpret_cast<uint16_t*>(at);
-      at += planes->bytes();
-    }
+    queries.data = reinterpret_cast<uint16_t*>(memory + sizeof(Notes));
+    keys.data = queries.data + queries.bytes() / sizeof(uint16_t);
+    values.data = keys.data + keys.bytes() / sizeof(uint16_t);
     return *reinterpret_cast<Notes*>(memory);
   }
 };
 
-/// The rows a block is at.
-struct RowBlock {
-  int64_t batch, head, kv_head;
-  int64_t first_row, count;
-  KeyRange any;    ///< keys that some row sees
-  KeyRange all;    ///< keys that every row sees
-  KeyRange tiles;  ///< `any`, from the start of a tile on
-
-  HEADSCOPE_DEVICE RowBlock(const ForwardParams& s, int64_t item, int keys_of_tile) {
-    const int64_t batch_head = item / s.row_blocks;
-    batch = batch_head / s.p.q_heads;
-    head = batch_head % s.p.q_heads;
-    kv_head = head / (s.p.q_heads / s.p.kv_heads);
-    // The last rows of a head see most keys, and start first.
-    first_row = (s.row_blocks - 1 - item % s.row_blocks) * block_rows;
-    count = s.p.q_len - first_row < block_rows ? s.p.q_len - first_row : block_rows;
-    any = keys_of_any(s.p, first_row, first_row + count - 1);
-    all = keys_of_all(s.p, first_row, first_row + count - 1);
-    tiles = {any.begin / keys_of_tile * keys_of_tile, any.end};
-  }
-};
-
-/// Starts to copy rows of planes into a tile, zeros for keys that no row of the block sees. Eight threads share a row.
-HEADSCOPE_DEVICE void copy_tile(const SharedPlanes& to, const PlaneRows& from, const RowBlock& block,
+/// Starts to copy rows of planes into a tile, zeros for keys not `seen` by any row of the block. `key_0` is where the
+/// row of key 0 would be. Eight threads share a row.
+HEADSCOPE_DEVICE void copy_tile(const SharedPlanes& to, const PlaneRows& from, const uint16_t* key_0, KeyRange seen,
                                 int64_t first_key) {
   constexpr int chunk = 8, row_threads = 8;
-  const uint16_t* head = from.data + block.batch * from.batch_stride + block.kv_head * from.head_stride;
   const int first_chunk = thread_index() % row_threads * chunk;
   for (int plane = 0; plane < to.count; ++plane) {
     for (int index = thread_index() / row_threads; index < to.rows; index += threads / row_threads) {
       const int64_t key = first_key + index;
-      const bool seen = key >= block.any.begin && key < block.any.end;
-      const uint16_t* row = head + plane * from.plane_stride + (key - from.first_key) * from.row_stride;
+      const bool exists = key >= seen.begin && key < seen.end;
+      const uint16_t* row = key_0 + plane * from.plane_stride + key * from.row_stride;
       uint16_t* shared = to.row(plane, index);
       for (int dim = first_chunk; dim < to.dim; dim += row_threads * chunk) {
-        const bool valid = seen && dim < from.dim;
+        const bool valid = exists && dim < from.dim;
         copy_async(shared + dim, valid ? row + dim : from.data, valid);
       }
     }
@@ -110,25 +117,25 @@ template <int kPlanes, int kDims>
 class Forward {
  public:
   HEADSCOPE_DEVICE explicit Forward(const ForwardParams& params)
-      : s_(params), shared_(params, keys_of_tile, kDims), notes_(shared_.place(shared_memory())) {
-    const size_t at = block_index().x * s_.block_bin_bytes;
-    if (s_.bin_memory) bins_ = BinMemory::at(s_.bin_memory + at, s_.output.thumbnails.cells, block_rows);
-  }
+      : s_(params), shared_(params, keys_of_tile, kDims), notes_(shared_.place(shared_memory())) {}
 
   /// Takes blocks of rows until there are none.
   HEADSCOPE_DEVICE void run() {
     for (;;) {
       block_barrier();
-      if (thread_index() == 0) notes_.item = atomic_add(s_.next, 1);
+      if (thread_index() == 0) {
+        const int64_t item = atomic_add(s_.next, 1);
+        notes_.done = item >= s_.items;
+        if (!notes_.done) notes_.block.set(s_, item, keys_of_tile);
+      }
       block_barrier();
-      const int64_t item = notes_.item;
-      if (item >= s_.items) return;
-      attend(RowBlock(s_, item, keys_of_tile));
+      if (notes_.done) return;
+      attend(notes_.block);
     }
   }
 
  private:
-  static constexpr int keys_of_tile = tile_keys<kPlanes>, tile_blocks = keys_of_tile / 8;
+  static constexpr int keys_of_tile = tile_keys<kPlanes, kDims>, tile_blocks = keys_of_tile / 8;
   using Weights = float[tile_blocks][4];
   using Sums = float[kDims / 8][4];
 
@@ -136,6 +143,17 @@ class Forward {
   /// The place of row r of a lane in the block.
   HEADSCOPE_DEVICE static int place_of(int r) { return warp_row() + lane_index() / 4 + 8 * r; }
   HEADSCOPE_DEVICE bool with_values() const { return s_.output.out.data != nullptr; }
+
+  HEADSCOPE_DEVICE void copy_keys(const RowBlock& block, int64_t first_key) const {
+    copy_tile(shared_.keys, s_.keys, block.keys, block.any, first_key);
+  }
+  HEADSCOPE_DEVICE void copy_values(const RowBlock& block, int64_t first_key) const {
+    copy_tile(shared_.values, s_.values, block.values, block.any, first_key);
+  }
+  /// [cells][block_rows]
+  HEADSCOPE_DEVICE Bin* bins() const {
+    return reinterpret_cast<Bin*>(s_.bin_memory + block_index().x * s_.block_bin_bytes);
+  }
 
   HEADSCOPE_DEVICE void attend(const RowBlock& block) {
     for (int index = thread_index(); index < block_rows; index += threads) {
@@ -150,10 +168,16 @@ class Forward {
         [](int, const GlobalRow& row, int64_t dim) { return row.at(dim); });
     LaneRows rows;
     Sums sums;
-    add_keys(block, false, rows, sums);
     // Values that are inf or NaN are seen by what they do to the sums, and then kept from rows that do not see them.
-    if (any_of_block(!all_finite(sums))) add_keys(block, true, rows, sums);
+    bool careful = false;
+    for (;; careful = true) {
+      add_keys(block, careful, rows, sums);
+      if (careful || !any_of_block(!all_finite(sums))) break;
+    }
     write(block, rows, sums);
+    if (!careful) return;
+    block_barrier();
+    add_bad_values(block);
   }
 
   HEADSCOPE_DEVICE bool any_of_block(bool value) {
@@ -174,12 +198,12 @@ class Forward {
       for (int i = 0; i < 4; ++i) sums[n][i] = 0;
     }
     const bool works = warp_row() < block.count;
-    if (!block.tiles.empty()) copy_tile(shared_.keys, s_.keys, block, block.tiles.begin);
+    if (!block.tiles.empty()) copy_keys(block, block.tiles.begin);
     commit_copies();
     for (int64_t first_key = block.tiles.begin; first_key < block.tiles.end; first_key += keys_of_tile) {
       wait_for_copies<0>();
       block_barrier();  // keys are here, and values free
-      if (with_values()) copy_tile(shared_.values, s_.values, block, first_key);
+      if (with_values()) copy_values(block, first_key);
       commit_copies();
       Weights weights;
       TileEffect effect;
@@ -187,11 +211,14 @@ class Forward {
       wait_for_copies<0>();
       block_barrier();  // values are here, and keys free
       if (first_key + keys_of_tile < block.tiles.end) {
-        copy_tile(shared_.keys, s_.keys, block, first_key + keys_of_tile);
+        copy_keys(block, first_key + keys_of_tile);
       }
       commit_copies();
       if (!with_values()) continue;
-      if (careful) add_bad_values(block, first_key, works, effect, weights, sums);
+      if (careful) {
+        hide_bad_values(shared_.values, s_.p.value_dim, [&](int index) { return value_of(block, first_key + index); });
+        block_barrier();
+      }
       if (works) add_values(WeightFactors<kPlanes, tile_blocks / 2>(weights), shared_.values, effect.factors, sums);
     }
     wait_for_copies<0>();
@@ -206,8 +233,8 @@ class Forward {
     const int64_t positions[2] = {notes_.rows[place_of(0)].position, notes_.rows[place_of(1)].position};
     const TileEffect effect = add_tile(rows, s_.ranges, positions, first_key, weights);
     if (s_.bin_memory) {
-      add_to_bins(bins_, s_.output.thumbnails, place_of(own_row()), first_key, first_key == block.tiles.begin, rows,
-                  effect, weights);
+      add_to_bins(bins() + place_of(own_row()), block_rows, s_.output.thumbnails, first_key,
+                  first_key == block.tiles.begin, rows, effect, weights);
     }
     return effect;
   }
@@ -265,32 +292,23 @@ class Forward {
     }
   }
 
-  /// Takes such values out of the tile and adds them to the rows that see them.
-  HEADSCOPE_DEVICE void add_bad_values(const RowBlock& block, int64_t first_key, bool works, TileEffect& effect,
-                                       const Weights& weights, Sums& sums) {
-    const auto value_of = [&](int index) {
-      const int64_t key = first_key + index;
-      if (key < block.any.begin || key >= block.any.end) return GlobalRow{};
-      return global_row(s_.p.v, block.batch, block.kv_head, key - s_.p.first_key);
-    };
-    hide_bad_values(shared_.values, s_.p.value_dim, value_of, notes_.bad_keys);
-    block_barrier();
-    if (!works) return;
-    HEADSCOPE_UNROLL
-    for (int n = 0; n < kDims / 8; ++n) {
-      HEADSCOPE_UNROLL
-      for (int i = 0; i < 4; ++i) sums[n][i] *= effect.factors[i / 2];
-    }
-    effect.factors[0] = effect.factors[1] = 1;
-    for (int column = 0; column < keys_of_tile; ++column) {
-      if (!notes_.bad_keys[column]) continue;
-      const int64_t key = first_key + column;
-      const auto sees = [&](const QueryRow& row) {
-        return key >= row.keys.begin && key < row.keys.end &&
-               (!row.log_weight || row.log_weight[key] != minus_infinity());
-      };
-      const bool both[2] = {sees(notes_.rows[place_of(0)]), sees(notes_.rows[place_of(1)])};
-      add_bad_value(weights, column, both, value_of(column), s_.p.value_dim, sums);
+  HEADSCOPE_DEVICE GlobalRow value_of(const RowBlock& block, int64_t key) const {
+    if (key < block.any.begin || key >= block.any.end) return {};
+    return global_row(s_.p.v, block.batch, block.kv_head, key - s_.p.first_key);
+  }
+
+  /// Adds values that were hidden to the rows that see them, once these are written. No weight changes what inf or NaN
+  /// makes of a sum.
+  HEADSCOPE_DEVICE void add_bad_values(const RowBlock& block) const {
+    for (int64_t dim = thread_index(); dim < s_.p.value_dim; dim += threads) {
+      for (int64_t key = block.any.begin; key < block.any.end; ++key) {
+        const float number = value_of(block, key).at(dim);
+        if (is_finite(number)) continue;
+        for (int row = 0; row < block.count; ++row) {
+          if (!notes_.rows[row].sees(key)) continue;
+          output_row(s_.output.out, block.batch, block.head, block.first_row + row)[dim] += number;
+        }
+      }
     }
   }
 
@@ -311,8 +329,8 @@ class Forward {
     if (!s_.bin_memory) return;
     block_barrier();
     const int64_t cells = s_.output.thumbnails.cells;
-    write_cells(bins_, s_.output.thumbnails, (block.batch * s_.p.q_heads + block.head) * cells * cells, notes_.rows,
-                notes_.finished, block.tiles);
+    write_cells(bins(), block_rows, s_.output.thumbnails, (block.batch * s_.p.q_heads + block.head) * cells * cells,
+                notes_.rows, notes_.finished, block.tiles);
   }
 
   HEADSCOPE_DEVICE void write_values(const RowBlock& block, int place, int r, float inverse, const Sums& sums) const {
@@ -330,14 +348,11 @@ class Forward {
   const ForwardParams& s_;
   SharedLayout shared_;
   Notes& notes_;
-  BinMemory bins_;
 };
 
 /// Blocks that shall fit on a multiprocessor at once, so that each has the registers it needs.
 template <int kPlanes, int kDims>
-constexpr int blocks_at_once = kDims > 128  ? (kPlanes == 1 ? 2 : 1)
-                               : kDims > 64 ? (kPlanes == 1 ? 3 : 2)
-                                            : 3;
+constexpr int blocks_at_once = kDims > 128 && kPlanes > 1 ? 1 : 2;
 
 template <int kPlanes, int kDims>
 HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, (blocks_at_once<kPlanes, kDims>))
@@ -353,7 +368,7 @@ struct Instance {
 
 template <int kPlanes, int kDims>
 constexpr Instance instance() {
-  return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes>, kDims, blocks_at_once<kPlanes, kDims>};
+  return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes, kDims>, kDims, blocks_at_once<kPlanes, kDims>};
 }
 
 Instance instance_for(const AttentionProblem& p, const AttentionOutput& output) {
@@ -386,7 +401,7 @@ struct Plan {
     key_bytes = aligned(keys.bytes());
     value_bytes = output.out.data ? aligned(values.bytes()) : 0;
     if (!wants_cells(output)) return;
-    block_bin_bytes = aligned(BinMemory::bytes(output.thumbnails.cells, block_rows));
+    block_bin_bytes = static_cast<size_t>(output.thumbnails.cells) * block_rows * sizeof(Bin);
     blocks = std::min(blocks, multiprocessors * instance.blocks_at_once);
   }
   size_t bytes() const {

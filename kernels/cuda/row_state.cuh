@@ -31,7 +31,10 @@ struct RowState {
     const float factor = shrinkage(row_max, peak);
     const double rise = double{peak} - double{row_max};
     cross = factor > 0 ? factor * (cross - rise * sum) : 0;  // every score is further below the maximum
-    for (double* total : {&sum, &scatter, &sink, &window}) *total *= factor;
+    sum *= factor;
+    scatter *= factor;
+    sink *= factor;
+    window *= factor;
     row_max = peak;
     return factor;
   }

@@ -51,6 +51,9 @@ struct QueryRow {
   const float* log_weight = nullptr;  ///< [kv_len] or null
 
   HEADSCOPE_HOST_DEVICE bool exists() const { return row >= 0; }
+  HEADSCOPE_DEVICE bool sees(int64_t key) const {
+    return key >= keys.begin && key < keys.end && (!log_weight || log_weight[key] != minus_infinity());
+  }
 };
 
 HEADSCOPE_HOST_DEVICE QueryRow query_row(const AttentionProblem& p, int64_t head, int64_t row) {

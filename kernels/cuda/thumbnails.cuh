@@ -7,20 +7,11 @@ namespace headscope::cuda {
 // Thumbnails on the way of a forward pass. What a row weighs in each bin of keys is known only when all its keys are
 // in, so until then a block keeps, of each row and bin, sums relative to the row's maximum of that time.
 
-/// Of the rows of one block, in global memory, each [cells][rows].
-struct BinMemory {
-  float* sums = nullptr;     ///< w
-  float* largest = nullptr;  ///< largest w
-  float* row_max = nullptr;  ///< what both are relative to
-  int rows = 0;
-
-  HEADSCOPE_HOST_DEVICE static size_t bytes(int64_t cells, int rows) {
-    return 3 * sizeof(float) * static_cast<size_t>(cells) * static_cast<size_t>(rows);
-  }
-  HEADSCOPE_DEVICE static BinMemory at(std::byte* memory, int64_t cells, int rows) {
-    auto* floats = reinterpret_cast<float*>(memory);
-    return {floats, floats + cells * rows, floats + 2 * cells * rows, rows};
-  }
+/// What a row weighs in one bin so far.
+struct alignas(16) Bin {
+  float sum;      ///< w
+  float largest;  ///< largest w
+  float row_max;  ///< what both are relative to
 };
 
 /// What a tile weighs in one bin: the own row of a lane.
@@ -46,12 +37,11 @@ HEADSCOPE_DEVICE BinPart weigh_columns(const float (&weights)[kBlocks][4], Colum
   return {quad_sum(sums[0], sums[1]), own_of(first, second)};
 }
 
-/// Adds a tile that starts at `first_key` to the bins of a lane's own row, place `row` of the block. `first` of the
+/// Adds a tile that starts at `first_key` to the bins of a lane's own row, [cells] `stride` apart. `first` of the
 /// block's tiles: what is in memory counts for nothing.
 template <int kBlocks>
-HEADSCOPE_DEVICE void add_to_bins(const BinMemory& bins, const Thumbnails& wanted, int row, int64_t first_key,
-                                  bool first, const LaneRows& rows, const TileEffect& effect,
-                                  const float (&weights)[kBlocks][4]) {
+HEADSCOPE_DEVICE void add_to_bins(Bin* bins, int stride, const Thumbnails& wanted, int64_t first_key, bool first,
+                                  const LaneRows& rows, const TileEffect& effect, const float (&weights)[kBlocks][4]) {
   constexpr int tile_keys = 8 * kBlocks;
   const float row_max = rows.state.row_max;
   for (int64_t bin = first_key / wanted.bin; bin < wanted.cells && bin * wanted.bin < first_key + tile_keys; ++bin) {
@@ -61,15 +51,13 @@ HEADSCOPE_DEVICE void add_to_bins(const BinMemory& bins, const Thumbnails& wante
     if (row_max == minus_infinity()) part.largest = 0;
     if (columns.begin > 0 || columns.end < tile_keys) part = weigh_columns(weights, columns);
     if (lane_index() % 4 > 1) continue;  // the other lane of the same row writes
-    const int64_t at = bin * bins.rows + row;
+    Bin& to = bins[bin * stride];
     if (!first && begin < first_key) {
-      const float factor = shrinkage(bins.row_max[at], row_max);
-      part.sum += bins.sums[at] * factor;
-      part.largest = fmaxf(part.largest, bins.largest[at] * factor);
+      const float factor = shrinkage(to.row_max, row_max);
+      part.sum += to.sum * factor;
+      part.largest = fmaxf(part.largest, to.largest * factor);
     }
-    bins.sums[at] = part.sum;
-    bins.largest[at] = part.largest;
-    bins.row_max[at] = row_max;
+    to = {part.sum, part.largest, row_max};
   }
 }
 
@@ -105,10 +93,10 @@ struct CellPart {
   int64_t sum = 0;  ///< in Thumbnails::sum_unit
   bool nan = false;
 
-  HEADSCOPE_DEVICE void add(const FinishedRow& row, float bin_sum, float bin_largest, float bin_max) {
-    const float scale = shrinkage(bin_max, row.row_max) * row.inverse;
-    largest = fmaxf(largest, bin_largest * scale);
-    sum += llrintf(bin_sum * (scale * static_cast<float>(1 / Thumbnails::sum_unit)));
+  HEADSCOPE_DEVICE void add(const FinishedRow& row, const Bin& bin) {
+    const float scale = shrinkage(bin.row_max, row.row_max) * row.inverse;
+    largest = fmaxf(largest, bin.largest * scale);
+    sum += llrintf(bin.sum * (scale * static_cast<float>(1 / Thumbnails::sum_unit)));
   }
   HEADSCOPE_DEVICE void flush(const Thumbnails& wanted, int64_t cell) const {
     constexpr uint32_t nan_bits = 0x7FC00000;  // above all numbers
@@ -120,30 +108,28 @@ struct CellPart {
 };
 
 HEADSCOPE_DEVICE bool sees_any(const QueryRow& row, KeyRange keys) {
-  for (int64_t key = keys.begin > row.keys.begin ? keys.begin : row.keys.begin; key < keys.end && key < row.keys.end;
-       ++key) {
-    if (!row.log_weight || row.log_weight[key] != minus_infinity()) return true;
+  for (int64_t key = keys.begin; key < keys.end; ++key) {
+    if (row.sees(key)) return true;
   }
   return false;
 }
 
-/// Writes the cells of a block's rows, from bins of keys `visited`. `first_cell` is the first of the head's. All
-/// threads of the block together, behind a barrier.
-HEADSCOPE_DEVICE void write_cells(const BinMemory& bins, const Thumbnails& wanted, int64_t first_cell,
+/// Writes the cells of a block's rows from their bins [cells][count], of keys `visited`. `first_cell` is the first of
+/// the head's. All threads of the block together, behind a barrier.
+HEADSCOPE_DEVICE void write_cells(const Bin* bins, int count, const Thumbnails& wanted, int64_t first_cell,
                                   const QueryRow* rows, const FinishedRow* finished, KeyRange visited) {
   for (int64_t bin = visited.begin / wanted.bin + thread_index(); bin < wanted.cells && bin * wanted.bin < visited.end;
        bin += block_threads()) {
     CellPart part;
-    for (int row = 0; row < bins.rows; ++row) {
+    for (int row = 0; row < count; ++row) {
       const FinishedRow& one = finished[row];
       if (one.cell_row < 0) continue;
-      const int64_t at = bin * bins.rows + row;
       if (one.inverse == one.inverse) {
-        part.add(one, bins.sums[at], bins.largest[at], bins.row_max[at]);
+        part.add(one, bins[bin * count + row]);
       } else if (sees_any(rows[row], {bin * wanted.bin, (bin + 1) * wanted.bin})) {
         part.nan = true;
       }
-      if (row + 1 < bins.rows && finished[row + 1].cell_row == one.cell_row) continue;
+      if (row + 1 < count && finished[row + 1].cell_row == one.cell_row) continue;
       part.flush(wanted, first_cell + one.cell_row * wanted.cells + bin);
       part = {};
     }

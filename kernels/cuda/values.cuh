@@ -67,51 +67,29 @@ HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, 
   }
 }
 
+HEADSCOPE_DEVICE bool is_finite(float x) { return x - x == 0; }
+
 template <int kBlocks>
 HEADSCOPE_DEVICE bool all_finite(const float (&sums)[kBlocks][4]) {
   bool finite = true;
   HEADSCOPE_UNROLL
   for (int n = 0; n < kBlocks; ++n) {
     HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) finite = finite && sums[n][i] - sums[n][i] == 0;
+    for (int i = 0; i < 4; ++i) finite = finite && is_finite(sums[n][i]);
   }
   return finite;
 }
 
-/// Marks the keys of a tile whose values hold inf or NaN, and puts zeros in their place: in the product above, a weight
-/// of 0 would carry NaN into rows that do not see them. `row_of(index)` is the stored row of a key, or none. All
-/// threads of the block together; a barrier must come before anyone reads.
+/// Puts zeros in the place of numbers that are inf or NaN: in the product above, a weight of 0 would carry NaN into
+/// rows that do not see them. `row_of(index)` is the stored row of a key, or none. All threads of the block together; a
+/// barrier must come before anyone reads.
 template <class RowOf>
-HEADSCOPE_DEVICE void hide_bad_values(const SharedPlanes& values, int64_t dims, const RowOf& row_of, bool* bad) {
+HEADSCOPE_DEVICE void hide_bad_values(const SharedPlanes& values, int64_t dims, const RowOf& row_of) {
   for (int index = thread_index(); index < values.rows; index += block_threads()) {
     const GlobalRow row = row_of(index);
-    bad[index] = false;
-    for (int64_t dim = 0; row.data && dim < dims; ++dim) bad[index] = bad[index] || row.at(dim) - row.at(dim) != 0;
-    for (int plane = 0; bad[index] && plane < values.count; ++plane) {
-      for (int dim = 0; dim < values.dim; ++dim) values.row(plane, index)[dim] = 0;
-    }
-  }
-}
-
-/// Adds weights times such values to the rows that see the key at `column`. The whole warp takes part.
-template <int kTileBlocks, int kBlocks>
-HEADSCOPE_DEVICE void add_bad_value(const float (&weights)[kTileBlocks][4], int column, const bool (&sees)[2],
-                                    const GlobalRow& value, int64_t dims, float (&sums)[kBlocks][4]) {
-  float mine[2] = {0, 0};
-  HEADSCOPE_UNROLL
-  for (int n = 0; n < kTileBlocks; ++n) {
-    if (n != column / 8) continue;
-    mine[0] = column % 2 ? weights[n][1] : weights[n][0];
-    mine[1] = column % 2 ? weights[n][3] : weights[n][2];
-  }
-  const int holder = lane_index() / 4 * 4 + column % 8 / 2;
-  const float weight[2] = {shuffle_from(mine[0], holder), shuffle_from(mine[1], holder)};
-  HEADSCOPE_UNROLL
-  for (int n = 0; n < kBlocks; ++n) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int dim = tile_column(n, i);
-      if (sees[i / 2] && dim < dims) sums[n][i] += weight[i / 2] * value.at(dim);
+    for (int dim = 0; row.data && dim < dims; ++dim) {
+      if (is_finite(row.at(dim))) continue;
+      for (int plane = 0; plane < values.count; ++plane) values.row(plane, index)[dim] = 0;
     }
   }
 }

@@ -13,6 +13,7 @@
 #define HEADSCOPE_KERNEL
 #define HEADSCOPE_PARAMS const
 #define HEADSCOPE_DEVICE inline
+#define HEADSCOPE_DEVICE_APART inline
 #define HEADSCOPE_HOST_DEVICE inline
 #define HEADSCOPE_LAUNCH_BOUNDS(threads, blocks)
 #define HEADSCOPE_UNROLL
