@@ -126,14 +126,15 @@ HEADSCOPE_DEVICE void load_right(uint32_t (&b)[2][2], const SharedPlanes& from, 
 
 /// <q, k> of 16 queries from `first_query` on and 8 * kBlocks keys from `first_key` on, places in the tiles; kBlocks is
 /// even. A lane gets, of block n, {row g: keys 8n + 2t, 8n + 2t + 1; row g + 8: the same keys} with g = lane / 4,
-/// t = lane % 4.
+/// t = lane % 4. Products of later planes have a sum of their own: added to the large one, each would cost it digits.
 template <int kPlanes, int kBlocks>
 HEADSCOPE_DEVICE void multiply_scores(const SharedPlanes& queries, int first_query, const SharedPlanes& keys,
                                       int first_key, float (&dots)[kBlocks][4]) {
+  float rest[kBlocks][4];
   HEADSCOPE_UNROLL
   for (int n = 0; n < kBlocks; ++n) {
     HEADSCOPE_UNROLL
-    for (int i = 0; i < 4; ++i) dots[n][i] = 0;
+    for (int i = 0; i < 4; ++i) dots[n][i] = rest[n][i] = 0;
   }
   for (int step = 0; step < keys.dim / 16; ++step) {
     uint32_t a[kPlanes][4];
@@ -153,9 +154,17 @@ HEADSCOPE_DEVICE void multiply_scores(const SharedPlanes& queries, int first_que
         constexpr int planes = kPlanes;
         const PlanePair pair = plane_pair(planes, i);
         if (pair.query >= queries.count || pair.key >= keys.count) continue;
-        multiply_add(dots[n], a[pair.query], b[pair.key][0]);
-        multiply_add(dots[n + 1], a[pair.query], b[pair.key][1]);
+        const bool first = pair.query + pair.key == 0;
+        multiply_add(first ? dots[n] : rest[n], a[pair.query], b[pair.key][0]);
+        multiply_add(first ? dots[n + 1] : rest[n + 1], a[pair.query], b[pair.key][1]);
       }
+    }
+  }
+  if constexpr (kPlanes > 1) {
+    HEADSCOPE_UNROLL
+    for (int n = 0; n < kBlocks; ++n) {
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < 4; ++i) dots[n][i] += rest[n][i];
     }
   }
 }
