@@ -144,12 +144,12 @@ class MapBlock {
     }
   }
 
-  /// The row at a place of a piece; -1: none. Places count from where the piece would begin without the call's first
-  /// row, so that they depend on the cell alone.
+  /// The row at a place of a piece; negative: none. The call's first row may lie inside the first piece, whose places
+  /// count from where its cell begins all the same.
   HEADSCOPE_DEVICE int64_t row_at(int piece, int place) const {
     const KeyRange positions = params_.rows.range(piece);
     const int64_t position = positions.begin + place;
-    return position < positions.end && position >= p_.causal_offset ? position - p_.causal_offset : -1;
+    return position < positions.end ? position - p_.causal_offset : -1;
   }
 
   HEADSCOPE_DEVICE static int row_place(int r, int i) { return 16 * r + row_in_fragment(i); }

@@ -308,11 +308,11 @@ template <int kPlaces>
 struct KnownRows {
   QueryRow row[kPlaces];  ///< without keys where there is none
   RowShift shift[kPlaces];
-  KeyRange
-      seen_by_all[kPlaces / piece_rows];  ///< by each of 64 rows, if scores are plain; empty where rows are missing
+  /// Keys that each of the 64 rows of a group sees, if scores are plain; empty where rows are missing.
+  KeyRange seen_by_all[kPlaces / piece_rows];
 
-  /// All threads together, a barrier must come before anyone reads. `row_at(place)` is the row there or -1; `head` is
-  /// among batch * q_heads.
+  /// All threads together, a barrier must come before anyone reads. `row_at(place)` is the row there, negative: none;
+  /// `head` is among batch * q_heads.
   template <class RowAt>
   HEADSCOPE_DEVICE void fill(const AttentionProblem& p, int64_t head, const float* row_max, const float* log_sum,
                              const RowAt& row_at) {

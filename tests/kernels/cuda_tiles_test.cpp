@@ -162,25 +162,38 @@ TEST(CopiedRows, MayStandBesideSplitOnes) {
                         run_tile(kernel(), moved, forward, request, SerialFor())));
 }
 
-/// Pieces of one key, of one row, and full ones.
-TEST(Pieces, MayHoldOneKey) {
-  for (const int64_t length : {64, 65, 129}) {
-    CaseSpec spec;
-    spec.q_len = spec.kv_len = length;
-    const AttentionCase c(spec);
-    const Results forward = run_forward(reference_kernel(), c, SerialFor());
+/// Pieces that hold one key, or one row that sees a key of the block.
+class Pieces : public ::testing::TestWithParam<int64_t> {};
+
+TEST_P(Pieces, MayHoldOnePlaceThatCounts) {
+  CaseSpec spec;
+  spec.q_len = spec.kv_len = 129;
+  spec.window = GetParam();
+  const AttentionCase c(spec);
+  const Results forward = run_forward(reference_kernel(), c, SerialFor());
+  for (const int64_t end : {64, 65, 128, 129}) {
     for (const int64_t bin : {1, 4, 64}) {
-      const TileRequest request{0, 0, 0, length, 0, length, bin, Pooling::max};
+      const TileRequest request{0, 0, 0, end, 0, end, bin, Pooling::max};
       EXPECT_TRUE(all_near(run_tile(kernel(), c.problem, forward, request, SerialFor()),
                            run_tile(reference_kernel(), c.problem, forward, request, SerialFor()), 2e-5))
-          << length << ' ' << bin;
+          << end << ' ' << bin;
     }
-    const MapResults actual = run_map_statistics(kernel(), c.problem, forward, {}, SerialFor());
-    EXPECT_TRUE(
-        all_near(actual.mass, run_map_statistics(reference_kernel(), c.problem, forward, {}, SerialFor()).mass, 2e-5))
-        << length;
   }
+  const std::vector<float> expected = run_map_statistics(reference_kernel(), c.problem, forward, {}, SerialFor()).mass;
+  for (const int64_t bin : {1, 65}) {  // 65: pieces of 64 and of 1
+    const MapResults actual = run_map_statistics(kernel(), c.problem, forward, {2, bin}, SerialFor());
+    EXPECT_TRUE(all_near(actual.mass, expected, 2e-5)) << bin;
+  }
+  MapStatistics mass_alone;
+  std::vector<float> mass(129);
+  mass_alone.column_mass = mass.data();
+  Guarded<std::byte> workspace(kernel().map_statistics_workspace(c.problem, mass_alone, 1));
+  EXPECT_TRUE(kernel().map_statistics(c.problem, forward.row_max.data(), forward.log_sum.data(), mass_alone,
+                                      workspace.span(), SerialFor(), {}));
+  EXPECT_TRUE(all_near(mass, expected, 2e-5)) << "alone";
 }
+
+INSTANTIATE_TEST_SUITE_P(Windows, Pieces, ::testing::Values(0, 1, 2, 65, 66));
 
 /// A few rows of a long prompt, in cells of several runs of pieces.
 CaseSpec long_spec(int64_t keys) {
