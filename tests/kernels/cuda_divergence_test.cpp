@@ -131,6 +131,26 @@ TEST(PairSums, OfMoreTilesThanBlocks) {
   EXPECT_LE(testing::difference(run(DivergenceEstimator::hellinger), testing::middle_of_bracket(dense.h2[1])), 1e-6);
 }
 
+/// One plane instead of three: the others are 0. Fewer products are cut off, so the bounds are closer.
+TEST(PairSums, OfBf16HaveTheBitsOfF32) {
+  CaseSpec spec = testing::grouped_spec(61, 301);
+  spec.key_dim = 24;
+  spec.window = 77;
+  spec.element = Element::bf16;
+  const AttentionCase c(spec);
+  const AttentionKernel& kernel = testing::tested_kernels().front();
+  const testing::Results forward = testing::run_forward(kernel, c, SerialFor());
+  for (const auto estimator :
+       {DivergenceEstimator::exact, DivergenceEstimator::hellinger, DivergenceEstimator::sampled}) {
+    DivergenceRequest request = testing::divergence_request(c.problem, estimator);
+    request.samples = 200;
+    const auto bf16 = testing::run_divergence(kernel, c.problem, forward, request, SerialFor());
+    const auto f32 = testing::run_divergence(kernel, c.in_f32(), forward, request, SerialFor());
+    EXPECT_TRUE(same_bits(bf16.value, f32.value));
+    EXPECT_TRUE(f32.lower[1] <= bf16.lower[1] && bf16.upper[1] < f32.upper[1]);
+  }
+}
+
 /// One row that sees 4 keys, 2 of them of |k| = 3, with |q| = 2 and a scale of 0.5: B = 3.
 double root_error(Element element, float row_max, float log_sum) {
   const float q[] = {2, 0}, k[] = {3, 0, 0, 3, 1, 1, 0, 0};
