@@ -41,6 +41,23 @@ headscope_forbid(headscope_data torch headscope_model headscope_run headscope_vi
 headscope_forbid(headscope_views torch headscope_model headscope_run)
 headscope_forbid(headscope_paint torch headscope_model headscope_run)
 
+# Everything CUDA is in the library that is opened at run time: no other target links it, or CUDA itself.
+function(headscope_forbid_cuda folder)
+  get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
+  list(REMOVE_ITEM targets headscope_cuda)
+  foreach(target ${targets})
+    get_target_property(links ${target} LINK_LIBRARIES)
+    if("${links}" MATCHES "(^|;)(headscope_cuda|CUDA::[^;]*|[^;]*lib(cuda|cudart|torch_cuda|c10_cuda)[^;]*)(;|$)")
+      message(FATAL_ERROR "${target} must not link ${CMAKE_MATCH_2}; see docs/cuda.md")
+    endif()
+  endforeach()
+  get_property(subfolders DIRECTORY ${folder} PROPERTY SUBDIRECTORIES)
+  foreach(subfolder ${subfolders})
+    headscope_forbid_cuda(${subfolder})
+  endforeach()
+endfunction()
+headscope_forbid_cuda(${PROJECT_SOURCE_DIR})
+
 # headscope_allow_includes(folder prefix ...): each #include "core/...", "kernels/..." or "app/..." in the sources below
 # `folder` must begin with one of the prefixes, which are folders (with a slash) or headers. Contents are read whenever
 # CMake runs; a new file makes it run.
@@ -82,3 +99,35 @@ headscope_allow_includes(app/cli ${core_all} core/views/ app/cli/)
 headscope_allow_includes(app/gui ${core_all} core/views/ app/gui/)
 headscope_allow_includes(app/gui/paint core/base/ core/views/ app/gui/paint/)
 headscope_allow_includes(app/gui/platform core/base/ core/views/ app/gui/platform/)
+
+# headscope_forbid_includes(folder pattern but): no source below `folder` includes what matches `pattern` (a name with its
+# < or ") and not `but`; kernels/cuda and core/cuda are free.
+function(headscope_forbid_includes folder pattern but)
+  set(patterns)
+  foreach(extension h cpp cu cuh)
+    list(APPEND patterns "${PROJECT_SOURCE_DIR}/${folder}/*.${extension}")
+  endforeach()
+  file(GLOB_RECURSE sources RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${patterns})
+  foreach(source ${sources})
+    file(STRINGS ${source} found REGEX "^[ \t]*#[ \t]*include[ \t]*${pattern}")
+    list(FILTER found EXCLUDE REGEX "${but}")
+    if(found AND NOT source MATCHES "^(kernels|core)/cuda/")
+      message(FATAL_ERROR "${source} must not have '${found}'; see docs/cuda.md")
+    endif()
+  endforeach()
+endfunction()
+
+foreach(layer kernels core app)
+  headscope_forbid_includes(${layer} "<(cuda|cooperative_groups|nv/|mma.h|nvtx3/)" "^$")
+  # The rest of the program knows the library by its table alone.
+  headscope_forbid_includes(${layer} "\"kernels/cuda/" "kernels/cuda/library.h")
+endforeach()
+
+# No kernel knows LibTorch, those of kernels/cuda included.
+file(GLOB_RECURSE kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*)
+foreach(source ${kernel_sources})
+  file(STRINGS ${source} found REGEX "^[ \t]*#[ \t]*include[ \t]*<(torch|ATen|c10)/")
+  if(found)
+    message(FATAL_ERROR "${source} must not have '${found}'; see docs/architecture.md")
+  endif()
+endforeach()

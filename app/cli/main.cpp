@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "app/cli/command.h"
-#include "app/cli/model_access.h"
+#include "app/cli/device.h"
 
 namespace headscope::cli {
 namespace {

@@ -9,6 +9,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "app/cli/device.h"
 #include "app/cli/terminal.h"
 #include "core/arch/names.h"
 #include "core/base/file.h"
@@ -60,12 +61,6 @@ void add_prompt_options(CLI::App& command, PromptOptions& prompt) {
                      "Set the output of heads to 0: LAYER:HEAD, from 0; a list, may be repeated");
 }
 
-void check_device(const GlobalOptions& global) {
-  if (global.device == "cuda") {
-    fail("--device cuda is not available: this version of HeadScope runs models on the CPU; use --device cpu");
-  }
-}
-
 void check_dtype(const GlobalOptions& global) {
   if (global.dtype == "f16") {
     fail(
@@ -106,6 +101,7 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
 
 std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions options, const Context& context) {
   check_dtype(context.global);
+  options.device = chosen_device(context);
   if (context.global.dtype == "f32") options.dtype = DType::f32;
   if (context.global.dtype == "bf16") options.dtype = DType::bf16;
   use_threads(context.global.threads);

@@ -36,16 +36,14 @@ void add_prompt_options(CLI::App& command, PromptOptions& prompt);
 /// "2:5" (layer:head, from 0), possibly several, as interventions.
 std::vector<Intervention> parse_zeroed_heads(const std::vector<std::string>& texts);
 
-/// Refuse what this version cannot do, by name. Every command checks the device; the type only matters to those that
-/// read tensors.
-void check_device(const GlobalOptions&);
+/// Refuses a type that this version cannot compute in, by name. It only matters to commands that read tensors.
 void check_dtype(const GlobalOptions&);
 
 /// Adds what LoadOptions has. The options must outlive the parsing.
 void add_load_options(CLI::App& command, LoadOptions&);
 
 /// Opens and loads a model for a run, in the global options' dtype, which it checks: sets the number of threads, prints
-/// the checkpoint's notes.
+/// the checkpoint's notes, and why the device is the CPU where another could be expected.
 std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions, const Context&);
 
 /// Threads for kernels outside LibTorch: --threads, or as many as the machine has.

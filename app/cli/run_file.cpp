@@ -35,7 +35,8 @@ struct Job {
 };
 
 /// Token rows [n, heads * dim] written as [heads, n, dim].
-void write_by_head(const Job& job, const std::string& path, const RowsView& rows, int64_t heads, int64_t dim) {
+void write_by_head(const Job& job, const std::string& path, const RowsView& kept, int64_t heads, int64_t dim) {
+  const RowsView rows = kept.on_host(0, kept.rows);
   std::vector<float> values(static_cast<size_t>(heads * rows.rows * dim));
   for (int64_t head = 0; head < heads; ++head) {
     for (int64_t token = 0; token < rows.rows; ++token) {

@@ -39,11 +39,13 @@ void compare_row(const float* own, const float* exact, int64_t keys, const Layer
   raise(errors.statistics, std::abs(statistic(Statistic::max) - largest) / unit);
 }
 
-void compare_head(const RunSnapshot& run, int64_t layer, int64_t head, const ParallelFor& workers, MapErrors& errors) {
+/// `here` is the run in the host's memory, where the reference is.
+void compare_head(const RunSnapshot& run, const RunSnapshot& here, int64_t layer, int64_t head,
+                  const ParallelFor& workers, MapErrors& errors) {
   const int64_t n = run.tokens();
   const TileQuery whole{layer, head, 0, n, 0, n};
   const Tile own = compute_tile(run, whole, workers);
-  const Tile exact = compute_tile(run, whole, workers, {}, &attention_kernels().front());
+  const Tile exact = compute_tile(here, whole, workers, {}, &attention_kernels().front());
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const Layer& settings = run.architecture->layers[static_cast<size_t>(layer)];
   for (int64_t row = 0; row < n; ++row) {
@@ -56,9 +58,10 @@ void compare_head(const RunSnapshot& run, int64_t layer, int64_t head, const Par
 
 void check_maps(const RunSnapshot& run, const ParallelFor& workers, Findings& findings) {
   MapErrors errors;
+  const RunSnapshot here = run.on_host();
   for (int64_t layer = 0; layer < run.architecture->layer_count(); ++layer) {
     const int64_t heads = run.architecture->layers[static_cast<size_t>(layer)].q_heads;
-    for (int64_t head = 0; head < heads; ++head) compare_head(run, layer, head, workers, errors);
+    for (int64_t head = 0; head < heads; ++head) compare_head(run, here, layer, head, workers, errors);
   }
   const auto add = [&](const char* name, double error, double allowed, const char* what) {
     findings.checks.push_back({name, error <= allowed, fmt::format("{} {:.1e}, allowed {:.0e}", what, error, allowed)});

@@ -12,6 +12,7 @@
 #include "app/gui/paint/imgui_misuse.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/model/cuda_device.h"
 
 namespace headscope::gui {
 namespace {
@@ -20,7 +21,7 @@ constexpr int exit_usage = 1, exit_failure = 2, exit_internal = 70, exit_signal 
 
 struct Options {
   std::vector<std::string> models;
-  std::string size = "1280x800", theme, prompt, prompt_file, workspace;
+  std::string size = "1280x800", device = "auto", theme, prompt, prompt_file, workspace;
   double scale = 1;
   int64_t cut = 0;
   int threads = 0;
@@ -152,9 +153,11 @@ void open_window_and_run(Options& options, SignalWatch& signals) {
   const ImguiContext imgui;
   const auto platform =
       options.loop.headless ? open_headless(width, height, options.scale) : open_window({"HeadScope", width, height});
-  App app({options.threads, !options.no_run, [&platform] { platform->wake(); }});
+  const ChosenDevice chosen = choose_device(options.device);
+  App app({options.threads, !options.no_run, chosen.device, [&platform] { platform->wake(); }});
   const Announced announced(signals, *platform, app);
   if (loaded.state) app.state = *loaded.state;
+  if (!chosen.note.empty()) app.log.info(chosen.note);
   if (!loaded.problem.empty()) {
     app.log.error(loaded.problem);
     app.show(app.state.active, {"The saved workspace could not be read", loaded.problem, true, {}, {}, true});
@@ -188,6 +191,8 @@ void add_options(CLI::App& cli, Options& options) {
       ->excludes(options.prompt_option);
   cli.add_option("--cut", options.cut, "Run the first so many tokens of the prompt")->check(CLI::PositiveNumber);
   cli.add_flag("--no-run", options.no_run, "Open models without running the prompt");
+  cli.add_option("--device", options.device, "Where models run: auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   cli.add_option("--threads", options.threads, "Threads; 0 takes as many as the machine has")
       ->check(CLI::Range(0, 1024));
   cli.add_option("--frame-times", options.loop.frame_times, "Write the times of frames as JSON at the end");

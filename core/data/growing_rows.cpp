@@ -1,12 +1,9 @@
 #include "core/data/growing_rows.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace headscope {
 namespace {
-
-constexpr std::align_val_t alignment{64};
 
 int64_t storage_bytes(int64_t capacity, int64_t width, Element element) {
   int64_t bytes = 0;
@@ -25,14 +22,15 @@ RowBuffer::RowBuffer(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose
       capacity_(capacity),
       width_(width),
       element_(element),
+      on_host_(ledger_->device().is_host()),
       bytes_(storage_bytes(capacity, width, element)),
-      data_(static_cast<std::byte*>(::operator new(static_cast<size_t>(bytes_), alignment))) {
+      data_(ledger_->device().allocate(static_cast<size_t>(bytes_))) {
   ledger_->add(purpose, bytes_);
 }
 
 RowBuffer::~RowBuffer() {
   ledger_->subtract(purpose_.load(), bytes_);
-  ::operator delete(data_, alignment);
+  ledger_->device().release(data_, static_cast<size_t>(bytes_));
 }
 
 void RowBuffer::retire() {
@@ -44,13 +42,22 @@ void RowBuffer::retire() {
 
 std::shared_ptr<RowBuffer> RowBuffer::copy(int64_t rows) const {
   auto out = std::make_shared<RowBuffer>(ledger_, purpose_.load(), capacity_, width_, element_);
-  if (rows > 0) std::memcpy(out->data_, data_, static_cast<size_t>(rows * row_bytes()));
+  if (rows > 0) device().copy(out->data_, data_, static_cast<size_t>(rows * row_bytes()));
   return out;
 }
 
-void store_numbers(const float* from, int64_t count, Element element, std::byte* to) {
-  if (element == Element::bf16) return to_bf16(from, count, reinterpret_cast<uint16_t*>(to));
-  std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+void store_numbers(const Device& device, const float* from, int64_t count, Element element, std::byte* to) {
+  if (element == Element::f32) return device.copy(to, from, static_cast<size_t>(count) * sizeof(float));
+  if (!device.is_host()) throw std::logic_error("store_numbers: only the host rounds to bf16");
+  to_bf16(from, count, reinterpret_cast<uint16_t*>(to));
+}
+
+RowsView RowsView::on_host(int64_t first, int64_t count) const {
+  if (device().is_host() && first == 0 && count == rows) return *this;
+  auto copy =
+      std::make_shared<RowBuffer>(std::make_shared<MemoryLedger>(), MemoryPurpose::viewer, count, width(), element());
+  if (count > 0) device().copy(copy->row(0), buffer->row(first), static_cast<size_t>(count * buffer->row_bytes()));
+  return {std::move(copy), count};
 }
 
 GrowingRows::GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width,
@@ -63,7 +70,12 @@ GrowingRows::GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose pur
       most_rows_(most_rows) {}
 
 void GrowingRows::append(const float* rows, int64_t count) {
-  store_numbers(rows, count * width_, element_, room(count));
+  store_numbers(ledger_->device(), rows, count * width_, element_, room(count));
+  publish(count);
+}
+
+void GrowingRows::append_as_is(const void* rows, int64_t count) {
+  ledger_->device().copy(room(count), rows, static_cast<size_t>(count * row_bytes()));
   publish(count);
 }
 
@@ -74,7 +86,7 @@ std::byte* GrowingRows::room(int64_t rows) {
     const int64_t rows_then = std::max(needed, std::min(grown, most_rows_));
     auto larger = std::make_shared<RowBuffer>(ledger_, purpose_, rows_then, width_, element_);
     if (buffer_) {
-      if (rows_ > 0) std::memcpy(larger->row(0), buffer_->row(0), static_cast<size_t>(used_bytes()));
+      if (rows_ > 0) ledger_->device().copy(larger->row(0), buffer_->row(0), static_cast<size_t>(used_bytes()));
       buffer_->retire();
     }
     buffer_ = std::move(larger);

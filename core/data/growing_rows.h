@@ -12,7 +12,8 @@
 
 namespace headscope {
 
-/// Storage for a fixed number of rows, f32 or bf16, 64-byte aligned and counted in a ledger for as long as it lives.
+/// Storage for a fixed number of rows, f32 or bf16, 64-byte aligned, in the memory of the ledger's device and counted
+/// in it for as long as it lives.
 class RowBuffer {
  public:
   RowBuffer(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t capacity, int64_t width,
@@ -23,6 +24,8 @@ class RowBuffer {
 
   std::byte* row(int64_t index) { return data_ + index * row_bytes(); }
   const std::byte* row(int64_t index) const { return data_ + index * row_bytes(); }
+  const Device& device() const { return ledger_->device(); }
+  bool on_host() const { return on_host_; }
   Element element() const { return element_; }
   int64_t row_bytes() const { return width_ * bytes_of(element_); }
   int64_t capacity() const { return capacity_; }
@@ -39,25 +42,40 @@ class RowBuffer {
   std::atomic<MemoryPurpose> purpose_;
   int64_t capacity_, width_;
   Element element_;
+  bool on_host_;
   int64_t bytes_;
   std::byte* data_;
 };
 
-/// Writes `count` numbers as `element`: bf16 are rounded to nearest, ties to even.
-void store_numbers(const float* from, int64_t count, Element element, std::byte* to);
+/// Writes `count` f32 numbers as `element`: bf16 are rounded to nearest, ties to even. Memory of a device that is not
+/// the host takes what is of its element already.
+void store_numbers(const Device&, const float* from, int64_t count, Element element, std::byte* to);
 
-/// The first `rows` rows of a buffer, immutable: cheap to copy, safe to read on any thread, keeps its buffer alive.
+/// The first `rows` rows of a buffer, immutable: cheap to copy, safe to read on any thread, keeps its buffer alive. On
+/// a device that is not the host, its numbers are read by its kernels, or from a copy.
 struct RowsView {
   std::shared_ptr<const RowBuffer> buffer;
   int64_t rows = 0;
 
   int64_t width() const { return buffer ? buffer->width() : 0; }
   Element element() const { return buffer ? buffer->element() : Element::f32; }
-  /// Of f32 rows.
-  const float* row(int64_t index) const { return reinterpret_cast<const float*>(buffer->row(index)); }
-  /// Of rows of either type: as kernels take them, and one number.
+  /// The host's own: of f32 rows, and one number of rows of either type.
+  const float* row(int64_t index) const { return reinterpret_cast<const float*>(host_row(index)); }
+  float at(int64_t index, int64_t column) const {
+    const std::byte* numbers = host_row(index);
+    return InputRows(numbers, 0, 0, width(), element()).at(0, 0, 0, column);
+  }
+  /// As kernels of the device take them.
   InputRows input() const { return {buffer->row(0), 0, 0, width(), element()}; }
-  float at(int64_t index, int64_t column) const { return input().at(0, 0, index, column); }
+  const Device& device() const { return buffer->device(); }
+  /// `count` rows from `first` on, in the host's memory: a copy where they are not there.
+  RowsView on_host(int64_t first, int64_t count) const;
+
+ private:
+  const std::byte* host_row(int64_t index) const {
+    if (!buffer->on_host()) throw std::logic_error("RowsView: rows of a device are read from a copy");
+    return buffer->row(index);
+  }
 };
 
 /// Append-only rows [rows, width], f32 or bf16, row after row without gaps, so kernels see plain strides. One thread
@@ -69,9 +87,12 @@ class GrowingRows {
   GrowingRows(std::shared_ptr<MemoryLedger> ledger, MemoryPurpose purpose, int64_t width, int64_t first_capacity,
               int64_t most_rows = INT64_MAX, Element element = Element::f32);
 
-  /// Copies rows [count, width] behind what is there.
+  /// Copies rows [count, width] behind what is there: f32 rows, rounded where these are bf16.
   void append(const float* rows, int64_t count);
-  /// Of f32 rows: makes room for `rows` more and returns where to write them; they count after `publish(rows)`.
+  /// The same of rows that are of this element already.
+  void append_as_is(const void* rows, int64_t count);
+  /// Of f32 rows of the host: makes room for `rows` more and returns where to write them; they count after
+  /// `publish(rows)`.
   float* prepare(int64_t rows) {
     if (element_ != Element::f32) throw std::logic_error("GrowingRows: rows of bf16 are appended");
     return reinterpret_cast<float*>(room(rows));

@@ -41,23 +41,24 @@ double position_score(const Architecture& architecture, int64_t head, int64_t ke
   return double{slope_of(position, head)} * static_cast<double>(key);
 }
 
-PositionBias position_bias(const Architecture& architecture, int64_t first_head, int64_t heads, int64_t keys) {
+PositionBias::PositionBias(const Architecture& architecture, int64_t first_head, int64_t heads, int64_t keys,
+                           const Device& device, void* stream) {
   const Position& position = architecture.position;
-  PositionBias bias;
-  if (position.scheme != PositionScheme::alibi) return bias;
+  if (position.scheme != PositionScheme::alibi) return;
   for (int64_t head = first_head; head < first_head + heads; ++head) {
     if (!position.alibi_bf16) {
-      bias.slopes.push_back(slope_of(position, head));
+      slopes_.push_back(slope_of(position, head));
       continue;
     }
-    for (int64_t key = 0; key < keys; ++key) bias.key_terms.push_back(rounded_term(position, head, key));
+    for (int64_t key = 0; key < keys; ++key) key_terms_.push_back(rounded_term(position, head, key));
   }
-  return bias;
+  if (!slopes_.empty()) slopes_there_.emplace(device, slopes_, stream);
+  if (!key_terms_.empty()) key_terms_there_.emplace(device, key_terms_, stream);
 }
 
 void PositionBias::add_to(AttentionProblem& problem) const {
-  if (!slopes.empty()) problem.alibi_slopes = slopes.data();
-  if (!key_terms.empty()) problem.key_log_weight = key_terms.data();
+  if (slopes_there_) problem.alibi_slopes = slopes_there_->data();
+  if (key_terms_there_) problem.key_log_weight = key_terms_there_->data();
 }
 
 }  // namespace headscope

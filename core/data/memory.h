@@ -3,6 +3,10 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "core/data/device.h"
 
 namespace headscope {
 
@@ -10,9 +14,12 @@ namespace headscope {
 /// be looked at (queries, log-sum-exps, statistics, buffers that growth replaced but a snapshot still holds).
 enum class MemoryPurpose { kv, viewer };
 
-/// Bytes allocated by purpose, counted where storage is made and released. Thread-safe.
+/// Where the buffers of a run lie, and their bytes by purpose, counted where storage is made and released. Thread-safe.
 class MemoryLedger {
  public:
+  explicit MemoryLedger(std::shared_ptr<const Device> device = host()) : device_(std::move(device)) {}
+  const Device& device() const { return *device_; }
+
   void add(MemoryPurpose purpose, int64_t bytes) {
     Entry& entry = entry_of(purpose);
     const int64_t now = entry.now.fetch_add(bytes) + bytes;
@@ -31,6 +38,7 @@ class MemoryLedger {
     std::atomic<int64_t> now{0}, peak{0};
   };
   Entry& entry_of(MemoryPurpose purpose) { return entries_[static_cast<size_t>(purpose)]; }
+  std::shared_ptr<const Device> device_;
   std::array<Entry, 2> entries_;
 };
 

@@ -39,6 +39,15 @@ void RopeTable::turn(float position, Angles& angles) const {
   }
 }
 
+void RopeTable::angles(int64_t first_position, int64_t tokens, float* cosines, float* sines) const {
+  Angles at_one{inverse_frequencies_, inverse_frequencies_};
+  for (int64_t token = 0; token < tokens; ++token) {
+    turn(static_cast<float>(first_position + token), at_one);
+    std::copy(at_one.cosines.begin(), at_one.cosines.end(), cosines + token * pairs());
+    std::copy(at_one.sines.begin(), at_one.sines.end(), sines + token * pairs());
+  }
+}
+
 void RopeTable::rotate_row(float* row, const Angles& angles) const {
   const size_t pairs = inverse_frequencies_.size();
   const size_t step = style_ == RotationStyle::rotate_half ? 1 : 2;
@@ -63,12 +72,13 @@ int64_t row_floats(int64_t positions) {
 
 }  // namespace
 
-KeyAngles::KeyAngles(const RopeTable& rope, int64_t positions, const ParallelFor& workers) : positions_(positions) {
+KeyAngles::KeyAngles(const RopeTable& rope, int64_t positions, const ParallelFor& workers,
+                     std::shared_ptr<const Device> device)
+    : positions_(positions), device_(std::move(device)) {
   const size_t pairs = rope.inverse_frequencies_.size();
   const auto stride = static_cast<size_t>(row_floats(positions));
   shape_ = {nullptr, nullptr, static_cast<int64_t>(stride), static_cast<int64_t>(pairs), rope.offset_, rope.style_};
-  cosines_.resize(pairs * stride);
-  sines_.resize(cosines_.size());
+  tables_.resize(2 * pairs * stride);
   constexpr int64_t batch = 256;  // positions a task
   workers.run((positions + batch - 1) / batch, [&](int64_t task, int) {
     RopeTable::Angles angles{rope.inverse_frequencies_, rope.inverse_frequencies_};
@@ -76,17 +86,28 @@ KeyAngles::KeyAngles(const RopeTable& rope, int64_t positions, const ParallelFor
       rope.turn(static_cast<float>(position), angles);
       for (size_t pair = 0; pair < pairs; ++pair) {
         const size_t at = pair * stride + static_cast<size_t>(position);
-        cosines_[at] = angles.cosines[pair];
-        sines_[at] = angles.sines[pair];
+        tables_[at] = angles.cosines[pair];
+        tables_[pairs * stride + at] = angles.sines[pair];
       }
     }
   });
+  there_.emplace(*device_, tables_);
+}
+
+KeyAngles::KeyAngles(const KeyAngles& other, std::shared_ptr<const Device> device)
+    : positions_(other.positions_), shape_(other.shape_), device_(std::move(device)), tables_(other.tables_) {
+  there_.emplace(*device_, tables_);
+}
+
+std::shared_ptr<const KeyAngles> KeyAngles::on_host() const {
+  if (device_->is_host()) return shared_from_this();
+  return std::shared_ptr<const KeyAngles>(new KeyAngles(*this, host()));
 }
 
 KeyRotation KeyAngles::rotation() const {
   KeyRotation rotation = shape_;
-  rotation.cosines = cosines_.data();
-  rotation.sines = sines_.data();
+  rotation.cosines = there_->data();
+  rotation.sines = rotation.cosines + rotation.pairs * rotation.stride;
   return rotation;
 }
 

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/arch/architecture.h"
+#include "core/data/on_device.h"
 #include "kernels/attention.h"
 #include "kernels/parallel.h"
 
@@ -18,6 +21,11 @@ class RopeTable {
   /// Rotates rows [tokens, heads, dim] in place; row t has position first_position + t.
   void rotate(float* rows, int64_t tokens, int64_t heads, int64_t dim, int64_t first_position,
               const ParallelFor&) const;
+  /// Cosines and sines [tokens][pairs()], yarn's factor in them, of the positions from `first_position` on.
+  void angles(int64_t first_position, int64_t tokens, float* cosines, float* sines) const;
+  int64_t pairs() const { return static_cast<int64_t>(inverse_frequencies_.size()); }
+  int64_t offset() const { return offset_; }  ///< of the first dimension that may turn
+  RotationStyle style() const { return style_; }
   bool operator==(const RopeTable&) const = default;
 
  private:
@@ -29,7 +37,7 @@ class RopeTable {
   void turn(float position, Angles&) const;
   void rotate_row(float* row, const Angles&) const;
 
-  int64_t offset_ = 0;  ///< of the first dimension that may turn
+  int64_t offset_ = 0;
   RotationStyle style_ = RotationStyle::rotate_half;
   float factor_ = 1;  ///< yarn's, on what is rotated
   std::vector<float> inverse_frequencies_;
@@ -37,18 +45,25 @@ class RopeTable {
 
 /// A rope's angles at the positions of keys, for kernels that rotate keys while they read them (kernels/attention.h).
 /// Immutable: runs and their snapshots share it.
-class KeyAngles {
+class KeyAngles : public std::enable_shared_from_this<KeyAngles> {
  public:
-  /// Of positions [0, positions). Keys that are rotated by it have the bits that RopeTable::rotate gives them.
-  KeyAngles(const RopeTable&, int64_t positions, const ParallelFor&);
+  /// Of positions [0, positions), in the memory of a device. Keys that are rotated by it have the bits that
+  /// RopeTable::rotate gives them, where the kernel is the host's.
+  KeyAngles(const RopeTable&, int64_t positions, const ParallelFor&, std::shared_ptr<const Device> = host());
   int64_t positions() const { return positions_; }
   /// Points into this.
   KeyRotation rotation() const;
+  /// The same for kernels of the host.
+  std::shared_ptr<const KeyAngles> on_host() const;
 
  private:
+  KeyAngles(const KeyAngles& other, std::shared_ptr<const Device>);
+
   int64_t positions_;
-  KeyRotation shape_;                   ///< without the tables
-  std::vector<float> cosines_, sines_;  ///< [pairs][stride]
+  KeyRotation shape_;  ///< without the tables
+  std::shared_ptr<const Device> device_;
+  std::vector<float> tables_;  ///< cosines, then sines, each [pairs][stride]
+  std::optional<OnDevice<float>> there_;
 };
 
 }  // namespace headscope

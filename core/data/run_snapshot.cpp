@@ -20,6 +20,22 @@ const KvRows& RunSnapshot::store_of(int64_t layer) const {
   return *found;
 }
 
+RunSnapshot RunSnapshot::on_host() const {
+  RunSnapshot here = *this;
+  const auto bring = [](RowsView& rows) {
+    if (rows.buffer) rows = rows.on_host(0, rows.rows);
+  };
+  for (LayerRows& layer : here.layers) {
+    bring(layer.q);
+    if (layer.key_angles) layer.key_angles = layer.key_angles->on_host();
+  }
+  for (KvRows& store : here.stores) {
+    bring(store.k);
+    bring(store.v);
+  }
+  return here;
+}
+
 std::vector<uint64_t> RunSnapshot::kv_bytes_by_layer(int64_t KvRows::*bytes) const {
   std::vector<uint64_t> list(layers.size(), 0);
   for (const KvRows& store : stores) list[static_cast<size_t>(store.layer)] = static_cast<uint64_t>(store.*bytes);

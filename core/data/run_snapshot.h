@@ -83,6 +83,8 @@ struct RunSnapshot {
   /// All owning layers together.
   int64_t kv_used_bytes() const;
   int64_t kv_allocated_bytes() const;
+  /// The same run with every buffer in the host's memory; copies of those that are not.
+  RunSnapshot on_host() const;
   /// One number for each layer, as files and JSON have it: 0 for layers that own no cache.
   std::vector<uint64_t> kv_bytes_by_layer(int64_t KvRows::*bytes) const;
 };

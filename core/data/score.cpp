@@ -17,8 +17,9 @@ ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t hea
 
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
-  const InputRows q = rows.q.input().from(query, head * problem.key_dim);
-  const InputRows stored = run.store_of(layer).k.input().from(key, kv_head * problem.key_dim);
+  const RowsView queries = rows.q.on_host(query, 1), keys = run.store_of(layer).k.on_host(key, 1);
+  const InputRows q = queries.input().from(0, head * problem.key_dim);
+  const InputRows stored = keys.input().from(0, kv_head * problem.key_dim);
   std::vector<float> k;
   for (int64_t d = 0; d < problem.key_dim; ++d) k.push_back(stored.at(0, 0, 0, d));
   if (run.architecture->layers[static_cast<size_t>(layer)].rotate_on_read) {

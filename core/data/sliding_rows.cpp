@@ -24,7 +24,12 @@ int64_t SlidingRows::room_for(int64_t rows, int64_t needed) const {
 }
 
 void SlidingRows::append(const float* rows, int64_t count) {
-  store_numbers(rows, count * width_, element_, prepare(count));
+  store_numbers(ledger_->device(), rows, count * width_, element_, prepare(count));
+  publish(count);
+}
+
+void SlidingRows::append_as_is(const void* rows, int64_t count) {
+  ledger_->device().copy(prepare(count), rows, static_cast<size_t>(count * width_ * bytes_of(element_)));
   publish(count);
 }
 
@@ -35,7 +40,8 @@ std::byte* SlidingRows::prepare(int64_t rows) {
   const int64_t keep = std::min(held, window_), needed = keep + rows;
   if (needed > most_rows_) throw std::logic_error("SlidingRows: more rows at once than it was made for");
   const int64_t room = room_for(rows, needed);
-  if (room > capacity()) {
+  // Only the host moves rows over themselves.
+  if (room > capacity() || !ledger_->device().is_host()) {
     auto larger = std::make_shared<RowBuffer>(ledger_, MemoryPurpose::kv, room, width_, element_);
     move_to(*larger, keep);
     buffer_ = std::move(larger);
@@ -47,7 +53,12 @@ std::byte* SlidingRows::prepare(int64_t rows) {
 
 void SlidingRows::move_to(RowBuffer& target, int64_t keep) {
   const int64_t first = end_ - keep;
-  if (keep > 0) std::memmove(target.row(0), row(first), static_cast<size_t>(keep * target.row_bytes()));
+  const auto bytes = static_cast<size_t>(keep * target.row_bytes());
+  if (keep > 0 && &target == buffer_.get()) {
+    std::memmove(target.row(0), row(first), bytes);
+  } else if (keep > 0) {
+    target.device().copy(target.row(0), row(first), bytes);
+  }
   begin_ = first;
 }
 

@@ -22,8 +22,10 @@ class SlidingRows {
   SlidingRows(std::shared_ptr<MemoryLedger> ledger, int64_t width, int64_t window, int64_t most_at_once,
               int64_t first_capacity, Element element = Element::f32);
 
-  /// Copies rows [count, width], at most `most_at_once`, behind what is there.
+  /// Copies rows [count, width], at most `most_at_once`, behind what is there: f32 rows, rounded where these are bf16.
   void append(const float* rows, int64_t count);
+  /// The same of rows that are of this element already.
+  void append_as_is(const void* rows, int64_t count);
   /// Makes room for `rows` more rows, at most `most_at_once`, behind the last `window` ones and returns where to
   /// write them; they count after `publish(rows)`.
   std::byte* prepare(int64_t rows);

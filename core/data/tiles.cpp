@@ -2,7 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/data/layer_problem.h"
-#include "core/data/workspace.h"
+#include "core/data/on_device.h"
 
 namespace headscope {
 namespace {
@@ -60,9 +60,11 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
                   const AttentionKernel* wanted) {
   check_tile_query(run, query);
   AttentionProblem problem = head_problem(run, query);
-  const PositionBias bias = position_bias(*run.architecture, query.head, 1, problem.kv_len);
-  bias.add_to(problem);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
+  const Device& device = layer.q.device();
+  void* const stream = workers.stream();
+  const PositionBias bias(*run.architecture, query.head, 1, problem.kv_len, device, stream);
+  bias.add_to(problem);
   const auto row_max = gather_head(layer.row_max, query.head, query.row_begin, query.row_end);
   const auto log_sum = gather_head(layer.log_sum, query.head, query.row_begin, query.row_end);
 
@@ -74,13 +76,15 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
   request.pooling = query.pooling;
   Tile tile{request.rows(), request.columns(), {}};
   tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
-  const AttentionKernel& kernel = wanted != nullptr ? *wanted : select_attention_kernel(problem);
-  float* cells = tile.cells.data();
-  Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()));
-  if (!kernel.tiles(problem, row_max.data(), log_sum.data(), {&request, 1}, {&cells, 1}, workspace.span(), workers,
-                    stop)) {
+  const AttentionKernel& kernel = wanted != nullptr ? *wanted : kernel_for(device, problem);
+  const OnDevice<float> maxima(device, row_max, stream), sums(device, log_sum, stream);
+  FromDevice<float> cells(device, tile.cells);
+  float* const first = cells.data();
+  Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()), device);
+  if (!kernel.tiles(problem, maxima.data(), sums.data(), {&request, 1}, {&first, 1}, workspace.span(), workers, stop)) {
     throw Cancelled();
   }
+  cells.fetch(stream);
   return tile;
 }
 

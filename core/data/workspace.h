@@ -1,23 +1,25 @@
 #pragma once
 
 #include <cstddef>
-#include <new>
 #include <span>
+
+#include "core/data/device.h"
 
 namespace headscope {
 
-/// Uninitialised scratch memory, 64-byte aligned, for kernels, which never allocate.
+/// Uninitialised scratch memory, 64-byte aligned, for kernels, which never allocate. Borrows the device.
 class Workspace {
  public:
-  explicit Workspace(size_t bytes)
-      : bytes_(bytes), data_(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{64}))) {}
-  ~Workspace() { ::operator delete (data_, std::align_val_t{64}); }
+  explicit Workspace(size_t bytes, const Device& device = *host())
+      : device_(device), bytes_(bytes), data_(device.allocate(bytes)) {}
+  ~Workspace() { device_.release(data_, bytes_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
   std::span<std::byte> span() const { return {data_, bytes_}; }
 
  private:
+  const Device& device_;
   size_t bytes_;
   std::byte* data_;
 };

@@ -46,6 +46,26 @@ at::Tensor own_product(const Linear& linear, const at::Tensor& x_any, bool exact
   return y;
 }
 
+namespace {
+
+/// Products of bf16 with sums in f32.
+at::Tensor bf16_product(const at::Tensor& x, const at::Tensor& weight) { return at::mm(x, weight.t(), at::kFloat); }
+
+/// The same with x in f32, exactly: as three numbers of bf16, the small ones first (kernels/cuda/planes.cuh).
+at::Tensor split_product(const at::Tensor& x, const at::Tensor& weight) {
+  const at::Tensor high = x.to(at::kBFloat16), rest = x - high.to(at::kFloat);
+  const at::Tensor middle = rest.to(at::kBFloat16), low = (rest - middle.to(at::kFloat)).to(at::kBFloat16);
+  return bf16_product(low, weight) + bf16_product(middle, weight) + bf16_product(high, weight);
+}
+
+}  // namespace
+
+at::Tensor gpu_product(const Linear& linear, const at::Tensor& x, bool exact) {
+  if (linear.weight.scalar_type() == at::kFloat) return at::linear(x, linear.weight, linear.bias);
+  const at::Tensor y = exact ? split_product(x, linear.weight) : bf16_product(x.to(at::kBFloat16), linear.weight);
+  return linear.bias.defined() ? y + linear.bias : y;
+}
+
 std::string_view linear_kernel_name(const Linear& linear, int64_t tokens) {
   LinearProblem p = problem_of(linear, linear.weight);
   p.tokens = tokens;

@@ -14,9 +14,10 @@ struct Linear {
   LinearMethod method = LinearMethod::own;
 };
 
-/// x [tokens, in] in f32 through a linear layer, by our kernels with LibTorch's threads: [tokens, out] in f32. `exact`:
-/// x is not rounded to bf16, whatever the weights are.
+/// x [tokens, in] in f32 through a linear layer: [tokens, out] in f32. `exact`: x is not rounded to bf16, whatever the
+/// weights are. On the CPU by our kernels with LibTorch's threads, on a GPU by LibTorch.
 at::Tensor own_product(const Linear&, const at::Tensor& x, bool exact);
+at::Tensor gpu_product(const Linear&, const at::Tensor& x, bool exact);
 
 /// The name of our kernel for so many tokens, where x may be rounded.
 std::string_view linear_kernel_name(const Linear&, int64_t tokens);

@@ -56,6 +56,7 @@ at::Tensor take_part(const at::Tensor& tensor, const WeightPart& part) {
   }
   if (pieces.empty()) return tensor;
   if (pieces.size() == 1) return pieces.front();
+  if (!tensor.is_cpu()) return at::cat(pieces, 0);
   at::Tensor together = empty_weight(shape, tensor.scalar_type());
   return at::cat_out(together, pieces, 0);
 }
@@ -71,7 +72,7 @@ DType stored_type(const Checkpoint& checkpoint, const ModelDescription& descript
   return 2 * bf16 > all ? DType::bf16 : DType::f32;
 }
 
-WeightMap read_weights(Checkpoint& checkpoint, const ModelDescription& description, DType dtype,
+WeightMap read_weights(Checkpoint& checkpoint, const ModelDescription& description, DType dtype, const Device& device,
                        const Progress& progress) {
   WeightMap weights;
   double total = 0, done = 0;  // bytes
@@ -86,7 +87,8 @@ WeightMap read_weights(Checkpoint& checkpoint, const ModelDescription& descripti
                            progress.step("loading", (done + fraction * bytes) / total);
                          }};
     inner.step("loading", 0);
-    const at::Tensor tensor = read_tensor(checkpoint, info, wish, dtype, inner);
+    at::Tensor tensor = read_tensor(checkpoint, info, wish, dtype, inner);
+    if (device.on_gpu()) tensor = tensor.to(at::kCUDA);
     for (const WeightPart& part : wish.parts) weights[{part.layer, part.weight, part.expert}] = take_part(tensor, part);
     done += bytes;
   }
@@ -148,21 +150,25 @@ std::shared_ptr<const Model> Model::load(Checkpoint& checkpoint, const LoadOptio
     fail("weights cannot be held as {}; use f32 or bf16", dtype_name(dtype));
   }
   release_startup_pages();
-  WeightMap map = with_torch_errors([&] { return read_weights(checkpoint, description, dtype, progress); });
-  auto model = std::make_shared<Model>(
-      description.name, description.architecture,
-      arrange(map, description.architecture, options.linear.value_or(LinearMethod::own)), std::move(tokenizer));
+  WeightMap map =
+      with_torch_errors([&] { return read_weights(checkpoint, description, dtype, *options.device, progress); });
+  auto model =
+      std::make_shared<Model>(description.name, description.architecture,
+                              arrange(map, description.architecture, options.linear.value_or(LinearMethod::own)),
+                              std::move(tokenizer), options.device);
   model->tokenizer_problem_ = std::move(problem);
   model->notes_ = std::move(description.notes);
   model->parameters_ = description.binding.parameters;
   return model;
 }
 
-Model::Model(std::string name, Architecture architecture, Weights weights, std::optional<Tokenizer> tokenizer)
+Model::Model(std::string name, Architecture architecture, Weights weights, std::optional<Tokenizer> tokenizer,
+             std::shared_ptr<const Device> device)
     : name_(std::move(name)),
       architecture_(std::make_shared<const Architecture>(std::move(architecture))),
       weights_(std::make_unique<const Weights>(std::move(weights))),
-      tokenizer_(std::move(tokenizer)) {
+      tokenizer_(std::move(tokenizer)),
+      device_(std::move(device)) {
   validate(*architecture_);
   require_supported(*architecture_, name_);
   if (tokenizer_) check_tokenizer(*tokenizer_, *architecture_, name_);
@@ -175,7 +181,7 @@ DType Model::dtype() const {
 }
 
 std::string_view Model::linear_kernel() const {
-  if (weights_->lm_head.method == LinearMethod::libtorch) return "libtorch";
+  if (device_->on_gpu() || weights_->lm_head.method == LinearMethod::libtorch) return "libtorch";
   return linear_kernel_name(weights_->lm_head, few_tokens + 1);
 }
 

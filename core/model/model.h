@@ -10,6 +10,7 @@
 
 #include "core/arch/architecture.h"
 #include "core/base/progress.h"
+#include "core/data/device.h"
 #include "core/io/checkpoint.h"
 #include "core/model/linear_method.h"
 #include "core/tokenizer/tokenizer.h"
@@ -25,8 +26,10 @@ struct LoadOptions {
   /// Type of weights and linear layers: f32 or bf16; nothing takes bf16 where most of the weights are stored so, else
   /// f32. Norms and biases are f32 in any case.
   std::optional<DType> dtype;
-  /// Who multiplies f32 weights with many tokens; our kernels unless given.
+  /// Who multiplies f32 weights with many tokens; our kernels unless given. A GPU's weights are LibTorch's in any case.
   std::optional<LinearMethod> linear;
+  /// Where weights lie and layers run.
+  std::shared_ptr<const Device> device = host();
 };
 
 /// A loaded model: architecture, weights, tokenizer. Immutable after load, so it may be shared between threads.
@@ -38,7 +41,7 @@ class Model {
   static std::shared_ptr<const Model> load(Checkpoint&, const LoadOptions& = {}, const Progress& = {});
 
   /// From parts made in memory; validates them like a file's. For tests and for converted models.
-  Model(std::string name, Architecture, Weights, std::optional<Tokenizer>);
+  Model(std::string name, Architecture, Weights, std::optional<Tokenizer>, std::shared_ptr<const Device> = host());
   ~Model();
 
   const std::string& name() const { return name_; }
@@ -54,6 +57,8 @@ class Model {
   DType dtype() const;
   /// Type in which caches hold keys and values: that of the weights.
   Element cache_element() const { return dtype() == DType::bf16 ? Element::bf16 : Element::f32; }
+  /// Where its weights lie, and the caches of its runs.
+  const std::shared_ptr<const Device>& device() const { return device_; }
   /// "libtorch", or the name of the kernel that multiplies the weights with many tokens.
   std::string_view linear_kernel() const;
 
@@ -62,6 +67,7 @@ class Model {
   std::shared_ptr<const Architecture> architecture_;
   std::unique_ptr<const Weights> weights_;
   std::optional<Tokenizer> tokenizer_;
+  std::shared_ptr<const Device> device_;
   std::string tokenizer_problem_;
   std::vector<std::string> notes_;
   int64_t parameters_ = 0;

@@ -1,23 +1,29 @@
 #pragma once
 
-#include <new>
-#include <stdexcept>
 #include <string>
 
 #include <c10/util/Exception.h>
 
+#include "kernels/cuda/library.h"
+
 namespace headscope {
 
-/// Runs `work`; LibTorch's own exceptions leave as ours: std::bad_alloc when its allocator failed, else a
-/// std::runtime_error with the first line of the message, without the stack trace.
+/// Throws what is said of an error of LibTorch: Error when a GPU's memory is full or the GPU failed, std::bad_alloc
+/// when the host's allocator failed, else a std::runtime_error with the first line of the message.
+[[noreturn]] void throw_torch_error(const std::string& message);
+
+/// Throws the Error that is said of a kernel that CUDA refused.
+[[noreturn]] void throw_cuda_error(const std::string& message);
+
+/// Runs `work`; LibTorch's own exceptions, and those of CUDA kernels, leave as ours.
 template <class Work>
 auto with_torch_errors(const Work& work) {
   try {
     return work();
   } catch (const c10::Error& error) {
-    const std::string message = error.what_without_backtrace();
-    if (message.find("alloc") != std::string::npos) throw std::bad_alloc();
-    throw std::runtime_error(message.substr(0, message.find('\n')));
+    throw_torch_error(error.what_without_backtrace());
+  } catch (const CudaError& error) {
+    throw_cuda_error(error.what());
   }
 }
 

@@ -5,23 +5,36 @@
 
 namespace headscope {
 
-AttentionStep::AttentionStep(int64_t q_heads, int64_t q_len, int64_t kv_len, float* out, LayerRecord* record)
-    : heads_(q_heads), rows_(q_len), out_(out), record_(record) {
+namespace {
+
+// Arrays of Results::numbers.
+constexpr int64_t row_max_array = 0, log_sum_array = 1, first_statistic = 2, arrays = first_statistic + statistic_count;
+
+constexpr int64_t array_of(Statistic which) { return first_statistic + static_cast<int64_t>(which); }
+
+}  // namespace
+
+AttentionStep::AttentionStep(const Device& device, int64_t q_heads, int64_t q_len, int64_t kv_len, float* out,
+                             LayerRecord* record)
+    : device_(device), heads_(q_heads), rows_(q_len), out_(out), record_(record) {
   if (record == nullptr) return;
-  const auto size = static_cast<size_t>(q_heads * q_len);
-  argmax_.resize(size);
-  for (auto* values : {&row_max_, &log_sum_}) values->resize(size);
-  for (auto& values : statistics_) values.resize(size);
+  results_.numbers.resize(static_cast<size_t>(arrays * size()));
+  results_.argmax.resize(static_cast<size_t>(size()));
+  results_.numbers_there.emplace(device, results_.numbers);
+  results_.argmax_there.emplace(device, results_.argmax);
   // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
   thumbnails_ = std::make_shared<ThumbnailGrid>(*record->thumbnails);
   while (kv_len > thumbnails_->bin * thumbnails_->cells) *thumbnails_ = coarser(*thumbnails_, q_heads);
+  results_.grid_there.emplace(device, thumbnails_->max);
+  results_.grid_there->send();
 }
 
 RowStatistics AttentionStep::statistics_from(int64_t first) {
+  const auto of = [&](Statistic which) { return results_.numbers_there->data() + array_of(which) * size(); };
   RowStatistics wanted;
   wanted.entropy = of(Statistic::entropy) + first;
   wanted.max = of(Statistic::max) + first;
-  wanted.argmax = argmax_.data() + first;
+  wanted.argmax = results_.argmax_there->data() + first;
   wanted.distance = of(Statistic::distance) + first;
   wanted.distance_variance = of(Statistic::distance_variance) + first;
   wanted.sink = of(Statistic::sink) + first;
@@ -36,34 +49,41 @@ std::string_view AttentionStep::run(const AttentionProblem& problem, int64_t fir
   output.out = {out_ + first_head * problem.value_dim, 0, problem.value_dim, heads_ * problem.value_dim};
   if (record_ != nullptr) {
     const int64_t first = first_head * rows_, cells = thumbnails_->cells;
-    output.row_max = row_max_.data() + first;
-    output.log_sum = log_sum_.data() + first;
+    output.row_max = results_.numbers_there->data() + row_max_array * size() + first;
+    output.log_sum = results_.numbers_there->data() + log_sum_array * size() + first;
     output.statistics = statistics_from(first);
-    output.thumbnails = {thumbnails_->max.data() + first_head * cells * cells, cells, thumbnails_->bin};
+    output.thumbnails = {results_.grid_there->data() + first_head * cells * cells, cells, thumbnails_->bin};
   }
-  const AttentionKernel& kernel = select_attention_kernel(problem);
-  const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()));
+  const AttentionKernel& kernel = kernel_for(device_, problem);
+  const Workspace workspace(kernel.forward_workspace(problem, output, workers.workers()), device_);
   kernel.forward(problem, output, workspace.span(), workers);
   return kernel.name;
 }
 
 /// [heads, rows] to token rows of `width` numbers, at column `column`.
-void AttentionStep::transpose(const std::vector<float>& values, float* rows, int64_t width, int64_t column) const {
+void AttentionStep::transpose(int64_t array, float* rows, int64_t width, int64_t column) const {
+  const float* values = results_.numbers.data() + array * size();
   for (int64_t head = 0; head < heads_; ++head) {
-    for (int64_t row = 0; row < rows_; ++row) {
-      rows[row * width + column + head] = values[static_cast<size_t>(head * rows_ + row)];
-    }
+    for (int64_t row = 0; row < rows_; ++row) rows[row * width + column + head] = values[head * rows_ + row];
   }
+}
+
+void AttentionStep::bring_results() {
+  results_.numbers_there->fetch();
+  results_.argmax_there->fetch();
+  results_.grid_there->fetch();
+  std::copy(results_.argmax.begin(), results_.argmax.end(),
+            results_.numbers.begin() + array_of(Statistic::argmax) * size());
 }
 
 void AttentionStep::store() {
   if (record_ == nullptr) return;
-  std::copy(argmax_.begin(), argmax_.end(), of(Statistic::argmax));
-  transpose(row_max_, record_->row_max.prepare(rows_), heads_, 0);
-  transpose(log_sum_, record_->log_sum.prepare(rows_), heads_, 0);
+  bring_results();
+  transpose(row_max_array, record_->row_max.prepare(rows_), heads_, 0);
+  transpose(log_sum_array, record_->log_sum.prepare(rows_), heads_, 0);
   float* rows = record_->statistics.prepare(rows_);
   for (int64_t which = 0; which < statistic_count; ++which) {
-    transpose(statistics_[which], rows, statistic_count * heads_, which * heads_);
+    transpose(first_statistic + which, rows, statistic_count * heads_, which * heads_);
   }
   for (GrowingRows* part : {&record_->row_max, &record_->log_sum, &record_->statistics}) part->publish(rows_);
   record_->thumbnails = thumbnails_;

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <string>
+#include <optional>
 #include <vector>
 
+#include "core/data/on_device.h"
 #include "core/data/run_snapshot.h"
-#include "core/data/workspace.h"
 #include "kernels/kernels.h"
 
 namespace headscope {
@@ -22,9 +22,9 @@ struct LayerRecord {
 /// Attention of one call of one layer, of all heads at once or of some after others. One thread uses it.
 class AttentionStep {
  public:
-  /// `q_len` rows of `q_heads` heads over `kv_len` keys. O goes to `out` [q_len, q_heads, value_dim]. Without a record
-  /// nothing else is kept. Borrows both.
-  AttentionStep(int64_t q_heads, int64_t q_len, int64_t kv_len, float* out, LayerRecord* record);
+  /// `q_len` rows of `q_heads` heads over `kv_len` keys. O goes to `out` [q_len, q_heads, value_dim], in the device's
+  /// memory. Without a record nothing else is kept. Borrows all three.
+  AttentionStep(const Device&, int64_t q_heads, int64_t q_len, int64_t kv_len, float* out, LayerRecord* record);
   /// Runs a problem that is whole but for its results and has the heads [first_head, first_head + problem.q_heads).
   /// Returns the kernel's name.
   std::string_view run(const AttentionProblem&, int64_t first_head, const ParallelFor&);
@@ -32,16 +32,24 @@ class AttentionStep {
   void store();
 
  private:
-  float* of(Statistic which) { return statistics_[static_cast<size_t>(which)].data(); }
+  /// What kernels leave of the rows: arrays [q_heads, q_len], one after the other.
+  struct Results {
+    std::vector<float> numbers;  ///< row_max, log_sum, then the statistics
+    std::vector<int32_t> argmax;
+    std::optional<FromDevice<float>> numbers_there, grid_there;
+    std::optional<FromDevice<int32_t>> argmax_there;
+  };
+  int64_t size() const { return heads_ * rows_; }
   RowStatistics statistics_from(int64_t first);
-  void transpose(const std::vector<float>& values, float* rows, int64_t width, int64_t column) const;
+  void bring_results();
+  void transpose(int64_t array, float* rows, int64_t width, int64_t column) const;
 
+  const Device& device_;
   int64_t heads_, rows_;
   float* out_;
   LayerRecord* record_;
   std::shared_ptr<ThumbnailGrid> thumbnails_;
-  std::vector<float> row_max_, log_sum_, statistics_[statistic_count];  ///< [q_heads, q_len], as kernels leave them
-  std::vector<int32_t> argmax_;
+  Results results_;
 };
 
 /// Doubles the bin of a grid: max pools compose exactly.

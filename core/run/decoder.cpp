@@ -35,7 +35,7 @@ struct Decoder::State {
   }
 
   std::shared_ptr<const Model> model;
-  std::shared_ptr<MemoryLedger> ledger = std::make_shared<MemoryLedger>();
+  std::shared_ptr<MemoryLedger> ledger = std::make_shared<MemoryLedger>(model->device());
   LayerStack layers;
   std::vector<KvCache> caches;
   int64_t tokens = 0;
@@ -79,7 +79,7 @@ std::vector<int32_t> Decoder::step(std::span<const int32_t> ids) {
   std::vector<int32_t> likeliest(ids.size());
   with_torch_errors([&] {
     const at::Tensor x = state.layers.forward(ids, next, [](int64_t) {});
-    const at::Tensor best = compute_logits(state.architecture(), state.model->weights(), x).argmax(1);
+    const at::Tensor best = compute_logits(state.architecture(), state.model->weights(), x).argmax(1).cpu();
     std::copy_n(best.const_data_ptr<int64_t>(), likeliest.size(), likeliest.begin());
   });
   ++state.tokens;

@@ -22,6 +22,11 @@ void CacheRows::append(const float* rows, int64_t count) {
   if (sliding_) live_.append(rows, count);
 }
 
+void CacheRows::append_as_is(const void* rows, int64_t count) {
+  if (history_) all_.append_as_is(rows, count);
+  if (sliding_) live_.append_as_is(rows, count);
+}
+
 void CacheRows::truncate(int64_t rows) {
   all_.truncate(rows);
   live_.truncate(rows);

@@ -23,8 +23,10 @@ class CacheRows {
   /// `window` 0: all rows are kept, at most `most_rows`.
   CacheRows(std::shared_ptr<MemoryLedger>, int64_t width, int64_t window, int64_t most_rows, const CacheOptions&);
 
-  /// Copies rows [count, width] behind what is there.
+  /// Copies rows [count, width] behind what is there: f32 rows, rounded where these are bf16.
   void append(const float* rows, int64_t count);
+  /// The same of rows that are of this element already.
+  void append_as_is(const void* rows, int64_t count);
   /// Takes back the newest rows, down to `rows` of the sequence.
   void truncate(int64_t rows);
   /// The first row that the model can still read, and where it lies.

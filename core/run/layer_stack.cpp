@@ -10,6 +10,7 @@
 #include "core/run/layers.h"
 #include "core/run/mla.h"
 #include "core/run/mla_attention.h"
+#include "core/run/rotate.h"
 
 namespace headscope {
 namespace {
@@ -31,6 +32,7 @@ at::Tensor as_element(const at::Tensor& numbers, Element element) {
 
 LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaOptions mla)
     : model_(std::move(model)),
+      device_(model_->device()),
       architecture_(model_->architecture()),
       interventions_(std::move(interventions)),
       mla_(mla) {
@@ -59,7 +61,7 @@ void LayerStack::fit_key_angles(int64_t layer, int64_t tokens) {
     return;
   }
   const int64_t wanted = std::min(architecture_->context, std::max(tokens, room(mine) * 3 / 2));
-  key_angles_[mine] = std::make_shared<KeyAngles>(ropes_[mine], wanted, workers_);
+  key_angles_[mine] = std::make_shared<KeyAngles>(ropes_[mine], wanted, workers_, device_);
 }
 
 LayerStack::Projections LayerStack::Projections::of(int64_t first, int64_t count) const {
@@ -91,18 +93,24 @@ LayerStack::Projections LayerStack::project(int64_t layer, const at::Tensor& x) 
   return made;
 }
 
+void LayerStack::rotate(int64_t layer, const at::Tensor& rows, int64_t heads, int64_t position) const {
+  rotate_rows(ropes_[static_cast<size_t>(layer)], rows, heads, position, !device_->is_host(), workers_);
+}
+
+/// Rows of f32, which go to a cache of any type.
+void LayerStack::append(CacheRows& cache, const at::Tensor& rows) const {
+  if (device_->is_host()) return cache.append(rows.const_data_ptr<float>(), rows.size(0));
+  cache.append_as_is(as_element(rows, model_->cache_element()).const_data_ptr(), rows.size(0));
+}
+
 void LayerStack::write_cache(int64_t layer, const Projections& made, const NextTokens& next) {
   const KvStore& shape = architecture_->store_of(layer);
   KvCache::Store& store = next.cache->store_of(layer);
   if (made.keys.defined()) {
-    auto* keys = made.keys.data_ptr<float>();
-    if (shape.keys_rotated) {
-      ropes_[static_cast<size_t>(layer)].rotate(keys, next.count, shape.kv_heads, shape.key_dim, next.position,
-                                                workers_);
-    }
-    store.k.append(keys, next.count);
+    if (shape.keys_rotated) rotate(layer, made.keys, shape.kv_heads, next.position);
+    append(store.k, made.keys);
   }
-  if (made.values.defined()) store.v.append(made.values.const_data_ptr<float>(), next.count);
+  if (made.values.defined()) append(store.v, made.values);
 }
 
 /// One form for all sequences, so that values of mixed latents are made for all at once.
@@ -120,10 +128,7 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
   const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture_->store_of(layer);
-  auto* q = made.queries.data_ptr<float>();
-  if (settings.rotate_query) {
-    ropes_[static_cast<size_t>(layer)].rotate(q, next.count, settings.q_heads, shape.key_dim, next.position, workers_);
-  }
+  if (settings.rotate_query) rotate(layer, made.queries, settings.q_heads, next.position);
   AttentionProblem problem = layer_problem(*architecture_, layer);
   problem.q_len = next.count;
   problem.kv_len = next.position + next.count;
@@ -132,20 +137,20 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
                        key_angles(layer).get());
   read.add_to(problem);
   LayerRecord* record = next.records != nullptr ? &(*next.records)[static_cast<size_t>(layer)] : nullptr;
-  AttentionStep step(settings.q_heads, next.count, problem.kv_len, out, record);
+  const at::Tensor queries = as_element(made.queries, query_element(shape, model_->cache_element()));
+  AttentionStep step(*device_, settings.q_heads, next.count, problem.kv_len, out, record);
   if (expanded) {
-    const at::Tensor queries = mla_expanded_queries(settings, shape, made.query_heads, made.queries);
-    kernels_.emplace(
-        attend_expanded({*architecture_, weights, layer, problem, queries, mla_.expanded_bytes}, step, workers_));
+    const at::Tensor by_head = mla_expanded_queries(settings, shape, made.query_heads, made.queries);
+    kernels_.emplace(attend_expanded({*device_, *architecture_, weights, layer, problem, by_head, mla_.expanded_bytes},
+                                     step, workers_));
   } else {
-    const at::Tensor queries = as_element(made.queries, query_element(shape, model_->cache_element()));
     problem.q = rows_of(queries.const_data_ptr(), problem.q_heads, problem.key_dim, element_of(queries));
-    const PositionBias bias = position_bias(*architecture_, 0, problem.q_heads, problem.kv_len);
+    const PositionBias bias(*architecture_, 0, problem.q_heads, problem.kv_len, *device_);
     bias.add_to(problem);
     kernels_.emplace(step.run(problem, 0, workers_));
   }
   step.store();
-  if (record != nullptr) record->q.append(q, next.count);
+  if (record != nullptr) record->q.append_as_is(queries.const_data_ptr(), next.count);
 }
 
 at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens> sequences) {
@@ -154,7 +159,7 @@ at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<c
   const Projections made = project(layer, x);
   const bool expanded = expands(layer, sequences);
   const int64_t value_dim = expanded ? settings.mla->value_dim : architecture_->store_of(layer).value_dim;
-  at::Tensor output = at::empty({x.size(0), settings.q_heads, value_dim}, at::kFloat);
+  at::Tensor output = at::empty({x.size(0), settings.q_heads, value_dim}, x.options());
   int64_t row = 0;
   for (const NextTokens& next : sequences) {
     const Projections mine = made.of(row, next.count);
@@ -178,7 +183,8 @@ at::Tensor LayerStack::embed_all(std::span<const int32_t> ids, std::span<const N
   size_t row = 0;
   for (const NextTokens& next : sequences) {
     const auto mine = ids.subspan(row, static_cast<size_t>(next.count));
-    parts.push_back(embed(*architecture_, model_->weights(), id_tensor(mine), next.position));
+    const at::Tensor there = id_tensor(mine).to(model_->weights().token_embedding.device());
+    parts.push_back(embed(*architecture_, model_->weights(), there, next.position));
     row += mine.size();
   }
   return parts.size() == 1 ? parts.front() : at::cat(parts);

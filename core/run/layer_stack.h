@@ -59,8 +59,11 @@ class LayerStack {
   void attend_one(int64_t layer, const Projections&, const NextTokens&, bool expanded, float* out);
   void intervene(int64_t layer, at::Tensor& heads_output) const;
   void fit_key_angles(int64_t layer, int64_t tokens);
+  void rotate(int64_t layer, const at::Tensor& rows, int64_t heads, int64_t position) const;
+  void append(CacheRows&, const at::Tensor& rows) const;
 
   std::shared_ptr<const Model> model_;
+  std::shared_ptr<const Device> device_;
   std::shared_ptr<const Architecture> architecture_;
   std::vector<Intervention> interventions_;
   MlaOptions mla_;

@@ -26,6 +26,7 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
 
 /// `exact`: x is not rounded to bf16, whatever that costs.
 at::Tensor linear_product(const Linear& linear, const at::Tensor& x, bool exact) {
+  if (!linear.weight.is_cpu()) return gpu_product(linear, x, exact);
   const bool library = linear.method == LinearMethod::libtorch && linear.weight.scalar_type() == at::kFloat;
   if (library && x.size(0) > few_tokens) return at::linear(x, linear.weight, linear.bias);
   return own_product(linear, x, exact);

@@ -58,7 +58,7 @@ std::string_view attend_expanded(const ExpandedAttention& call, AttentionStep& s
   const int64_t key_dim = layer.mla->content_dim + store.rope_key(), value_dim = layer.mla->value_dim;
   AttentionProblem problem = of_seen_keys(call.latents);
   const int64_t keys = problem.kv_len - problem.first_key;
-  const at::Tensor rows = tensor_of(problem.k, keys);
+  const at::Tensor rows = tensor_of(problem.k, keys, call.queries.device());
   problem.key_dim = key_dim;
   problem.value_dim = value_dim;
   problem.key_rotation.first_dim = layer.mla->content_dim;
@@ -67,7 +67,7 @@ std::string_view attend_expanded(const ExpandedAttention& call, AttentionStep& s
   for (int64_t first = 0; first < layer.q_heads; first += at_once) {
     const int64_t heads = std::min(at_once, layer.q_heads - first);
     const MlaExpanded made = mla_expanded(layer, store, call.weights, rows, first, heads);
-    const PositionBias bias = position_bias(call.architecture, first, heads, problem.kv_len);
+    const PositionBias bias(call.architecture, first, heads, problem.kv_len, call.device);
     problem.q_heads = problem.kv_heads = heads;
     problem.q = rows_of(call.queries.const_data_ptr<float>() + first * key_dim, layer.q_heads, key_dim);
     problem.k = rows_of(made.keys.const_data_ptr<float>(), heads, key_dim);

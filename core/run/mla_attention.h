@@ -37,6 +37,7 @@ int64_t heads_at_once(const Layer&, const KvStore&, int64_t keys, int64_t bytes)
 
 /// The attention of one call of a layer that reads latents.
 struct ExpandedAttention {
+  const Device& device;
   const Architecture& architecture;
   const LayerWeights& weights;
   int64_t layer;

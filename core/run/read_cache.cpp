@@ -11,9 +11,11 @@ InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element element)
   return {data, 0, dim, heads * dim, element};
 }
 
-at::Tensor tensor_of(const InputRows& rows, int64_t tokens) {
+at::Tensor tensor_of(const InputRows& rows, int64_t tokens, at::Device device) {
   const auto type = rows.element == Element::bf16 ? at::kBFloat16 : at::kFloat;
-  return at::from_blob(const_cast<void*>(rows.data), {tokens, rows.row_stride}, type).to(at::kFloat);  // only read
+  const auto options = at::TensorOptions(type).device(device);
+  auto* data = const_cast<void*>(rows.data);  // only read
+  return at::from_blob(data, {tokens, rows.row_stride}, {}, options, device).to(at::kFloat);
 }
 
 ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer,
@@ -31,7 +33,7 @@ ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, i
   if (shape.stored == Stored::latent) parts_.v = rows_of(keys.data, 1, shape.key_dim, keys.element);
   if (shape.stored == Stored::keys_only) {
     const Linear& from_keys = weights.layers[static_cast<size_t>(settings.kv_owner)].value;
-    made_values_ = apply_exact_linear(from_keys, tensor_of(parts_.k, tokens - first));
+    made_values_ = apply_exact_linear(from_keys, tensor_of(parts_.k, tokens - first, from_keys.weight.device()));
     parts_.v = rows_of(made_values_.const_data_ptr<float>(), shape.kv_heads, shape.value_dim);
   }
 }

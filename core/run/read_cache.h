@@ -13,7 +13,7 @@ namespace headscope {
 class ReadCache {
  public:
   /// `tokens`: rows of the sequence, the newest included. `angles`: of so many keys, where the layer rotates what it
-  /// reads; null elsewhere.
+  /// reads; null elsewhere. All of it lies where the weights do.
   ReadCache(const Architecture&, const Weights&, int64_t layer, const KvCache::Store&, int64_t tokens,
             const KeyAngles* angles);
   /// Sets heads, dimensions, k, v, first_key and key_rotation.
@@ -26,7 +26,8 @@ class ReadCache {
 
 /// Rows [tokens, heads, dim] that lie one after the other.
 InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element = Element::f32);
-/// The first `tokens` of such rows as an f32 tensor [tokens, row stride], for reading: a copy of bf16, else a view.
-at::Tensor tensor_of(const InputRows&, int64_t tokens);
+/// The first `tokens` of such rows as an f32 tensor [tokens, row stride] on LibTorch's device, for reading: a copy of
+/// bf16, else a view.
+at::Tensor tensor_of(const InputRows&, int64_t tokens, at::Device);
 
 }  // namespace headscope

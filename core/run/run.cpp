@@ -34,11 +34,12 @@ void Run::State::take_logits(const at::Tensor& x) {
   for (int64_t row = begin; row < end; row += block) {
     const int64_t count = std::min(block, end - row);
     const at::Tensor logits =
-        compute_logits(*architecture, model->weights(), x.narrow(0, row - first, count)).contiguous();
+        compute_logits(*architecture, model->weights(), x.narrow(0, row - first, count)).cpu().contiguous();
     std::memcpy(kept_logits.prepare(count), logits.const_data_ptr<float>(), logits.nbytes());
     kept_logits.publish(count);
   }
-  const at::Tensor last = compute_logits(*architecture, model->weights(), x.narrow(0, tokens - 1, 1)).contiguous();
+  const at::Tensor last =
+      compute_logits(*architecture, model->weights(), x.narrow(0, tokens - 1, 1)).cpu().contiguous();
   last_logits.assign(last.data_ptr<float>(), last.data_ptr<float>() + architecture->vocab_size);
 }
 
@@ -145,7 +146,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.architecture = state.architecture;
   snapshot.model = state.model->name();
   snapshot.version = HEADSCOPE_VERSION;
-  snapshot.device = "cpu";
+  snapshot.device = state.model->device()->name();
   snapshot.dtype = state.model->dtype() == DType::bf16 ? "bf16" : "f32";
   snapshot.element = state.model->cache_element();
   snapshot.kernel = listed(state.layers.kernels());
@@ -166,7 +167,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.stores = state.cache.rows();
   for (const Intervention& change : state.options.interventions) snapshot.interventions.push_back(change.text());
   snapshot.allocated_history = state.allocated_history;
-  snapshot.viewer_bytes = state.ledger->bytes(MemoryPurpose::viewer);
+  snapshot.viewer_bytes = state.ledger->bytes(MemoryPurpose::viewer) + state.host_ledger->bytes(MemoryPurpose::viewer);
   for (const LayerRecord& record : state.records) {
     snapshot.viewer_bytes += static_cast<int64_t>(record.thumbnails->max.size() * sizeof(float));
   }

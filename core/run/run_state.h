@@ -13,13 +13,15 @@ struct Run::State {
       : model(std::move(loaded)),
         options(std::move(wanted)),
         architecture(model->architecture()),
-        ledger(std::make_shared<MemoryLedger>()),
+        ledger(std::make_shared<MemoryLedger>(model->device())),
+        host_ledger(std::make_shared<MemoryLedger>()),
         cache(*architecture, ledger, cache_options()),
         layers(model, options.interventions, options.mla) {
     for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) records.push_back(make_record(layer));
     if (options.logits.begin < options.logits.end) {
       const int64_t rows = std::min(options.logits.end, options.expected_tokens) - options.logits.begin;
-      kept_logits = GrowingRows(ledger, MemoryPurpose::viewer, architecture->vocab_size, std::max<int64_t>(1, rows));
+      kept_logits =
+          GrowingRows(host_ledger, MemoryPurpose::viewer, architecture->vocab_size, std::max<int64_t>(1, rows));
     }
   }
 
@@ -32,16 +34,16 @@ struct Run::State {
   LayerRecord make_record(int64_t layer) const {
     const int64_t heads = architecture->layers[static_cast<size_t>(layer)].q_heads;
     const KvStore& store = architecture->store_of(layer);
-    const auto rows = [&](int64_t width, Element element = Element::f32) {
-      return GrowingRows(ledger, MemoryPurpose::viewer, width, first_capacity(), INT64_MAX, element);
+    const auto rows = [&](const std::shared_ptr<MemoryLedger>& where, int64_t width, Element element = Element::f32) {
+      return GrowingRows(where, MemoryPurpose::viewer, width, first_capacity(), INT64_MAX, element);
     };
     const int64_t cells = options.thumbnail_cells;
     auto grid = std::make_shared<ThumbnailGrid>();
     grid->cells = cells;
     grid->bin = ThumbnailGrid::smallest_bin(options.expected_tokens, cells);
     grid->max.assign(static_cast<size_t>(heads * cells * cells), 0.0f);
-    return {rows(heads * store.key_dim, query_element(store, model->cache_element())), rows(heads), rows(heads),
-            rows(statistic_count * heads), std::move(grid)};
+    return {rows(ledger, heads * store.key_dim, query_element(store, model->cache_element())), rows(host_ledger, heads),
+            rows(host_ledger, heads), rows(host_ledger, statistic_count * heads), std::move(grid)};
   }
 
   void check_ids(std::span<const int32_t> new_ids) const;
@@ -54,7 +56,8 @@ struct Run::State {
   std::shared_ptr<const Model> model;
   RunOptions options;
   std::shared_ptr<const Architecture> architecture;
-  std::shared_ptr<MemoryLedger> ledger;
+  std::shared_ptr<MemoryLedger> ledger;       ///< of the cache and of queries, which kernels read
+  std::shared_ptr<MemoryLedger> host_ledger;  ///< of what only viewers read
   KvCache cache;
   LayerStack layers;
   std::vector<LayerRecord> records;

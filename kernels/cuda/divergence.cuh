@@ -151,13 +151,16 @@ HEADSCOPE_DEVICE void multiply_rows(const DivergenceInputs& in, const Divergence
       uint32_t k[2][kPlanes];
       HEADSCOPE_UNROLL
       for (int i = 0; i < 2; ++i) readers.keys.read_pair(k[i], numbers, key, first + 2 * t + i * 8);
+      float part[4] = {};
       HEADSCOPE_UNROLL
       for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
         const PlanePair pair = plane_pair(kPlanes, i);
         const uint32_t a[4] = {q[0][pair.query], q[1][pair.query], q[2][pair.query], q[3][pair.query]};
         const uint32_t b[2] = {k[0][pair.key], k[1][pair.key]};
-        multiply_add(dots[n], a, b);
+        multiply_add(kPlanes == 1 ? dots[n] : part, a, b);
       }
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < 4 && kPlanes > 1; ++i) dots[n][i] += part[i];
     }
   }
 }

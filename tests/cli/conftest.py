@@ -14,6 +14,8 @@ from fixtures import *  # noqa: E402,F403
 
 def pytest_addoption(parser):
     parser.addoption("--headscope", default=str(ROOT / "headscope"), help="the program to test")
+    parser.addoption("--cuda-stand-in", help="the library of tests/unit/cuda_stand_in.cpp")
+    parser.addoption("--cuda-library", help="libheadscope_cuda.so, where it is built")
 
 
 def pytest_configure(config):

@@ -46,6 +46,17 @@ class Conformance {
     return sum ? std::max(own, 4 * f32_ulp(std::vector{1.0F})) : own;
   }
 
+  /// Whether a kernel rounds weights to bf16 for `out`.
+  static bool rounds_weights(const AttentionKernel& kernel, const AttentionProblem& p) {
+    const bool bf16 = p.q.element == Element::bf16 && p.k.element == Element::bf16 && p.v.element == Element::bf16;
+    return kernel.name == "cpu/AVX512_BF16" || (kernel.device == "cuda" && bf16 && !p.key_rotation.cosines);
+  }
+  /// How far a kernel may be from the reference.
+  double allowed(const AttentionKernel& kernel, const NamedArray& array) const {
+    const bool rounded = array.array == &Results::out && rounds_weights(kernel, case_.problem);
+    return slack_ * (rounded ? bf16_weights_tolerance() : tolerance(array));
+  }
+
   /// Of `out`, where weights are rounded to bf16.
   double bf16_weights_tolerance() const {
     return kernel_tolerance(naive_attention(case_, {DotOrder::forward, true}).results.out, expected_.out);
@@ -111,9 +122,7 @@ void Conformance::expect_forward_matches_reference() {
     SCOPED_TRACE(kernel.name);
     const Results actual = run_forward(kernel, case_, pool_);
     for (const NamedArray& array : result_arrays()) {
-      const bool rounded = array.array == &Results::out && kernel.name == "cpu/AVX512_BF16";
-      const double allowed = slack_ * (rounded ? bf16_weights_tolerance() : tolerance(array));
-      EXPECT_TRUE(all_near(actual.*array.array, expected_.*array.array, allowed)) << array.name;
+      EXPECT_TRUE(all_near(actual.*array.array, expected_.*array.array, allowed(kernel, array))) << array.name;
     }
     expect_same_argmax(actual);
   }
@@ -143,10 +152,15 @@ void Conformance::expect_chunks_add_up_to_the_whole() {
     Results chunks = Results::sized(case_.problem, case_.spec.cells);
     run_forward_rows(kernel, case_, 0, cut, pool_, chunks);
     run_forward_rows(kernel, case_, cut, case_.problem.q_len, pool_, chunks);
+    // Of CUDA, another kernel may run the chunks: it takes few rows.
+    const bool same = kernel.device != "cuda";
     for (const NamedArray& array : result_arrays()) {
-      EXPECT_TRUE(same_bits(chunks.*array.array, whole.*array.array)) << array.name;
+      const auto &part = chunks.*array.array, &all = whole.*array.array;
+      EXPECT_TRUE(same ? same_bits(part, all) : all_near(part, expected_.*array.array, allowed(kernel, array)))
+          << array.name;
     }
-    EXPECT_TRUE(same_bits(chunks.argmax, whole.argmax));
+    if (same) EXPECT_TRUE(same_bits(chunks.argmax, whole.argmax));
+    if (!same) expect_same_argmax(chunks);
   }
 }
 

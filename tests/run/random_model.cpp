@@ -164,7 +164,8 @@ Architecture small_latent_architecture() {
   return a;
 }
 
-std::shared_ptr<const Model> random_model(const Architecture& architecture, uint64_t seed) {
+std::shared_ptr<const Model> random_model(const Architecture& architecture, uint64_t seed,
+                                          std::shared_ptr<const Device> device) {
   const RandomTensors make(seed);
   const int64_t positions = architecture.context + architecture.position.learned_offset;
   Weights weights;
@@ -175,7 +176,7 @@ std::shared_ptr<const Model> random_model(const Architecture& architecture, uint
   for (int64_t index = 0; index < architecture.layer_count(); ++index) {
     weights.layers.push_back(layer_weights(architecture, index, make));
   }
-  return std::make_shared<Model>("random", architecture, std::move(weights), std::nullopt);
+  return std::make_shared<Model>("random", architecture, std::move(weights), std::nullopt, std::move(device));
 }
 
 std::vector<int32_t> random_ids(const Architecture& architecture, int64_t count, uint64_t seed) {

@@ -17,7 +17,8 @@ Architecture small_gpt2_architecture();
 Architecture small_latent_architecture();
 
 /// Random weights that fit the architecture, the same for the same seed.
-std::shared_ptr<const Model> random_model(const Architecture&, uint64_t seed = 1);
+std::shared_ptr<const Model> random_model(const Architecture&, uint64_t seed = 1,
+                                          std::shared_ptr<const Device> = host());
 
 std::vector<int32_t> random_ids(const Architecture&, int64_t count, uint64_t seed = 1);
 

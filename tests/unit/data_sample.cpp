@@ -108,7 +108,7 @@ void GrowingRun::attend(int64_t layer, int64_t tokens, const ParallelFor& worker
   problem.q = {q, 0, problem.key_dim, heads * problem.key_dim};
   problem.k = {store.k.view().row(0), 0, problem.key_dim, problem.kv_heads * problem.key_dim};
   problem.v = {store.v.view().row(0), 0, problem.value_dim, problem.kv_heads * problem.value_dim};
-  const PositionBias bias = position_bias(*architecture_, 0, heads, problem.kv_len);
+  const PositionBias bias(*architecture_, 0, heads, problem.kv_len);
   bias.add_to(problem);
 
   auto thumbnails = std::make_shared<ThumbnailGrid>(*record.thumbnails);

@@ -47,7 +47,7 @@ std::vector<float> reference_map(const RunSnapshot& run, int64_t layer, int64_t 
   problem.q = {q.row(0) + head * dim, 0, 0, q.width()};
   problem.k = {store.k.row(0) + kv_head * dim, 0, 0, store.k.width()};
   problem.v = {store.v.row(0) + kv_head * dim, 0, 0, store.v.width()};
-  const PositionBias bias = position_bias(*run.architecture, head, 1, problem.kv_len);
+  const PositionBias bias(*run.architecture, head, 1, problem.kv_len);
   bias.add_to(problem);
   std::vector<float> row_max(tokens), log_sum(tokens), cells(tokens * tokens);
   AttentionOutput output;
@@ -140,7 +140,9 @@ TEST(ScoreTest, AlibiIsTheFormulaRoundedOrExact) {
   a.position.alibi_scale = 1 / std::sqrt(64.0);
   for (const bool rounded : {true, false}) {
     a.position.alibi_bf16 = rounded;
-    const PositionBias bias = position_bias(a, 0, heads, keys);
+    AttentionProblem problem;
+    const PositionBias bias(a, 0, heads, keys);
+    bias.add_to(problem);
     double most = 0;
     for (int64_t head = 0; head < heads; ++head) {
       const double slope = std::exp2(-8.0 * static_cast<double>(head + 1) / heads);
@@ -149,8 +151,8 @@ TEST(ScoreTest, AlibiIsTheFormulaRoundedOrExact) {
         const double exact = slope * position / 8, formula = bf16(bf16(slope) * bf16(position)) / 8;
         const double expected = rounded ? formula : exact;
         ASSERT_NEAR(position_score(a, head, key), expected, 1e-7 * expected) << head << " " << key;
-        const double term = rounded ? double{bias.key_terms.at(static_cast<size_t>(head * keys + key))}
-                                    : double{bias.slopes.at(static_cast<size_t>(head))} * position;
+        const double term =
+            rounded ? double{problem.key_log_weight[head * keys + key]} : double{problem.alibi_slopes[head]} * position;
         ASSERT_NEAR(term, expected, 1e-7 * expected) << head << " " << key;
         most = std::max(most, std::abs(formula - exact));
       }

@@ -44,7 +44,8 @@ class App {
   struct Options {
     int threads = 0;  ///< of LibTorch; 0: as many as the machine has
     bool run_on_open = true;
-    std::function<void()> wake;  ///< called on any thread when `update` has something to do
+    std::shared_ptr<const Device> device = host();  ///< where models run
+    std::function<void()> wake;                     ///< called on any thread when `update` has something to do
   };
   explicit App(Options);
   ~App();

@@ -110,8 +110,8 @@ class ViewMaker {
   AtlasSums sums_;
 };
 
-Engine::Engine(int threads, std::function<void()> wake)
-    : wake_(std::move(wake)), text_lane_("text"), lane_("run", [threads] {
+Engine::Engine(int threads, std::shared_ptr<const Device> device, std::function<void()> wake)
+    : device_(std::move(device)), wake_(std::move(wake)), text_lane_("text"), lane_("run", [threads] {
         lower_thread_priority(nice_steps);
         use_threads(threads);
       }) {}
@@ -194,7 +194,9 @@ void Engine::open(ModelSlot slot, std::string path) {
   wanted_tokens_[static_cast<size_t>(slot)] = 0;
   submit(slot, "opening", {"The model could not be opened", {}, path}, [this, slot, path](const Progress& progress) {
     const auto checkpoint = open_checkpoint(path);
-    auto model = Model::load(*checkpoint, {}, progress);
+    LoadOptions options;
+    options.device = device_;
+    auto model = Model::load(*checkpoint, options, progress);
     Slot& here = slots_[static_cast<size_t>(slot)];
     here.run.reset();
     here.model = model;

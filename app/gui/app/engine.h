@@ -86,7 +86,8 @@ struct EngineEvent {
 class Engine {
  public:
   /// `wake` is called on a lane when there is news. `threads` of LibTorch; 0: as many as the machine has.
-  Engine(int threads, std::function<void()> wake);
+  /// Models are opened on the device.
+  Engine(int threads, std::shared_ptr<const Device>, std::function<void()> wake);
   ~Engine();
 
   /// What this slot was doing with the model before stops; that model stays until the new one is there.
@@ -133,6 +134,7 @@ class Engine {
   void do_run(ModelSlot, const RunRequest&, uint64_t request, const Progress&);
   void do_generate(ModelSlot, const GenerateRequest&, const Progress&);
 
+  std::shared_ptr<const Device> device_;
   std::function<void()> wake_;
   mutable std::mutex mutex_;  ///< guards what is up to status_
   std::vector<EngineEvent> events_;

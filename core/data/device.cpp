@@ -1,0 +1,42 @@
+#include "core/data/device.h"
+
+#include <cstring>
+#include <new>
+
+#include "core/base/error.h"
+
+namespace headscope {
+namespace {
+
+constexpr std::align_val_t alignment{64};
+
+class Host final : public Device {
+ public:
+  std::string_view name() const override { return "cpu"; }
+  bool is_host() const override { return true; }
+  bool on_gpu() const override { return false; }
+  std::byte* allocate(size_t bytes) const override { return static_cast<std::byte*>(::operator new(bytes, alignment)); }
+  void release(std::byte* memory, size_t) const noexcept override { ::operator delete(memory, alignment); }
+  void copy(void* to, const void* from, size_t bytes, void*) const override { std::memcpy(to, from, bytes); }
+  std::span<const AttentionKernel> kernels() const override { return attention_kernels(); }
+};
+
+}  // namespace
+
+std::shared_ptr<const Device> host() {
+  static const auto machine = std::make_shared<const Host>();
+  return machine;
+}
+
+const AttentionKernel& kernel_for(const Device& device, const AttentionProblem& problem) {
+  const std::span<const AttentionKernel> kernels = device.kernels();
+  std::string reason = "it has none";
+  for (size_t i = kernels.size(); i-- > 0;) {
+    const auto refused = kernels[i].unsupported(problem);
+    if (!refused) return kernels[i];
+    reason = *refused;
+  }
+  fail("no attention kernel of the device {} can run this layer: {}; use --device cpu", device.name(), reason);
+}
+
+}  // namespace headscope

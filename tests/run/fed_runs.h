@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "core/run/run.h"
+#include "tests/run/schemes.h"
+
+namespace headscope {
+
+/// Tokens of each call, and whether their number is told before.
+struct Plan {
+  std::vector<int64_t> passes;
+  bool told = true;
+
+  int64_t tokens() const { return std::accumulate(passes.begin(), passes.end(), int64_t{0}); }
+};
+
+/// A run and the numbers that must depend neither on how it was fed nor on where it was.
+struct Fed {
+  Fed(const std::shared_ptr<const Model>&, const Plan&, MlaForm = MlaForm::fewest_operations);
+
+  headscope::Run run;
+  RunSnapshot snapshot;
+};
+
+/// Used is what the scheme has to keep of these tokens, not more: heads once, one of K and V where one does.
+void check_bytes(const RunSnapshot&, const SharingScheme&);
+
+/// Everything that a run of a scheme gives, against the same of one pass: logits, statistics, tiles, the largest keys.
+/// `weight`: how far a weight may be from that of one pass. Linear layers sum few tokens in another order than many.
+/// Sums in another order differ more where there are more terms or latents are expanded; a wrong row is off by hundreds
+/// of times that.
+void compare(const Fed& whole, const Fed& parts, const SharingScheme&, double weight);
+
+}  // namespace headscope
