@@ -117,8 +117,9 @@ void add_bench(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "Time the kernels beside the library's and the machine's limits");
   command->add_flag("--quick", options->quick, "Fewer shapes and rounds: within two minutes");
-  command->add_option("--only", options->only,
-                      fmt::format("Of {}: these, as in tile,linear", fmt::join(family_names(), ", ")));
+  command->add_option(
+      "--only", options->only,
+      fmt::format("The families to run, as in tile,linear; there are {}", fmt::join(family_names(), ", ")));
   command->add_option("--kernel", options->kernel,
                       "Attention kernels, as in cpu/AVX2,cpu/AVX3; the fastest by default");
   command->add_option("--repeats", options->repeats, "Rounds of each contest; by default as many as there is time for");
@@ -127,8 +128,10 @@ void add_bench(CLI::App& app, Action& action) {
                     "The smallest shapes: compares everything in seconds, but its times say nothing");
   command->add_option("--serve", options->serve)->group("");  // what `model` runs its own side by
   command->footer(
-      "Both sides are compared, then timed in turn; docs/performance.md explains the columns. Hugging Face's side of\n"
-      "`model` needs a Python with transformers: HEADSCOPE_PYTHON names it.\n\n"
+      "Both sides are compared, then timed in turn; docs/performance.md explains the columns. Of the options of every\n"
+      "command (headscope --help), --threads (of both sides), --seed (of the random data) and --json work here.\n"
+      "Hugging Face's side of `model` needs a Python with transformers: HEADSCOPE_PYTHON names it, and after\n"
+      "./test.sh it is there. Without, its rows are SKIPPED.\n\n"
       "Example: headscope bench --quick --only attention,tile --out bench.json");
   command->callback([options, &action] { action = [options](Context& context) { run_bench(*options, context); }; });
 }

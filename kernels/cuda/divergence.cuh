@@ -24,7 +24,7 @@ struct DivergenceInputs {
   HEADSCOPE_HOST_DEVICE int64_t kv_head(int64_t head) const { return head / (problem.q_heads / problem.kv_heads); }
 };
 
-// --- pieces of rows -------------------------------------------------------------------------------------------
+// --- numbers and scores -----------------------------------------------------------------------------------------
 // Tiles of scores come straight from global memory, in the tensor cores' own layout. Warps that share keys or queries
 // find them in the L1 cache, the query heads of a KV head among them; shared memory is left to the weights.
 
