@@ -14,7 +14,7 @@
 #define HEADSCOPE_PARAMS const __grid_constant__
 #define HEADSCOPE_DEVICE __device__ __forceinline__
 /// Not inlined: for what is rare and large.
-#define HEADSCOPE_DEVICE_APART __device__ __noinline__
+#define HEADSCOPE_DEVICE_APART inline __device__ __noinline__
 #define HEADSCOPE_HOST_DEVICE __host__ __device__ __forceinline__
 /// Most threads of a block, and blocks that shall fit on a multiprocessor at once: caps the registers.
 #define HEADSCOPE_LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)

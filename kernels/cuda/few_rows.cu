@@ -432,9 +432,10 @@ void launch_all(const Cut& cut, void* stream) {
 }  // namespace
 
 bool few_rows_takes(const AttentionProblem& p) {
-  constexpr int64_t most_dim = 256;  // that forward.cu has tiles for
+  // That forward.cu has tiles for: where weights and values are split, sums of more would not leave enough registers.
+  const int64_t most_dim = 256, most_value_dim = all_one_plane(p) ? 256 : 128;
   // As many rows as a block has: so a KV head is read once for all of them, and the splits make up for few blocks.
-  return p.key_dim > most_dim || p.value_dim > most_dim || rows_of_kv_head(p) <= most_row_tiles * tile_rows;
+  return p.key_dim > most_dim || p.value_dim > most_value_dim || rows_of_kv_head(p) <= most_row_tiles * tile_rows;
 }
 
 size_t few_rows_workspace(const AttentionProblem& p, const AttentionOutput& output, int /*workers*/) {

@@ -374,12 +374,11 @@ constexpr Instance instance() {
 
 Instance instance_for(const AttentionProblem& p, const AttentionOutput& output) {
   const bool with_values = output.out.data != nullptr;
-  const bool one_plane =
-      planes_of(p.q.element) == 1 && key_planes_of(p) == 1 && (!with_values || planes_of(p.v.element) == 1);
+  const bool one_plane = all_one_plane(p);
   const int64_t dims = with_values ? p.value_dim : 0;
   if (dims <= 64) return one_plane ? instance<1, 64>() : instance<3, 64>();
   if (dims <= 128) return one_plane ? instance<1, 128>() : instance<3, 128>();
-  return one_plane ? instance<1, 256>() : instance<3, 256>();
+  return instance<1, 256>();  // three planes of so many go to few_rows.cu
 }
 
 bool wants_cells(const AttentionOutput& output) { return output.thumbnails.max || output.thumbnails.sum; }

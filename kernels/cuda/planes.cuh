@@ -19,7 +19,7 @@ struct SharedPlanes {
   int dim = 0;  ///< a multiple of 16; numbers behind the row's own are 0
   int count = 1;
 
-  HEADSCOPE_HOST_DEVICE int pitch() const { return dim + 8; }
+  HEADSCOPE_HOST_DEVICE constexpr int pitch() const { return dim + 8; }
   HEADSCOPE_HOST_DEVICE size_t bytes() const {
     return static_cast<size_t>(count) * static_cast<size_t>(rows) * static_cast<size_t>(pitch()) * sizeof(uint16_t);
   }
@@ -33,6 +33,11 @@ HEADSCOPE_HOST_DEVICE int planes_of(Element element) { return element == Element
 /// Keys that are rotated become f32 again.
 HEADSCOPE_HOST_DEVICE int key_planes_of(const AttentionProblem& p) {
   return p.key_rotation.cosines ? 3 : planes_of(p.k.element);
+}
+
+/// Whether queries, keys and values are taken as they are.
+HEADSCOPE_HOST_DEVICE bool all_one_plane(const AttentionProblem& p) {
+  return planes_of(p.q.element) == 1 && key_planes_of(p) == 1 && planes_of(p.v.element) == 1;
 }
 
 HEADSCOPE_DEVICE float first_bf16(uint32_t pair) { return float_of_bits(pair << 16); }

@@ -27,12 +27,18 @@ struct WeightFactors {
   }
 };
 
-/// The fragments of 16 keys, dimensions [dim, dim + 16), as two right factors whose columns are dimensions.
+/// The fragments of 16 keys, 16 dimensions, as two right factors whose columns are dimensions. `from` is the lane's row of
+/// the matrices.
+HEADSCOPE_DEVICE void load_values(uint32_t (&b)[2][2], const uint16_t* from) {
+  uint32_t r[4];
+  load_matrices_transposed(r, from);
+  b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+}
+
+/// The same from a tile, keys from `first_key` and dimensions from `dim` on.
 HEADSCOPE_DEVICE void load_values(uint32_t (&b)[2][2], const SharedPlanes& from, int plane, int first_key, int dim) {
   const int lane = lane_index();
-  uint32_t r[4];
-  load_matrices_transposed(r, from.row(plane, first_key + lane % 16) + dim + lane / 16 * 8);
-  b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+  load_values(b, from.row(plane, first_key + lane % 16) + dim + lane / 16 * 8);
 }
 
 /// sums = factors sums + weights times a tile of values. A tile is summed on its own, because the tensor cores cut off
@@ -40,15 +46,20 @@ HEADSCOPE_DEVICE void load_values(uint32_t (&b)[2][2], const SharedPlanes& from,
 template <int kPlanes, int kSteps, int kBlocks>
 HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, const SharedPlanes& values,
                                  const float (&factors)[2], float (&sums)[kBlocks][4]) {
+  // The shape of the tile, known here, so that places in it are offsets from one register.
+  constexpr SharedPlanes shape{nullptr, 16 * kSteps, 8 * kBlocks, kPlanes};
+  const uint16_t* const from = values.data + lane_index() % 16 * shape.pitch() + lane_index() / 16 * 8;
   HEADSCOPE_UNROLL
   for (int n = 0; n < kBlocks; n += 2) {
+    // Keeps ptxas from loading the fragments of later dimensions ahead until registers spill.
+    if constexpr (kPlanes > 1) warp_barrier();
     float tile[2][4] = {}, rest[2][4] = {};  // as in multiply_scores
     HEADSCOPE_UNROLL
     for (int step = 0; step < kSteps; ++step) {
       uint32_t b[kPlanes][2][2];
       HEADSCOPE_UNROLL
       for (int plane = 0; plane < kPlanes; ++plane) {
-        if (plane < values.count) load_values(b[plane], values, plane, 16 * step, 8 * n);
+        if (plane < values.count) load_values(b[plane], from + (plane * shape.rows + 16 * step) * shape.pitch() + 8 * n);
       }
       HEADSCOPE_UNROLL
       for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
