@@ -9,7 +9,12 @@
 #include "kernels/cuda/library.h"
 
 #define HEADSCOPE_KERNEL __global__
+/// Before the struct that is a kernel's only parameter: it stays where the launch put it, and is not copied to be
+/// referred to.
+#define HEADSCOPE_PARAMS const __grid_constant__
 #define HEADSCOPE_DEVICE __device__ __forceinline__
+/// Not inlined: for what is rare and large.
+#define HEADSCOPE_DEVICE_APART __device__ __noinline__
 #define HEADSCOPE_HOST_DEVICE __host__ __device__ __forceinline__
 /// Most threads of a block, and blocks that shall fit on a multiprocessor at once: caps the registers.
 #define HEADSCOPE_LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
@@ -102,6 +107,8 @@ HEADSCOPE_DEVICE float log2_fast(float x) {
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/// a b, rounded: the compiler joins plain products with the sums they go into, in one place and not in another.
+HEADSCOPE_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 /// Within 2^-23 of the square root.
 HEADSCOPE_DEVICE float square_root(float x) { return __fsqrt_rn(x); }
 
@@ -115,8 +122,13 @@ HEADSCOPE_DEVICE uint32_t pack_bf16(float low, float high) {
 HEADSCOPE_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 HEADSCOPE_DEVICE uint32_t bits_of_float(float value) { return __float_as_uint(value); }
 
+/// Binary digits before the first 1; 32 of 0.
+HEADSCOPE_DEVICE int leading_zeros(uint32_t bits) { return __clz(static_cast<int>(bits)); }
+
 /// Integers of global memory, atomically; the order of the calls does not matter to the result.
 HEADSCOPE_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, value); }
+/// Returns what was there before.
+HEADSCOPE_DEVICE uint32_t atomic_add(uint32_t* to, uint32_t value) { return atomicAdd(to, value); }
 HEADSCOPE_DEVICE uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) {
   return atomicCAS(reinterpret_cast<unsigned long long*>(to), expected, value);
 }
@@ -139,6 +151,17 @@ void launch(const char* name, void (*kernel)(Params), Grid grid, int threads, si
                          shared_bytes, static_cast<cudaStream_t>(stream)),
         name);
 }
+
+/// Returns when all that the stream was given is done. Throws CudaError, also of kernels that failed meanwhile.
+inline void wait(const char* name, void* stream) {
+  check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), name);
+}
+
+/// Multiply-adds of one launch at most, so that a stop comes through soon: 4 ms at 200 TFLOP/s, which is what half of
+/// the tensor cores' rate would give; at a tenth of their rate it is 10 ms. Unmeasured.
+inline constexpr double launch_work = 4e11;
+/// Of an H200. How work is cut goes by it, no result does.
+inline constexpr int multiprocessors = 132;
 
 /// Fills device memory with zeros.
 inline void clear(const char* name, void* memory, size_t bytes, void* stream) {

@@ -2,6 +2,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <iterator>
+
+#include "kernels/cuda/attention.h"
+
 namespace headscope {
 namespace {
 
@@ -127,11 +131,13 @@ bool is_sticky(int code) {
   }
 }
 
-constexpr CudaLibrary library{
+const AttentionKernel kernels[] = {cuda::attention_kernel("cuda")};
+
+const CudaLibrary library{
     .abi_version = cuda_library_abi,
     .architectures = HEADSCOPE_CUDA_ARCHITECTURES,
-    .kernel_count = 0,
-    .kernels = nullptr,
+    .kernel_count = static_cast<int>(std::size(kernels)),
+    .kernels = kernels,
     .probe = probe,
     .memory_info = memory_info,
     .create_stream = create_stream,

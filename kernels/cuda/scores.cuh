@@ -28,6 +28,19 @@ HEADSCOPE_HOST_DEVICE KeyRange visible_keys(const AttentionProblem& p, int64_t r
   return keys.empty() ? KeyRange{} : keys;
 }
 
+/// Both bounds of what rows see only rise from row to row. So all that any of rows [first, last] sees lies in one
+/// range, and each of them sees the whole of another.
+HEADSCOPE_HOST_DEVICE KeyRange keys_of_any(const AttentionProblem& p, int64_t first, int64_t last) {
+  KeyRange keys{p.first_key, p.kv_len};
+  const int64_t begin = first + p.causal_offset - p.window + 1, end = last + p.causal_offset + 1;
+  if (p.window > 0 && begin > keys.begin) keys.begin = begin;
+  if (p.causal && end < keys.end) keys.end = end;
+  return keys.empty() ? KeyRange{} : keys;
+}
+HEADSCOPE_HOST_DEVICE KeyRange keys_of_all(const AttentionProblem& p, int64_t first, int64_t last) {
+  return keys_of_any(p, last, first);
+}
+
 /// One query row.
 struct QueryRow {
   int64_t head = 0;
@@ -38,6 +51,9 @@ struct QueryRow {
   const float* log_weight = nullptr;  ///< [kv_len] or null
 
   HEADSCOPE_HOST_DEVICE bool exists() const { return row >= 0; }
+  HEADSCOPE_DEVICE bool sees(int64_t key) const {
+    return key >= keys.begin && key < keys.end && (!log_weight || log_weight[key] != minus_infinity());
+  }
 };
 
 HEADSCOPE_HOST_DEVICE QueryRow query_row(const AttentionProblem& p, int64_t head, int64_t row) {
@@ -54,9 +70,9 @@ HEADSCOPE_HOST_DEVICE QueryRow query_row(const AttentionProblem& p, int64_t head
 /// float.
 HEADSCOPE_DEVICE float score_of(const AttentionProblem& p, const QueryRow& row, float dot, int64_t key) {
   if (key < row.keys.begin || key >= row.keys.end) return minus_infinity();
-  float s = dot * p.scale;
-  if (p.soft_cap > 0) s = p.soft_cap * tanhf(s / p.soft_cap);
-  if (row.slope != 0) s += row.slope * static_cast<float>(key - row.position);
+  float s = rounded_product(dot, p.scale);
+  if (p.soft_cap > 0) s = rounded_product(p.soft_cap, tanhf(s / p.soft_cap));
+  if (row.slope != 0) s = fmaf(row.slope, static_cast<float>(key - row.position), s);
   if (row.log_weight) {
     const float weight = row.log_weight[key];
     s = weight == minus_infinity() ? weight : s + weight;

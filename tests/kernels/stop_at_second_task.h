@@ -6,7 +6,8 @@
 
 namespace headscope::testing {
 
-/// Asks for a stop when the second task is due.
+/// Asks for a stop when the second task is due; of a kernel of a GPU, which asks for the stream before each launch,
+/// when the second launch is.
 class StopAtSecondTask final : public ParallelFor {
  public:
   explicit StopAtSecondTask(std::stop_source& source) : source_(source) {}
@@ -17,9 +18,14 @@ class StopAtSecondTask final : public ParallelFor {
       body(task, 0);
     }
   }
+  void* stream() const override {
+    if (++launches_ == 2) source_.request_stop();
+    return nullptr;
+  }
 
  private:
   std::stop_source& source_;
+  mutable int launches_ = 0;
 };
 
 }  // namespace headscope::testing

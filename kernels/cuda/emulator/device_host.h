@@ -11,7 +11,9 @@
 #include "kernels/cuda/emulator/emulator.h"
 
 #define HEADSCOPE_KERNEL
+#define HEADSCOPE_PARAMS const
 #define HEADSCOPE_DEVICE inline
+#define HEADSCOPE_DEVICE_APART inline
 #define HEADSCOPE_HOST_DEVICE inline
 #define HEADSCOPE_LAUNCH_BOUNDS(threads, blocks)
 #define HEADSCOPE_UNROLL
@@ -162,13 +164,21 @@ void wait_for_copies() {
 inline float flush(float x) { return std::abs(x) < 0x1p-126F ? 0.0F : x; }  // keeps NaN
 inline float exp2_fast(float x) { return flush(std::exp2(flush(x))); }
 inline float log2_fast(float x) { return std::log2(flush(x)); }
+inline float rounded_product(float a, float b) { return a * b; }
 inline float square_root(float x) { return std::sqrt(x); }
 inline uint32_t pack_bf16(float low, float high) { return to_bf16(low) | static_cast<uint32_t>(to_bf16(high)) << 16; }
 inline float float_of_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of_float(float value) { return std::bit_cast<uint32_t>(value); }
 
+inline int leading_zeros(uint32_t bits) { return std::countl_zero(bits); }
+
 inline void atomic_max(uint32_t* to, uint32_t value) {
   if (value > *to) *to = value;
+}
+inline uint32_t atomic_add(uint32_t* to, uint32_t value) {
+  const uint32_t before = *to;
+  *to += value;
+  return before;
 }
 inline uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) {
   const uint64_t seen = *to;
@@ -184,6 +194,13 @@ void launch(const char* name, void (*kernel)(Params), Grid grid, int threads, si
   }
   emulator::run({name, grid.x, grid.y, grid.z, threads, shared_bytes}, [&] { kernel(params); });
 }
+
+inline void wait(const char* /*name*/, void* /*stream*/) {}
+
+/// Small, so that the tests see requests of several launches, and stops between them.
+inline constexpr double launch_work = 2e7;
+/// So that small problems are cut as large ones are on a GPU.
+inline constexpr int multiprocessors = 1;
 
 inline void clear(const char* /*name*/, void* memory, size_t bytes, void* /*stream*/) {
   if (bytes > 0) std::memset(memory, 0, bytes);

@@ -1,0 +1,266 @@
+#pragma once
+
+#include <cstddef>
+#include <stop_token>
+
+#include "kernels/cuda/scores.cuh"
+#include "kernels/divergence.h"
+
+namespace headscope::cuda {
+
+// What the parts of the divergence share: their launchers, and weights of rows whose log-sum-exp is known.
+
+/// What a call is about.
+struct DivergenceInputs {
+  AttentionProblem problem;
+  const float* row_max = nullptr;  ///< [batch, q_heads, q_len]
+  const float* log_sum = nullptr;
+  DivergenceRequest request;
+
+  HEADSCOPE_HOST_DEVICE int64_t at(int64_t head, int64_t row) const {
+    return (request.batch * problem.q_heads + head) * problem.q_len + row;
+  }
+  HEADSCOPE_DEVICE bool empty(int64_t head, int64_t row) const { return row_max[at(head, row)] == minus_infinity(); }
+  HEADSCOPE_HOST_DEVICE int64_t kv_head(int64_t head) const { return head / (problem.q_heads / problem.kv_heads); }
+};
+
+// --- pieces of rows -------------------------------------------------------------------------------------------
+// Tiles of scores come straight from global memory, in the tensor cores' own layout. Warps that share keys or queries
+// find them in the L1 cache, the query heads of a KV head among them; shared memory is left to the weights.
+
+inline constexpr int piece = 8;  ///< numbers that a lane reads at a time where it may
+inline constexpr int quad = 4;   ///< lanes that share a row
+
+struct alignas(16) FourWords {
+  uint32_t word[4];
+};
+
+/// One number of a row of `dims`; zero behind its end.
+HEADSCOPE_DEVICE_APART float read_one(KeyRotation rotation, GlobalRow row, int64_t position, int64_t dim,
+                                      int64_t dims) {
+  return dim < dims ? rotated(rotation, row, position, dim) : 0;
+}
+
+/// How numbers of rows are read.
+struct RowReader {
+  int64_t dims = 0;
+  bool whole = false;    ///< every piece is whole and aligned to 16 bytes
+  KeyRotation rotation;  ///< of keys that are rotated when they are read
+
+  HEADSCOPE_HOST_DEVICE static RowReader of(const InputRows& rows, int64_t dims, const KeyRotation& rotation) {
+    const auto aligned = [](int64_t bytes) { return bytes % 16 == 0; };
+    const int64_t size = rows.element == Element::f32 ? 4 : 2;
+    const bool whole = dims % piece == 0 && !rotation.cosines && aligned(reinterpret_cast<int64_t>(rows.data)) &&
+                       aligned(rows.batch_stride * size) && aligned(rows.head_stride * size) &&
+                       aligned(rows.row_stride * size);
+    return {dims, whole, rotation};
+  }
+
+  /// Numbers [dim, dim + 8) of a row, a key at `position`; zeros behind its end.
+  HEADSCOPE_DEVICE void read(float (&numbers)[piece], const GlobalRow& row, int64_t position, int64_t dim) const {
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < piece; ++i) numbers[i] = 0;
+    if (!row.data || dim >= dims) return;
+    if (whole && row.element == Element::f32) {
+      const auto* from = reinterpret_cast<const FourWords*>(static_cast<const float*>(row.data) + dim);
+      const FourWords words[2] = {from[0], from[1]};
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < piece; ++i) numbers[i] = float_of_bits(words[i / 4].word[i % 4]);
+    } else if (whole) {
+      const FourWords words = bf16_words(row, dim);
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < piece; i += 2) {
+        numbers[i] = first_bf16(words.word[i / 2]);
+        numbers[i + 1] = second_bf16(words.word[i / 2]);
+      }
+    } else {
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < piece; ++i) numbers[i] = read_one(rotation, row, position, dim + i, dims);
+    }
+  }
+
+  /// Two neighbours of a row as pairs of bf16 in planes; `dim` is even.
+  template <int kPlanes>
+  HEADSCOPE_DEVICE void read_pair(uint32_t (&parts)[kPlanes], const GlobalRow& row, int64_t position,
+                                  int64_t dim) const {
+    float x = 0, y = 0;
+    if (!row.data || dim >= dims) {
+      split(x, y, parts);
+      return;
+    }
+    if (whole && row.element == Element::bf16) {
+      const uint32_t word = *reinterpret_cast<const uint32_t*>(static_cast<const uint16_t*>(row.data) + dim);
+      x = first_bf16(word), y = second_bf16(word);
+    } else if (whole) {
+      x = row.at(dim), y = row.at(dim + 1);
+    } else {
+      x = read_one(rotation, row, position, dim, dims);
+      y = read_one(rotation, row, position, dim + 1, dims);
+    }
+    split(x, y, parts);
+  }
+
+ private:
+  HEADSCOPE_DEVICE static FourWords bf16_words(const GlobalRow& row, int64_t dim) {
+    return *reinterpret_cast<const FourWords*>(static_cast<const uint16_t*>(row.data) + dim);
+  }
+};
+
+/// The readers of a call's queries and keys.
+struct DivergenceReaders {
+  RowReader queries, keys;
+
+  HEADSCOPE_HOST_DEVICE static DivergenceReaders of(const AttentionProblem& p) {
+    return {RowReader::of(p.q, p.key_dim, {}), RowReader::of(p.k, p.key_dim, p.key_rotation)};
+  }
+};
+
+/// No row behind those of the request.
+HEADSCOPE_DEVICE GlobalRow query_numbers(const DivergenceInputs& in, int64_t head, int64_t row) {
+  if (row >= in.request.row_end) return {};
+  return global_row(in.problem.q, in.request.batch, head, row);
+}
+/// No row for a key that is in no memory.
+HEADSCOPE_DEVICE GlobalRow key_numbers(const DivergenceInputs& in, int64_t kv_head, int64_t key) {
+  const AttentionProblem& p = in.problem;
+  if (key < p.first_key || key >= p.kv_len) return {};
+  return global_row(p.k, in.request.batch, kv_head, key - p.first_key);
+}
+
+/// <q, k> of 16 queries and 8 * kBlocks keys from `first_key` on. With g = lane / 4, t = lane % 4, a lane brings query
+/// rows g and g + 8 and gets, of block n, {row g: keys 8n + 2t, 8n + 2t + 1; row g + 8: the same keys}. The operations
+/// are those of multiply_scores in their order, so that scores have the bits that the forward pass saw: where scores
+/// are large, that alone makes weights right.
+template <int kPlanes, int kBlocks>
+HEADSCOPE_DEVICE void multiply_rows(const DivergenceInputs& in, const DivergenceReaders& readers, int64_t kv_head,
+                                    const GlobalRow (&queries)[2], int64_t first_key, float (&dots)[kBlocks][4]) {
+  HEADSCOPE_UNROLL
+  for (int n = 0; n < kBlocks; ++n) {
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < 4; ++i) dots[n][i] = 0;
+  }
+  const int g = lane_index() / quad, t = lane_index() % quad;
+  for (int64_t first = 0; first < in.problem.key_dim; first += 16) {
+    uint32_t q[4][kPlanes];
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < 4; ++i) readers.queries.read_pair(q[i], queries[i % 2], 0, first + 2 * t + i / 2 * 8);
+    HEADSCOPE_UNROLL
+    for (int n = 0; n < kBlocks; ++n) {
+      const int64_t key = first_key + 8 * n + g;
+      const GlobalRow numbers = key_numbers(in, kv_head, key);
+      uint32_t k[2][kPlanes];
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < 2; ++i) readers.keys.read_pair(k[i], numbers, key, first + 2 * t + i * 8);
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
+        const PlanePair pair = plane_pair(kPlanes, i);
+        const uint32_t a[4] = {q[0][pair.query], q[1][pair.query], q[2][pair.query], q[3][pair.query]};
+        const uint32_t b[2] = {k[0][pair.key], k[1][pair.key]};
+        multiply_add(dots[n], a, b);
+      }
+    }
+  }
+}
+
+// --- weights --------------------------------------------------------------------------------------------------
+
+/// A query row whose log-sum-exp is known. It sees no key if it is empty, or behind the request's rows.
+struct KnownRow {
+  QueryRow query;
+  RowShift shift;
+
+  HEADSCOPE_DEVICE static KnownRow of(const DivergenceInputs& in, int64_t head, int64_t row) {
+    KnownRow known;
+    if (row >= in.request.row_end) return known;
+    known.query = query_row(in.problem, head, row);
+    if (in.empty(head, row)) {
+      known.query.keys = {};
+    } else {
+      known.shift = RowShift::of(known.query, in.row_max[in.at(head, row)], in.log_sum[in.at(head, row)]);
+    }
+    return known;
+  }
+  /// log2 of the weight of `key`, from <q, k>.
+  HEADSCOPE_DEVICE float log2_weight(const AttentionProblem& p, float dot, int64_t key) const {
+    return ((score_of(p, query, dot, key) - shift.shift) - shift.rest) * log2_e;
+  }
+};
+
+// --- launchers ------------------------------------------------------------------------------------------------
+
+// divergence_error.cu: a bound on the rounding of recomputed weights
+struct WeightErrors {
+  double* roots = nullptr;      ///< [q_heads], the `root_error` of kernels/divergence_estimate.h
+  uint32_t* largest = nullptr;  ///< [q_heads][2]: of the keys, |k|^2 and |key_log_weight|, as the bits of floats
+};
+void start_weight_errors(const DivergenceInputs&, const WeightErrors&, void* stream);
+
+/// How the rows of an exact divergence, or of Hellinger's, are cut. Everything depends on the problem alone, so that
+/// results have the same bits on every device.
+///
+/// A block has the weights of up to 2 * 64 heads on a tile of 16 rows and `tile_keys` keys in shared memory and takes
+/// all pairs of them, 8 x 8 heads at a time; more heads are cut into groups of 64, and blocks take pairs of groups.
+struct PairPlan {
+  static constexpr int tile_rows = 16, unit_keys = 16, side = 8, pair_block = side * side, most_group = 64;
+  static constexpr int most_tile_keys = 128, weights_kept = 64 * 1024 / 4 / tile_rows;
+  static constexpr int64_t most_blocks = 264;  ///< two a multiprocessor of the largest GPUs of their time
+
+  int64_t heads = 0;
+  int group = 0;  ///< heads of a group, a multiple of 8
+  int groups = 0;
+  int tile_keys = 0;
+  int pair_blocks = 0;  ///< of two groups, at most
+  int slices = 0;       ///< parts of a tile's cells, so that all warps have about the same work
+  int64_t parts = 0;    ///< blocks of two groups
+
+  HEADSCOPE_HOST_DEVICE int group_pairs() const { return groups * (groups + 1) / 2; }
+  HEADSCOPE_HOST_DEVICE int group_blocks() const { return group / side; }
+  HEADSCOPE_HOST_DEVICE int local_heads() const { return groups > 1 ? 2 * group : group; }
+  HEADSCOPE_HOST_DEVICE int tile_cells() const { return tile_rows * tile_keys; }
+  HEADSCOPE_HOST_DEVICE int64_t part_size() const { return int64_t{pair_block} * pair_blocks; }
+  HEADSCOPE_HOST_DEVICE int64_t sums() const { return group_pairs() * parts * part_size(); }
+  /// Of a block: sums of each slice, and the weights of a tile.
+  size_t shared_bytes() const {
+    return static_cast<size_t>(part_size() * slices) * sizeof(double) +
+           static_cast<size_t>(local_heads() * tile_cells()) * sizeof(float);
+  }
+
+  static PairPlan of(const AttentionProblem&, const DivergenceRequest&);
+
+  /// Number of a pair i <= j of `count` things, pairs of equal ones included: (0, 0), (0, 1), ..., (1, 1), ...
+  HEADSCOPE_HOST_DEVICE static int64_t triangular(int64_t i, int64_t j, int64_t count) {
+    return i * count - i * (i - 1) / 2 + j - i;
+  }
+  /// Place of the pair i <= j of heads in the sums of part 0; that of the next part is part_size() further.
+  HEADSCOPE_HOST_DEVICE int64_t place(int64_t i, int64_t j) const {
+    const int64_t a = i / group, b = j / group, row = i % group / side, column = j % group / side;
+    const int64_t block = a == b ? triangular(row, column, group_blocks()) : row * group_blocks() + column;
+    return triangular(a, b, groups) * parts * part_size() + block * pair_block + i % side * side + j % side;
+  }
+};
+
+/// What finishing the sums must know of their rounding, in units of 2^-24 (divergence_rows.cu).
+struct PairRoundings {
+  double relative = 0;  ///< of the sum of the terms' absolute values
+  double absolute = 0;  ///< of a row's term, in bits
+};
+PairRoundings pair_roundings(const PairPlan&, DivergenceEstimator);
+void start_pair_sums(const DivergenceInputs&, const PairPlan&, double* sums, void* stream);
+
+/// divergence_sample.cu: draws of each head are cut into runs, one for each block.
+struct SamplePlan {
+  static constexpr int warps = 8, warp_rows = 16, chunk = warps * warp_rows;
+  static constexpr int64_t most_runs = 64;
+
+  int64_t heads = 0, samples = 0;
+  int64_t run = 0, runs = 0;
+
+  HEADSCOPE_HOST_DEVICE int64_t sums() const { return heads * runs * heads; }
+  /// Place of the sum over draws of `head` and terms with `other` in run 0; that of the next run is `heads` further.
+  HEADSCOPE_HOST_DEVICE int64_t place(int64_t head, int64_t other) const { return head * runs * heads + other; }
+
+  static SamplePlan of(const AttentionProblem&, const DivergenceRequest&);
+};
+void start_sample_sums(const DivergenceInputs&, const SamplePlan&, double* sums, void* stream);
+
+}  // namespace headscope::cuda

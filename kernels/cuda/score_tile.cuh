@@ -1,0 +1,400 @@
+#pragma once
+
+#include "kernels/cuda/scores.cuh"
+
+namespace headscope::cuda {
+
+// How tiles and map statistics walk over the scores of one head: some rows stay in shared memory (queries of a tile,
+// keys of a column of the map), and the others come by in pieces of 64, in the background where they can.
+
+inline constexpr int piece_rows = 64;  ///< of what comes by
+
+HEADSCOPE_HOST_DEVICE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+HEADSCOPE_HOST_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+HEADSCOPE_HOST_DEVICE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/// Places [origin, end) in cells of `bin` places, cut into pieces of at most `limit` places: several whole cells, or a
+/// part of one. How a cell is cut depends on the cell alone, and so does the order of the sums over it.
+struct CellCut {
+  int64_t origin = 0, end = 0;
+  int bin = 1, limit = 1;
+
+  HEADSCOPE_HOST_DEVICE bool whole() const { return bin < limit; }  ///< pieces hold whole cells
+  HEADSCOPE_HOST_DEVICE int cells() const { return end > origin ? static_cast<int>(ceil_div(end - origin, bin)) : 0; }
+  HEADSCOPE_HOST_DEVICE int cells_of_piece() const { return whole() ? limit / bin : 1; }
+  HEADSCOPE_HOST_DEVICE int pieces_of_cell() const { return whole() ? 1 : static_cast<int>(ceil_div(bin, limit)); }
+  /// Those of the last cell may be empty.
+  HEADSCOPE_HOST_DEVICE int pieces() const {
+    return whole() ? static_cast<int>(ceil_div(cells(), cells_of_piece())) : cells() * pieces_of_cell();
+  }
+  HEADSCOPE_HOST_DEVICE int first_cell(int piece) const {
+    return whole() ? piece * cells_of_piece() : piece / pieces_of_cell();
+  }
+  HEADSCOPE_HOST_DEVICE KeyRange range(int piece) const {
+    if (whole()) {
+      const int step = cells_of_piece() * bin;
+      const int64_t begin = origin + int64_t{piece} * step;
+      return {begin, smaller(begin + step, end)};
+    }
+    const int parts = pieces_of_cell();
+    const int64_t cell = origin + int64_t{piece / parts} * bin, begin = cell + int64_t{piece % parts} * limit;
+    return {begin, smaller(smaller(begin + limit, cell + bin), end)};
+  }
+  /// The piece that holds a place.
+  HEADSCOPE_HOST_DEVICE int piece_of(int64_t place) const {
+    const auto inside = static_cast<int>(place - origin), cell = inside / bin;
+    return whole() ? cell / cells_of_piece() : cell * pieces_of_cell() + (inside - cell * bin) / limit;
+  }
+  /// Places of a cell before `end`.
+  HEADSCOPE_HOST_DEVICE int64_t width(int cell) const { return smaller(bin, end - origin - int64_t{cell} * bin); }
+};
+
+/// Positions of rows that may see any of the keys [begin, end); end > begin.
+HEADSCOPE_HOST_DEVICE KeyRange positions_of_keys(const AttentionProblem& p, int64_t begin, int64_t end) {
+  KeyRange positions{p.causal_offset, p.causal_offset + p.q_len};
+  if (end <= p.first_key) return {};
+  if (p.causal) positions.begin = larger(positions.begin, larger(begin, p.first_key));
+  if (p.window > 0) positions.end = smaller(positions.end, end - 1 + p.window);
+  return positions;
+}
+
+// --- rows in shared memory ---------------------------------------------------------------------------------------
+
+/// The queries of one head, or its keys, by their index (of keys: counted from 0, whatever first_key is).
+struct HeadRows {
+  InputRows rows;
+  KeyRotation rotation;  ///< of keys
+  int64_t batch = 0, head = 0;
+  int64_t first = 0, end = 0;  ///< those that are in memory
+  int64_t dims = 0;
+
+  HEADSCOPE_HOST_DEVICE static HeadRows queries(const AttentionProblem& p, int64_t batch, int64_t head) {
+    return {p.q, {}, batch, head, 0, p.q_len, p.key_dim};
+  }
+  HEADSCOPE_HOST_DEVICE static HeadRows keys(const AttentionProblem& p, int64_t batch, int64_t q_head) {
+    return {p.k, p.key_rotation, batch, q_head / (p.q_heads / p.kv_heads), p.first_key, p.kv_len, p.key_dim};
+  }
+  HEADSCOPE_DEVICE bool holds(int64_t index) const { return index >= first && index < end; }
+  HEADSCOPE_DEVICE GlobalRow row(int64_t index) const { return global_row(rows, batch, head, index - first); }
+};
+
+/// Whether rows can be copied as they are, 16 bytes at a time.
+inline bool is_aligned(const InputRows& rows, int64_t dims) {
+  const auto ok = [](int64_t numbers) { return numbers % 8 == 0; };
+  return rows.element == Element::bf16 && reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && ok(rows.batch_stride) &&
+         ok(rows.head_stride) && ok(rows.row_stride) && ok(dims);
+}
+
+/// Starts to copy rows to one plane: `index_of(place)` says which comes to a place of the tile, and where it is not in
+/// memory zeros do. Numbers from `first_dim` on. All threads together; is_aligned rows.
+template <class IndexOf>
+HEADSCOPE_DEVICE void copy_rows(const SharedPlanes& to, const HeadRows& from, int first_dim, const IndexOf& index_of) {
+  const int groups = to.dim / 8;
+  for (int item = thread_index(); item < to.rows * groups; item += block_threads()) {
+    const int place = item / groups, dim = item % groups * 8;
+    const int64_t index = index_of(place);
+    const bool valid = from.holds(index) && first_dim + dim < from.dims;
+    const auto* source = static_cast<const uint16_t*>(from.row(valid ? index : from.first).data);
+    copy_async(to.row(0, place) + dim, source + (valid ? first_dim + dim : 0), valid);
+  }
+}
+
+/// The same for rows of any kind, split into planes. A barrier must come before anyone reads.
+template <int kPlanes, class IndexOf>
+HEADSCOPE_DEVICE void split_rows(const SharedPlanes& to, const HeadRows& from, int first_dim, const IndexOf& index_of) {
+  fill_planes<kPlanes>(
+      to, from.dims - first_dim,
+      [&](int place) {
+        const int64_t index = index_of(place);
+        return from.holds(index) ? from.row(index) : GlobalRow{};
+      },
+      [&](int place, const GlobalRow& row, int dim) {
+        return rotated(from.rotation, row, index_of(place), first_dim + dim);
+      });
+}
+
+template <int kPlanes, class IndexOf>
+HEADSCOPE_DEVICE void load_rows(bool copied, const SharedPlanes& to, const HeadRows& from, int first_dim,
+                                const IndexOf& index_of) {
+  if (copied) {
+    copy_rows(to, from, first_dim, index_of);
+  } else {
+    split_rows<kPlanes>(to, from, first_dim, index_of);
+  }
+}
+
+/// How much of the rows is in shared memory at once.
+struct ScoreShape {
+  int dim = 0;    ///< padded
+  int chunk = 0;  ///< numbers of a row that are there at once; all, if they fit
+  int kept_rows = 0, kept_planes = 1;
+  int passing_planes = 1;
+  bool kept_copied = false;     ///< is_aligned rows
+  bool passing_copied = false;  ///< the same; pieces then come while others are worked on, in two stages
+
+  HEADSCOPE_HOST_DEVICE int chunks() const { return (dim + chunk - 1) / chunk; }
+  /// Steps of 16 numbers in a chunk.
+  HEADSCOPE_HOST_DEVICE int steps(int of_chunk) const {
+    return static_cast<int>(smaller(chunk, dim - of_chunk * chunk)) / 16;
+  }
+  HEADSCOPE_HOST_DEVICE int stages() const { return passing_copied ? 2 : 1; }
+  HEADSCOPE_HOST_DEVICE SharedPlanes kept() const { return {nullptr, kept_rows, chunk, kept_planes}; }
+  HEADSCOPE_HOST_DEVICE SharedPlanes passing() const { return {nullptr, piece_rows, chunk, passing_planes}; }
+  HEADSCOPE_HOST_DEVICE size_t bytes() const {
+    return kept().bytes() + static_cast<size_t>(stages()) * passing().bytes();
+  }
+  HEADSCOPE_DEVICE SharedPlanes kept_in(std::byte* memory) const {
+    SharedPlanes planes = kept();
+    planes.data = reinterpret_cast<uint16_t*>(memory);
+    return planes;
+  }
+  HEADSCOPE_DEVICE SharedPlanes passing_in(std::byte* memory, int stage) const {
+    SharedPlanes planes = passing();
+    planes.data = reinterpret_cast<uint16_t*>(memory + kept().bytes() + static_cast<size_t>(stage) * planes.bytes());
+    return planes;
+  }
+
+  /// `more`: bytes that the kernel needs beside.
+  static ScoreShape of(const AttentionProblem& p, int kept_rows, bool keeps_keys, size_t more) {
+    constexpr int chunk_of_long_rows = 64;
+    const int queries = planes_of(p.q.element), keys = key_planes_of(p);
+    ScoreShape shape{padded_dim(p.key_dim), 0, kept_rows, keeps_keys ? keys : queries, keeps_keys ? queries : keys};
+    const bool copied_queries = is_aligned(p.q, p.key_dim), copied_keys = keys == 1 && is_aligned(p.k, p.key_dim);
+    shape.kept_copied = keeps_keys ? copied_keys : copied_queries;
+    shape.passing_copied = keeps_keys ? copied_queries : copied_keys;
+    shape.chunk = shape.dim;
+    if (shape.bytes() + more > most_shared_bytes) shape.chunk = chunk_of_long_rows;
+    return shape;
+  }
+};
+
+/// Takes steps [0, count) one after the other: `load(step, stage)` brings its rows to shared memory, or starts to, and
+/// `use(step, stage)` works on them between two barriers.
+template <class Load, class Use>
+HEADSCOPE_DEVICE void for_each_step(int count, bool background, const Load& load, const Use& use) {
+  if (background && count > 0) {
+    load(0, 0);
+    commit_copies();
+  }
+  for (int step = 0; step < count; ++step) {
+    if (background) {
+      if (step + 1 < count) load(step + 1, (step + 1) % 2);
+      commit_copies();
+      wait_for_copies<1>();
+    } else {
+      load(step, 0);
+      commit_copies();
+      wait_for_copies<0>();
+    }
+    block_barrier();
+    use(step, background ? step % 2 : 0);
+    block_barrier();
+  }
+}
+
+/// d += a b for 16 queries and 16 keys, all products of their planes.
+template <int kPlanes>
+HEADSCOPE_DEVICE void multiply_planes(int query_planes, const uint32_t (&a)[kPlanes][4], int key_planes,
+                                      const uint32_t (&b)[kPlanes][2][2], float (&d0)[4], float (&d1)[4]) {
+  HEADSCOPE_UNROLL
+  for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
+    constexpr int planes = kPlanes;
+    const PlanePair pair = plane_pair(planes, i);
+    if (pair.query >= query_planes || pair.key >= key_planes) continue;
+    multiply_add(d0, a[pair.query], b[pair.key][0]);
+    multiply_add(d1, a[pair.query], b[pair.key][1]);
+  }
+}
+
+template <int kPlanes>
+HEADSCOPE_DEVICE void load_left_planes(uint32_t (&a)[kPlanes][4], const SharedPlanes& from, int first_row, int step) {
+  HEADSCOPE_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    if (plane < from.count) load_left(a[plane], from, plane, first_row, step);
+  }
+}
+template <int kPlanes>
+HEADSCOPE_DEVICE void load_right_planes(uint32_t (&b)[kPlanes][2][2], const SharedPlanes& from, int first_row,
+                                        int step) {
+  HEADSCOPE_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    if (plane < from.count) load_right(b[plane], from, plane, first_row, step);
+  }
+}
+
+/// Adds <q, k> over the numbers that are in shared memory: of kRows times 16 queries, `row_step` places apart from
+/// `first_query` on, and 8 * kBlocks keys. A dot product has the bits that multiply_scores gives it. Fragments as
+/// there; of the longer side they are loaded when they are needed, which saves registers.
+template <int kPlanes, int kRows, int kBlocks>
+HEADSCOPE_DEVICE void add_scores(const SharedPlanes& queries, int first_query, int row_step, const SharedPlanes& keys,
+                                 int first_key, int steps, float (&dots)[kRows][kBlocks][4]) {
+  constexpr bool keeps_queries = kRows < kBlocks / 2;
+  for (int step = 0; step < steps; ++step) {
+    uint32_t a[keeps_queries ? kRows : 1][kPlanes][4], b[keeps_queries ? 1 : kBlocks / 2][kPlanes][2][2];
+    if constexpr (keeps_queries) {
+      HEADSCOPE_UNROLL
+      for (int r = 0; r < kRows; ++r) load_left_planes(a[r], queries, first_query + r * row_step, step);
+      HEADSCOPE_UNROLL
+      for (int n = 0; n < kBlocks; n += 2) {
+        load_right_planes(b[0], keys, first_key + 8 * n, step);
+        HEADSCOPE_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          multiply_planes(queries.count, a[r], keys.count, b[0], dots[r][n], dots[r][n + 1]);
+        }
+      }
+    } else {
+      HEADSCOPE_UNROLL
+      for (int n = 0; n < kBlocks; n += 2) load_right_planes(b[n / 2], keys, first_key + 8 * n, step);
+      HEADSCOPE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        load_left_planes(a[0], queries, first_query + r * row_step, step);
+        HEADSCOPE_UNROLL
+        for (int n = 0; n < kBlocks; n += 2) {
+          multiply_planes(queries.count, a[0], keys.count, b[n / 2], dots[r][n], dots[r][n + 1]);
+        }
+      }
+    }
+  }
+}
+
+template <int kRows, int kBlocks>
+HEADSCOPE_DEVICE void clear_scores(float (&dots)[kRows][kBlocks][4]) {
+  HEADSCOPE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    HEADSCOPE_UNROLL
+    for (int n = 0; n < kBlocks; ++n) {
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < 4; ++i) dots[r][n][i] = 0;
+    }
+  }
+}
+
+// --- weights -----------------------------------------------------------------------------------------------------
+
+/// A score that is the product times the scale, and no more.
+HEADSCOPE_HOST_DEVICE bool is_plain(const AttentionProblem& p) {
+  return !(p.soft_cap > 0) && !p.alibi_slopes && !p.key_log_weight;
+}
+
+HEADSCOPE_DEVICE float plain_score(const AttentionProblem& p, float dot) { return rounded_product(dot, p.scale); }
+
+/// 0 where the row does not see the key; NaN where it does and its log-sum-exp is NaN.
+HEADSCOPE_DEVICE float known_weight(const RowShift& row, float score) {
+  return score == minus_infinity() ? 0.0F : row.weight(score);
+}
+
+/// What a block knows of its rows, in shared memory, in groups of 64 places.
+template <int kPlaces>
+struct KnownRows {
+  QueryRow row[kPlaces];  ///< without keys where there is none
+  RowShift shift[kPlaces];
+  KeyRange
+      seen_by_all[kPlaces / piece_rows];  ///< by each of 64 rows, if scores are plain; empty where rows are missing
+
+  /// All threads together, a barrier must come before anyone reads. `row_at(place)` is the row there or -1; `head` is
+  /// among batch * q_heads.
+  template <class RowAt>
+  HEADSCOPE_DEVICE void fill(const AttentionProblem& p, int64_t head, const float* row_max, const float* log_sum,
+                             const RowAt& row_at) {
+    for (int place = thread_index(); place < kPlaces; place += block_threads()) {
+      const int64_t index = row_at(place);
+      row[place] = QueryRow{};
+      shift[place] = RowShift{};
+      if (place % piece_rows == 0) seen_by_all[place / piece_rows] = all_of(p, index, row_at(place + piece_rows - 1));
+      if (index < 0) continue;
+      row[place] = query_row(p, head % p.q_heads, index);
+      shift[place] = RowShift::of(row[place], row_max[head * p.q_len + index], log_sum[head * p.q_len + index]);
+    }
+  }
+
+ private:
+  HEADSCOPE_DEVICE static KeyRange all_of(const AttentionProblem& p, int64_t first, int64_t last) {
+    return first >= 0 && last >= 0 && is_plain(p) ? keys_of_all(p, first, last) : KeyRange{};
+  }
+};
+
+/// Where number `i` of a fragment's block lies, as multiply_scores has it.
+HEADSCOPE_DEVICE int row_in_fragment(int i) { return lane_index() / 4 + i / 2 * 8; }
+HEADSCOPE_DEVICE int column_in_fragment(int i) { return lane_index() % 4 * 2 + i % 2; }
+
+/// Puts weights in the place of products: of rows at `first_place` and every `row_step` on, and of the keys from
+/// `first_key` on among the `places` that the block has for `keys`. 0 where there is no such row or key.
+template <int kPlaces, int kRows, int kBlocks>
+HEADSCOPE_DEVICE void weigh(const AttentionProblem& p, const KnownRows<kPlaces>& rows, int first_place, int row_step,
+                            const KeyRange& keys, int places, int first_key, float (&dots)[kRows][kBlocks][4]) {
+  HEADSCOPE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const KeyRange& all = rows.seen_by_all[(first_place + r * row_step) / piece_rows];
+    const bool plain = keys.begin >= all.begin && keys.begin + places <= all.end && keys.end - keys.begin == places;
+    HEADSCOPE_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const int place = first_place + r * row_step + row_in_fragment(2 * half);
+      const RowShift shift = rows.shift[place];
+      const QueryRow& row = rows.row[place];
+      HEADSCOPE_UNROLL
+      for (int n = 0; n < kBlocks; ++n) {
+        HEADSCOPE_UNROLL
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          const int64_t key = keys.begin + first_key + 8 * n + column_in_fragment(i);
+          float score = minus_infinity();
+          if (plain) {
+            score = plain_score(p, dots[r][n][i]);
+          } else if (key < keys.end) {
+            score = score_of(p, row, dots[r][n][i], key);
+          }
+          dots[r][n][i] = known_weight(shift, score);
+        }
+      }
+    }
+  }
+}
+
+/// Weights are ordered as their bits are, NaN above all.
+HEADSCOPE_DEVICE uint32_t weight_bits(float weight) { return bits_of_float(weight) & 0x7FFFFFFFU; }
+HEADSCOPE_DEVICE uint32_t higher(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/// Over the warp, in an order that every lane shares.
+HEADSCOPE_DEVICE double warp_sum(double value) {
+  for (int mask = 16; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+HEADSCOPE_DEVICE uint32_t warp_peak(uint32_t bits) {
+  for (int mask = 16; mask > 0; mask /= 2) bits = higher(bits, shuffle_xor(bits, mask));
+  return bits;
+}
+
+/// Weights of a tile in shared memory, row after row, pooled in two steps with a barrier between: first the places of
+/// each cell in one row, then its rows. The order depends on the place in the cell alone.
+struct WeightTile {
+  float* data = nullptr;
+  int pitch = 0;
+
+  HEADSCOPE_DEVICE float* row(int index) const { return data + index * pitch; }
+
+  /// Leaves the sum at each cell's first place and the largest at its second; bin > 1. All threads together.
+  HEADSCOPE_DEVICE void pool_columns(int rows, int cells, int bin) const {
+    for (int item = thread_index(); item < rows * cells; item += block_threads()) {
+      float* const first = row(item % rows) + item / rows * bin;
+      float sum = 0;
+      uint32_t peak = 0;
+      for (int i = 0; i < bin; ++i) {
+        sum += first[i];
+        peak = higher(peak, weight_bits(first[i]));
+      }
+      first[0] = sum;
+      first[1] = float_of_bits(peak);
+    }
+  }
+  HEADSCOPE_DEVICE double sum_of_rows(int first_row, int rows, int column) const {
+    double sum = 0;
+    for (int i = 0; i < rows; ++i) sum += double{row(first_row + i)[column]};
+    return sum;
+  }
+  HEADSCOPE_DEVICE float peak_of_rows(int first_row, int rows, int column) const {
+    uint32_t peak = 0;
+    for (int i = 0; i < rows; ++i) peak = higher(peak, bits_of_float(row(first_row + i)[column + 1]));
+    return float_of_bits(peak);
+  }
+};
+
+}  // namespace headscope::cuda

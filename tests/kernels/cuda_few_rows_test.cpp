@@ -1,0 +1,350 @@
+// The CUDA kernels of few query rows on the emulator: how work is cut, and results against the reference.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "kernels/cuda/few_rows.h"
+#include "kernels/cuda/few_rows_plan.cuh"
+#include "tests/kernels/attention_case.h"
+#include "tests/kernels/naive_attention.h"
+#include "tests/support/compare.h"
+
+namespace headscope::testing {
+namespace {
+
+using cuda::KeyRange;
+using cuda::plan_tiles;
+using cuda::SplitPlan;
+using cuda::TilePlan;
+
+// --- how work is cut -----------------------------------------------------------------------------------------------
+
+TEST(SplitPlan, SplitsHoldEachKeyOnce) {
+  for (const int64_t begin : {0, 1, 63, 64, 1000}) {
+    for (const int64_t length : {1, 64, 255, 256, 257, 1000, 4096, 131072}) {
+      for (const int64_t blocks : {1, 7, 8, 100, 263, 264, 10000}) {
+        const SplitPlan plan = SplitPlan::of({begin, begin + length}, blocks);
+        int64_t next = begin;
+        for (int64_t i = 0; i < plan.count; ++i) {
+          const KeyRange part = plan.split(i);
+          ASSERT_EQ(part.begin, next);
+          ASSERT_FALSE(part.empty()) << "split " << i << " of " << length << " keys, " << blocks << " blocks";
+          ASSERT_TRUE(i == 0 || part.begin % cuda::most_tile_keys == 0);
+          next = part.end;
+        }
+        EXPECT_EQ(next, begin + length);
+        EXPECT_LE(plan.count, SplitPlan::most_splits(length + 63, blocks));
+        EXPECT_TRUE(plan.count == 1 || plan.split_keys >= cuda::least_split);
+      }
+    }
+  }
+}
+
+TEST(SplitPlan, FillsTheGpuAndNotMore) {
+  EXPECT_EQ(SplitPlan::of({0, 131072}, 8).count, 33) << "8 KV heads: 33 splits each make two blocks a multiprocessor";
+  EXPECT_EQ(SplitPlan::of({0, 131072}, 264).count, 1);
+  EXPECT_EQ(SplitPlan::of({0, 131072}, 1).count, 256) << "whole tiles: 264 splits would be 497 keys each";
+  EXPECT_EQ(SplitPlan::of({0, 1000}, 1).count, 4);
+  EXPECT_EQ(SplitPlan::of({}, 1).count, 1);
+}
+
+/// A graph of a decode step has blocks for the longest cache that it serves.
+TEST(SplitPlan, AShorterCacheNeedsNoMoreSplits) {
+  for (const int64_t blocks : {1, 5, 32, 200}) {
+    int64_t most = 1;
+    for (int64_t length = 1; length < 9000; length += 13) {
+      most = std::max(most, SplitPlan::of({0, length}, blocks).count);
+      ASSERT_LE(most, SplitPlan::most_splits(length, blocks));
+    }
+  }
+}
+
+AttentionProblem shape_of(int64_t group, int64_t key_dim, int64_t value_dim, Element element) {
+  AttentionProblem p;
+  p.q_heads = group, p.kv_heads = 1, p.q_len = 1, p.kv_len = 1000;
+  p.key_dim = key_dim, p.value_dim = value_dim;
+  p.q.element = p.k.element = p.v.element = element;
+  return p;
+}
+
+TEST(TilePlan, EveryProblemFitsIntoSharedMemory) {
+  const float table = 0;
+  alignas(16) uint16_t apart = 0;
+  for (const int64_t group : {1, 16, 17, 128}) {
+    for (const auto& [key_dim, value_dim] :
+         std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {64, 64}, {128, 128}, {192, 128}, {256, 256}, {576, 512}}) {
+      for (int kind = 0; kind < 16; ++kind) {
+        AttentionProblem p = shape_of(group, key_dim, value_dim, kind & 1 ? Element::f32 : Element::bf16);
+        if (kind & 2) p.q.element = Element::f32;
+        if (kind & 4) p.key_rotation.cosines = &table;
+        if (kind & 8) p.v.data = &apart;
+        const TilePlan plan = plan_tiles(p);
+        EXPECT_TRUE(plan.bytes() <= cuda::most_shared_bytes && plan.tile_keys >= 16)
+            << "group " << group << ", " << key_dim << "/" << value_dim << ", kind " << kind << ": " << plan.bytes();
+      }
+    }
+  }
+}
+
+TEST(TilePlan, SharedRowsAreReadOnce) {
+  AttentionProblem p = shape_of(128, 576, 512, Element::bf16);
+  EXPECT_TRUE(plan_tiles(p).values_in_keys && plan_tiles(p).copied && plan_tiles(p).row_tiles == 4);
+  p.v.row_stride = 8;
+  EXPECT_FALSE(plan_tiles(p).values_in_keys);
+  p = shape_of(8, 128, 128, Element::bf16);
+  const float table = 0;
+  p.key_rotation.cosines = &table;
+  EXPECT_TRUE(plan_tiles(p).values_in_keys && plan_tiles(p).turned && plan_tiles(p).copied);
+}
+
+// --- results -------------------------------------------------------------------------------------------------------
+
+AttentionKernel few_rows_kernel() {
+  AttentionKernel kernel = cuda::attention_kernel("cuda/emulated");
+  kernel.forward_workspace = cuda::few_rows_workspace;
+  kernel.forward = cuda::few_rows_forward;
+  return kernel;
+}
+
+Results run(const AttentionCase& c) { return run_forward(few_rows_kernel(), c, SerialFor()); }
+
+/// Compares with the reference, which is as far as naive computations of the same thing are from it.
+void expect_near_reference(const AttentionCase& c) {
+  const Results actual = run(c), expected = run_forward(reference_kernel(), c, SerialFor());
+  const bool rounded = c.spec.element == Element::bf16;
+  const Results naive = naive_attention(c, {DotOrder::forward, rounded}).results;
+  const Results backward = naive_attention(c, {DotOrder::backward, rounded}).results;
+  for (const NamedArray& array : result_arrays()) {
+    const auto& wanted = expected.*array.array;
+    const double allowed = std::max({kernel_tolerance(naive.*array.array, wanted),
+                                     kernel_tolerance(backward.*array.array, wanted), 4 * f32_ulp(std::vector{1.0F})});
+    EXPECT_TRUE(all_near(actual.*array.array, wanted, 2 * allowed)) << array.name;
+  }
+  for (size_t row = 0; row < actual.argmax.size(); ++row) {
+    if (actual.argmax[row] == expected.argmax[row]) continue;
+    EXPECT_LT(difference(actual.max[row], expected.max[row]), 1e-5) << "argmax of row " << row;
+  }
+}
+
+CaseSpec spec_of(int64_t group, int64_t q_len, int64_t kv_len, int64_t dim) {
+  CaseSpec spec = grouped_spec(q_len, kv_len);
+  spec.q_heads = 2 * group;
+  spec.kv_heads = 2;
+  spec.key_dim = spec.value_dim = dim;
+  return spec;
+}
+
+/// Values that lie in the same memory as the keys.
+AttentionCase shared_case(const CaseSpec& spec) {
+  AttentionCase c(spec);
+  c.problem.v = c.problem.k;
+  return c;
+}
+
+/// Results of the problem `longest`, with the lengths that the device says: those of `now`.
+Results run_with_lengths(const AttentionCase& now, const AttentionProblem& longest,
+                         const cuda::DecodeLengths& lengths) {
+  const AttentionProblem& p = now.problem;
+  Results r = Results::sized(p, now.spec.cells);
+  AttentionOutput output;
+  output.out = {r.out.data(), p.q_heads * p.q_len * p.value_dim, p.q_len * p.value_dim, p.value_dim};
+  output.row_max = r.row_max.data(), output.log_sum = r.log_sum.data();
+  output.statistics = {r.entropy.data(),           r.max.data(),  r.argmax.data(), r.distance.data(),
+                       r.distance_variance.data(), r.sink.data(), r.window.data(), now.spec.sink_tokens,
+                       now.spec.window_tokens};
+  output.thumbnails = {r.thumbnails.data(), now.spec.cells, now.spec.bin};
+  Guarded<std::byte> workspace(cuda::few_rows_workspace(longest, output, &lengths));
+  cuda::few_rows_forward(longest, output, &lengths, workspace.span(), SerialFor());
+  EXPECT_TRUE(workspace.intact());
+  return r;
+}
+
+void set_number(const InputRows& rows, int64_t head, int64_t row, int64_t dim, float number) {
+  if (rows.element == Element::f32) {
+    const_cast<float*>(rows.row(0, head, row))[dim] = number;
+  } else {
+    const_cast<uint16_t*>(rows.row<uint16_t>(0, head, row))[dim] = to_bf16(number);
+  }
+}
+
+/// Heads of the second KV head see a bad number from query row `first` on: in dimension `dim` of `out` alone or (-1)
+/// in all. Rows that do not see it have the bits of the clean results.
+void expect_bad_from_row(const Results& clean, const Results& dirty, const AttentionProblem& p, int64_t first,
+                         int64_t dim) {
+  for (int64_t i = 0; i < static_cast<int64_t>(clean.out.size()); ++i) {
+    const int64_t row = i / p.value_dim, at = i % p.value_dim;
+    const float value = dirty.out[static_cast<size_t>(i)], sound = clean.out[static_cast<size_t>(i)];
+    SCOPED_TRACE("row " + std::to_string(row) + ", dimension " + std::to_string(at));
+    if (row / p.q_len < p.q_heads / 2 || row % p.q_len < first) {
+      ASSERT_EQ(value, sound);
+    } else if (dim >= 0 && at != dim) {
+      ASSERT_NEAR(value, sound, 1e-5);
+    } else {
+      ASSERT_FALSE(std::isfinite(value));
+    }
+  }
+}
+
+/// Absorbed MLA: all query heads read one latent head, whose first 512 numbers are the values.
+CaseSpec latent_spec(int64_t heads, int64_t q_len, int64_t kv_len) {
+  CaseSpec spec = grouped_spec(q_len, kv_len);
+  spec.q_heads = heads;
+  spec.kv_heads = 1;
+  spec.key_dim = 576;
+  spec.value_dim = 512;
+  return spec;
+}
+
+class FewRows : public ::testing::TestWithParam<Element> {
+ protected:
+  static CaseSpec of_element(CaseSpec spec) {
+    spec.element = GetParam();
+    return spec;
+  }
+};
+
+TEST_P(FewRows, GroupsOfAnySize) {
+  for (const int64_t group : {1, 7, 8, 16, 40, 100}) {
+    SCOPED_TRACE(group);
+    expect_near_reference(AttentionCase(of_element(spec_of(group, 1, 330, 24))));
+  }
+}
+
+TEST_P(FewRows, LatentsOfManyHeads) { expect_near_reference(shared_case(of_element(latent_spec(128, 1, 300)))); }
+
+TEST_P(FewRows, LatentsOfSomeRows) {
+  for (const int64_t q_len : {1, 3, 20}) {
+    SCOPED_TRACE(q_len);
+    expect_near_reference(shared_case(of_element(latent_spec(4, q_len, 130))));
+  }
+}
+
+TEST_P(FewRows, LargeKeysAndValuesApart) {
+  expect_near_reference(AttentionCase(of_element(latent_spec(3, 2, 200))));
+  expect_near_reference(AttentionCase(of_element(latent_spec(20, 1, 100))));
+}
+
+/// One memory for keys and values: keys are turned when they are read.
+TEST_P(FewRows, ValuesAlone) {
+  for (const RotationStyle style : {RotationStyle::rotate_half, RotationStyle::interleaved}) {
+    for (const int64_t group : {1, 12}) {
+      CaseSpec spec = of_element(spec_of(group, 3, 600, 40));
+      spec.rotation = {style, 24, 8};
+      expect_near_reference(shared_case(spec));
+      expect_near_reference(AttentionCase(spec));
+    }
+  }
+}
+
+TEST_P(FewRows, LatentsWhoseLastNumbersAreTurned) {
+  CaseSpec spec = of_element(latent_spec(16, 1, 150));
+  spec.rotation = {RotationStyle::interleaved, 64, 512};
+  expect_near_reference(shared_case(spec));
+}
+
+TEST_P(FewRows, MasksAndBiases) {
+  const std::vector<std::function<void(CaseSpec&)>> changes = {
+      [](CaseSpec& s) { s.window = 300, s.poison = true; },
+      [](CaseSpec& s) { s.soft_cap = 3; },
+      [](CaseSpec& s) { s.alibi = s.scores_kept = true; },
+      [](CaseSpec& s) { s.causal = false, s.window = 40; },
+      [](CaseSpec& s) { s.log_weights = LogWeights::holes, s.poison = true, s.kv_heads = s.q_heads; },
+      [](CaseSpec& s) { s.offset = -2; },
+      [](CaseSpec& s) { s.offset = 100, s.poison = s.scores_kept = true; },
+      [](CaseSpec& s) { s.memory = Memory::interleaved, s.batch = 2, s.sink_tokens = 70, s.window_tokens = 100; },
+      [](CaseSpec& s) { s.scores = Scores::falling, s.value_dim = 80; },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    SCOPED_TRACE(i);
+    CaseSpec spec = of_element(spec_of(4, 5, 700, 24));
+    changes[i](spec);
+    expect_near_reference(AttentionCase(spec));
+  }
+}
+
+TEST_P(FewRows, SplitsWithRisingScores) {
+  CaseSpec spec = of_element(spec_of(2, 2, 2100, 64));
+  spec.scores = Scores::rising;
+  spec.scores_kept = true;
+  expect_near_reference(AttentionCase(spec));
+}
+
+/// Equal scores in several splits: the lowest key wins.
+TEST_P(FewRows, TiesOverSplits) {
+  CaseSpec spec = of_element(spec_of(5, 2, 2100, 4));
+  spec.scores = Scores::ties;
+  const AttentionCase c(spec);
+  EXPECT_EQ(run(c).argmax, run_forward(reference_kernel(), c, SerialFor()).argmax);
+}
+
+TEST_P(FewRows, SplitsAgreeWithOneSplit) {
+  // 264 blocks leave the keys whole; all sequences are the same.
+  CaseSpec spec = of_element(spec_of(1, 1, 600, 16));
+  spec.q_heads = spec.kv_heads = 1;
+  const AttentionCase few(spec);
+  AttentionCase many(few);
+  many.problem.batch = cuda::wanted_blocks;
+  for (InputRows* rows : {&many.problem.q, &many.problem.k, &many.problem.v}) rows->batch_stride = 0;
+  ASSERT_EQ(SplitPlan::of({0, 600}, 1).count, 3);
+  ASSERT_EQ(SplitPlan::of({0, 600}, cuda::wanted_blocks).count, 1);
+  const Results split = run(few), whole = run(many);
+  for (const NamedArray& array : result_arrays()) {
+    const auto& all = whole.*array.array;
+    const std::vector<float> first(all.begin(), all.begin() + static_cast<int64_t>((split.*array.array).size()));
+    // Weights are rounded to bf16 relative to the largest of the split, or of all.
+    const bool rounded = GetParam() == Element::bf16 && array.array == &Results::out;
+    EXPECT_TRUE(all_near(first, split.*array.array, rounded ? 4e-3 : 20 * f32_ulp(first) + 1e-6)) << array.name;
+  }
+}
+
+TEST_P(FewRows, RunsHaveTheSameBits) {
+  const AttentionCase c(of_element(spec_of(7, 2, 1300, 40)));
+  const Results first = run(c), second = run(c);
+  for (const NamedArray& array : result_arrays()) {
+    EXPECT_TRUE(same_bits(first.*array.array, second.*array.array)) << array.name;
+  }
+}
+
+/// One launch for all lengths of a cache gives the bits of a launch for each.
+TEST_P(FewRows, LengthsMayBeReadOnTheDevice) {
+  for (const int64_t window : {0, 500}) {
+    for (const int64_t kv_len : {1, 60, 300, 777, 2048}) {
+      SCOPED_TRACE(std::to_string(kv_len) + " keys, window " + std::to_string(window));
+      CaseSpec spec = of_element(spec_of(3, 1, 2048, 24));
+      spec.window = window;
+      AttentionCase now(spec);
+      const AttentionProblem longest = now.problem;
+      const cuda::DecodeLengths lengths{kv_len, kv_len - 1};
+      now.problem.kv_len = kv_len, now.problem.causal_offset = kv_len - 1;
+      const Results expected = run(now);
+      const Results actual = run_with_lengths(now, longest, lengths);
+      for (const NamedArray& array : result_arrays()) {
+        EXPECT_TRUE(same_bits(actual.*array.array, expected.*array.array)) << array.name;
+      }
+      EXPECT_EQ(actual.argmax, expected.argmax);
+    }
+  }
+}
+
+/// Of the rows that a tile of the tensor cores holds, some see the key and some do not.
+TEST_P(FewRows, ABadNumberReachesOnlyTheRowsThatSeeIt) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  for (const int64_t group : {1, 5}) {
+    for (const float bad : {nan, infinity}) {
+      const AttentionCase clean(of_element(spec_of(group, 9, 700, 24)));
+      AttentionCase dirty(of_element(spec_of(group, 9, 700, 24)));
+      set_number(dirty.problem.v, 1, 695, 7, bad);
+      expect_bad_from_row(run(clean), run(dirty), dirty.problem, 4, 7);
+      if (bad == infinity) continue;
+      AttentionCase no_key(of_element(spec_of(group, 9, 700, 24)));
+      set_number(no_key.problem.k, 1, 695, 3, bad);
+      expect_bad_from_row(run(clean), run(no_key), no_key.problem, 4, -1);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, FewRows, ::testing::Values(Element::f32, Element::bf16),
+                         [](const auto& test) { return test.param == Element::f32 ? "f32" : "bf16"; });
+
+}  // namespace
+}  // namespace headscope::testing
