@@ -6,7 +6,9 @@
 
 #include <numeric>
 
-#include "tests/kernels/attention_case.h"
+#include "kernels/cuda/attention.h"
+#include "tests/kernels/divergence_case.h"
+#include "tests/kernels/map_case.h"
 #include "tests/kernels/staged_kernel.h"
 #include "tests/support/compare.h"
 
@@ -195,6 +197,38 @@ const StagedTarget& careless_target() {
 TEST(StagedKernel, NoticesOneThatWritesTooMuch) {
   EXPECT_NONFATAL_FAILURE(run_forward(staged_kernel<careless_target>(), AttentionCase(grouped_spec(3, 3)), SerialFor()),
                           "wrote beside row_max");
+}
+
+const StagedTarget& emulated_target() {
+  static const std::unique_ptr<const DeviceMemory> memory = host_memory();
+  static const StagedTarget target{cuda::attention_kernel("cuda/emulated"), *memory};
+  return target;
+}
+
+/// As test_gpu has it, but for the GPU.
+TEST(StagedKernel, OfTheEmulatorGivesTheSameBits) {
+  const AttentionKernel direct = emulated_target().kernel, staged = staged_kernel<emulated_target>();
+  for (const Element element : {Element::f32, Element::bf16}) {
+    CaseSpec spec = grouped_spec(20, 40);
+    spec.memory = Memory::interleaved;
+    spec.element = element;
+    const AttentionCase c(spec);
+    const Results expected = run_forward(direct, c, SerialFor()), actual = run_forward(staged, c, SerialFor());
+    for (const NamedArray& array : result_arrays()) {
+      EXPECT_TRUE(same_bits(actual.*array.array, expected.*array.array)) << array.name;
+    }
+    const TileRequest request{0, 3, 2, 20, 1, 39, 3, Pooling::mean};
+    EXPECT_TRUE(same_bits(run_tile(staged, c.problem, expected, request, SerialFor()),
+                          run_tile(direct, c.problem, expected, request, SerialFor())));
+    const MapResults maps = run_map_statistics(direct, c.problem, expected, {8, 5}, SerialFor());
+    const MapResults through = run_map_statistics(staged, c.problem, expected, {8, 5}, SerialFor());
+    for (const NamedMapArray& named : map_arrays()) {
+      EXPECT_TRUE(same_bits(through.*named.array, maps.*named.array)) << named.name;
+    }
+    const DivergenceRequest pairs = divergence_request(c.problem, DivergenceEstimator::exact);
+    EXPECT_TRUE(same_bits(run_divergence(staged, c.problem, expected, pairs, SerialFor()).value,
+                          run_divergence(direct, c.problem, expected, pairs, SerialFor()).value));
+  }
 }
 
 }  // namespace

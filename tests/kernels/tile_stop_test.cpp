@@ -129,8 +129,10 @@ TEST_P(TileStops, EndALongRequestSoon) {
     asked = Clock::now();
     source.request_stop();
   });
-  EXPECT_FALSE(kernel_.tiles(p, row_max.data(), log_sum.data(), {&request, 1}, {&first, 1}, workspace.span(), pool_,
-                             source.get_token()));
+  const bool done = kernel_.tiles(p, row_max.data(), log_sum.data(), {&request, 1}, {&first, 1}, workspace.span(),
+                                  pool_, source.get_token());
+  if (done && !source.stop_requested()) GTEST_SKIP() << "a whole map takes less than 50 ms here";
+  EXPECT_FALSE(done);
   const double waited = std::chrono::duration<double, std::milli>(Clock::now() - asked).count();
   RecordProperty("milliseconds_to_stop", std::to_string(waited));
   std::cout << kernel_.name << " stopped after " << waited << " ms\n";

@@ -74,8 +74,8 @@ struct Step {
 
 /// Two sets of caches that take turns: a step is the mean of both.
 struct Sets {
-  Sets(const Gpu& of, const Scheme& scheme, int64_t batch, int64_t keys, int runs) : gpu(of), times(runs) {
-    const Tables tables(scheme.shared_kv ? keys : 1, gpu);
+  Sets(const Gpu& of, const Scheme& scheme, int64_t batch, int64_t keys, int runs)
+      : gpu(of), times(runs), tables(scheme.shared_kv ? keys : 1, of) {
     for (int i = 0; i < 2; ++i) steps.push_back(std::make_unique<Step>(gpu, scheme, batch, keys, tables));
     name = fmt::format("{}, batch {}, bf16", steps[0]->data.shape.text(), batch);
   }
@@ -93,6 +93,7 @@ struct Sets {
 
   const Gpu& gpu;
   const int times;  ///< of each set in a row
+  const Tables tables;
   std::vector<std::unique_ptr<Step>> steps;
   std::string name;
 };
