@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what is missing, builds, and runs all tests. Options are passed on to ctest: ./test.sh -L unit
 #   ./test.sh                     everything, the sanitizer build included
-#   ./test.sh --full              the same with the long forms of the window's tests (random input for 2 minutes, ...)
+#   ./test.sh --full              the same with the long forms: the kernels' product of all shapes (docs/design-notes.md),
+#                                 the window's random input for 2 minutes, ..., views and window sanitized as well
 #   HEADSCOPE_SANITIZERS=0 ...    without the sanitizer build
 set -euo pipefail
 root=$(cd "$(dirname "$0")" && pwd)

@@ -16,7 +16,8 @@ namespace headscope {
 /// One implementation of the attention operations. Stateless; all functions may be called from any thread.
 ///
 /// What every kernel promises, and tests/kernels checks:
-/// - Results are the same to the bit for any number of workers and however the rows of a prompt are cut into calls.
+/// - Results are the same to the bit for any number of workers and however the rows of a prompt are cut into calls. A
+///   kernel of a GPU repeats its bits, too, but sums few rows over many keys in another order than many rows.
 /// - Tiles and slices of tiles agree to the bit where they overlap, and a maximum over a coarse cell is the maximum
 ///   of its fine cells.
 /// - A key or value that a row does not see may hold anything, NaN included, without reaching the row. One that it
@@ -24,6 +25,8 @@ namespace headscope {
 /// - Nothing is written beside the outputs and the workspace, and no other memory is needed.
 /// Kernels in f32 may count weights of about exp(-87) of the row's largest, and less, as 0. "cpu/AVX512_BF16" takes
 /// bf16 alone; for `out` it rounds weights, relative to the largest so far, to bf16, and denormal numbers count as 0.
+/// "cuda" does so where queries, keys and values are bf16. Its problems, outputs, cells and workspaces name the memory
+/// of the device, and work is started on ParallelFor::stream() and done later (kernels/cuda/attention.h).
 struct AttentionKernel {
   std::string_view name;    ///< "reference", "cpu/AVX3" (AVX-512), "cpu/AVX512_BF16", ...
   std::string_view device;  ///< "cpu" or "cuda"

@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 headscope=$root/headscope
 
 case "${1:-}" in
-  info | run | kv | render | pack | unpack | import | verify | gui) exec "$headscope" "$@" ;;
+  info | run | kv | render | pack | unpack | import | bench | verify | gui) exec "$headscope" "$@" ;;
 esac
 
 model=()

@@ -131,8 +131,9 @@ void add_bench(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "Time the kernels beside the library's and the machine's limits");
   command->add_flag("--quick", options->quick, "Fewer shapes and rounds: within two minutes");
-  command->add_option("--only", options->only,
-                      fmt::format("Of {}: these, as in tile,linear", fmt::join(family_names(false), ", ")));
+  command->add_option(
+      "--only", options->only,
+      fmt::format("The families to run, as in tile,linear; there are {}", fmt::join(family_names(false), ", ")));
   command->add_option("--kernel", options->kernel,
                       "Attention kernels, as in cpu/AVX2,cpu/AVX3; the fastest by default");
   command->add_option("--repeats", options->repeats, "Rounds of each contest; by default as many as there is time for");
@@ -141,10 +142,12 @@ void add_bench(CLI::App& app, Action& action) {
                     "The smallest shapes: compares everything in seconds, but its times say nothing");
   command->add_option("--serve", options->serve)->group("");  // what `model` runs its own side by
   command->footer(
-      "Both sides are compared, then timed in turn; docs/performance.md explains the columns. Hugging Face's side of\n"
-      "`model` needs a Python with transformers: HEADSCOPE_PYTHON names it. With --device cuda the GPU is measured, "
-      "beside\n"
-      "LibTorch's attention on it.\n\n"
+      "Both sides are compared, then timed in turn; docs/performance.md explains the columns. Of the options of every\n"
+      "command (headscope --help), --threads (of both sides), --seed (of the random data) and --json work here.\n"
+      "Hugging Face's side of `model` needs a Python with transformers: HEADSCOPE_PYTHON names it, and after\n"
+      "./test.sh it is there. Without, its rows are SKIPPED. With --device cuda the GPU is measured, beside "
+      "LibTorch's\n"
+      "attention on it.\n\n"
       "Example: headscope bench --quick --only attention,tile --out bench.json");
   command->callback([options, &action] { action = [options](Context& context) { run_bench(*options, context); }; });
 }

@@ -2,7 +2,7 @@
 
 The program holds this text and runs it by itself, in a process of its own:
 
-    python -I -B /dev/fd/3 FOLDER eager|sdpa THREADS CELLS SINK_TOKENS WINDOW_TOKENS
+    python -I -B /dev/fd/3 FOLDER eager|sdpa float32|bfloat16 THREADS CELLS SINK_TOKENS WINDOW_TOKENS
 
 Requests and answers are those of app/cli/bench/serve.h. Eager computes the same statistics as HeadScope, each from the
 layer's map as soon as it is there, head by head: the whole map is never kept beyond its layer, which is both the fastest
@@ -98,7 +98,7 @@ def one_pass(model, statistics, request):
     peak = memory("VmHWM")
     if request["results"]:
         with open(request["results"], "wb") as file:
-            logits[0, -1].numpy().tofile(file)
+            logits[0, -1].float().numpy().tofile(file)
             if statistics:
                 statistics.write(file)
     return {"seconds": seconds, "peak_bytes": peak}
@@ -108,11 +108,14 @@ def step(model, cache, request):
     begin = time.perf_counter()
     logits = model(torch.tensor([[request["step"]]]), past_key_values=cache, use_cache=True).logits
     seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "next": int(logits[0, -1].argmax())}
+    if request["results"]:
+        logits[0, -1].float().numpy().tofile(request["results"])
+    return {"seconds": seconds}
 
 
-def load(folder, implementation):
-    model = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation=implementation).eval()
+def load(folder, implementation, dtype):
+    model = transformers.GPT2LMHeadModel.from_pretrained(
+        folder, dtype=getattr(torch, dtype), attn_implementation=implementation).eval()
     found = model.config._attn_implementation
     if found != implementation:
         raise RuntimeError(f"transformers chose {found} attention instead of {implementation}")
@@ -120,10 +123,10 @@ def load(folder, implementation):
 
 
 def serve(send):
-    folder, implementation, threads, *counts = sys.argv[1:]
+    folder, implementation, dtype, threads, *counts = sys.argv[1:]
     torch.set_num_threads(int(threads))
     transformers.utils.logging.disable_progress_bar()
-    model = load(folder, implementation)
+    model = load(folder, implementation, dtype)
     ran = operations(model)
     statistics = Statistics(model, *map(int, counts)) if implementation == "eager" else None
     send(name=f"transformers {transformers.__version__}", operations=ran, loaded_bytes=memory("VmRSS"))

@@ -32,7 +32,7 @@ size_t map_statistics_workspace(const AttentionProblem&, const MapStatistics&, i
 bool map_statistics(const AttentionProblem&, const float* row_max, const float* log_sum, const MapStatistics&,
                     std::span<std::byte> workspace, const ParallelFor&, std::stop_token);
 
-// divergence.cu
+// divergence.cu. The arrays of DivergenceOutput lie in the memory of the device, too: results are finished there.
 size_t divergence_workspace(const AttentionProblem&, const DivergenceRequest&, int workers);
 bool divergence(const AttentionProblem&, const float* row_max, const float* log_sum, const DivergenceRequest&,
                 const DivergenceOutput&, std::span<std::byte> workspace, const ParallelFor&, std::stop_token);

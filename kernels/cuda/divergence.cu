@@ -10,6 +10,8 @@
 namespace headscope::cuda {
 namespace {
 
+constexpr int finish_threads = 256;
+
 struct FinishParams {
   DivergenceInputs in;
   DivergenceOutput output;
@@ -78,11 +80,13 @@ class Finish {
   const int64_t i_, j_;
 };
 
-HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(warp_size, 8) finish_divergences(FinishParams p) {
-  const int64_t i = block_index().y, j = block_index().x;
-  if (j < i) return;
-  const DivergenceEstimate estimate = Finish(p, i, j).estimate();
-  if (lane_index() == 0) write_divergence(p.output, p.in.problem.q_heads, i, j, estimate);
+/// A block takes one head with itself and all later ones.
+HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(finish_threads, 2) finish_divergences(FinishParams p) {
+  const int64_t i = block_index().x, heads = p.in.problem.q_heads;
+  for (int64_t j = i + warp_index(); j < heads; j += finish_threads / warp_size) {
+    const DivergenceEstimate estimate = Finish(p, i, j).estimate();
+    if (lane_index() == 0) write_divergence(p.output, heads, i, j, estimate);
+  }
 }
 
 /// Memory of a call.
@@ -134,7 +138,7 @@ bool divergence(const AttentionProblem& p, const float* row_max, const float* lo
   }
   if (stop.stop_requested()) return false;
   const auto heads = static_cast<unsigned>(p.q_heads);
-  launch("divergences, finished", finish_divergences, {heads, heads}, warp_size, 0, parallel.stream(), finish);
+  launch("divergences, finished", finish_divergences, {heads}, finish_threads, 0, parallel.stream(), finish);
   return true;
 }
 

@@ -24,7 +24,7 @@ struct DivergenceInputs {
   HEADSCOPE_HOST_DEVICE int64_t kv_head(int64_t head) const { return head / (problem.q_heads / problem.kv_heads); }
 };
 
-// --- pieces of rows -------------------------------------------------------------------------------------------
+// --- numbers and scores -----------------------------------------------------------------------------------------
 // Tiles of scores come straight from global memory, in the tensor cores' own layout. Warps that share keys or queries
 // find them in the L1 cache, the query heads of a KV head among them; shared memory is left to the weights.
 
@@ -151,13 +151,16 @@ HEADSCOPE_DEVICE void multiply_rows(const DivergenceInputs& in, const Divergence
       uint32_t k[2][kPlanes];
       HEADSCOPE_UNROLL
       for (int i = 0; i < 2; ++i) readers.keys.read_pair(k[i], numbers, key, first + 2 * t + i * 8);
+      float part[4] = {};
       HEADSCOPE_UNROLL
       for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
         const PlanePair pair = plane_pair(kPlanes, i);
         const uint32_t a[4] = {q[0][pair.query], q[1][pair.query], q[2][pair.query], q[3][pair.query]};
         const uint32_t b[2] = {k[0][pair.key], k[1][pair.key]};
-        multiply_add(dots[n], a, b);
+        multiply_add(kPlanes == 1 ? dots[n] : part, a, b);
       }
+      HEADSCOPE_UNROLL
+      for (int i = 0; i < 4 && kPlanes > 1; ++i) dots[n][i] += part[i];
     }
   }
 }

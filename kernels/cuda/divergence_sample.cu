@@ -96,9 +96,8 @@ class SampleBlock {
         draws_[r].key = p_.in.empty(head_, drawn.row) ? Draw::own_key : Draw::pending;
         draws_[r].target = drawn.target;
       }
-      if (t_ == 0) memory_.rows[g_ + 8 * r] = row;
+      if (t_ == 0) memory_.rows[g_ + 8 * r] = row;  // read behind the barriers of search and add_terms
     }
-    warp_barrier();
   }
 
   /// What the block's rows see, which lie in order.

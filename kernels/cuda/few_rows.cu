@@ -1,7 +1,10 @@
 #include "kernels/cuda/few_rows.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/few_rows_partials.cuh"
 #include "kernels/cuda/few_rows_softmax.cuh"
+#include "kernels/cuda/few_rows_values.cuh"
 
 namespace headscope::cuda {
 namespace {
@@ -78,8 +81,9 @@ class FewRowsBlock {
 
   // --- keys and values come ------------------------------------------------------------------------------------
 
-  /// Rows, their queries, and the first copies.
+  /// The first copies, rows, and their queries.
   HEADSCOPE_DEVICE void start() {
+    for (int tile = 0; params_.tiles.copied && tile < params_.tiles.stages - 1; ++tile) start_copies(tile, tile);
     if (leads_row()) {
       BlockRow row;
       const int64_t at = work_.first + own_index();
@@ -97,7 +101,6 @@ class FewRowsBlock {
     };
     fill_planes<kPlanes>(tiles_.queries(), p_.key_dim, row_of,
                          [](int, const GlobalRow& row, int dim) { return row.at(dim); });
-    for (int tile = 0; params_.tiles.copied && tile < params_.tiles.stages - 1; ++tile) start_copies(tile, tile);
   }
 
   HEADSCOPE_DEVICE void start_copies(int tile, int stage) {
@@ -198,9 +201,8 @@ class FewRowsBlock {
     float* weights = tiles_.scores(own_index());
     own.store(weights, tile_keys());
     warp_barrier();
-    if (!row.exists()) return;
-    const int64_t first = first_key(tile), first_bin = work_.begin / wanted.bin;
-    const int64_t end = first + tile_keys();
+    if (!row.exists() || row.position >= wanted.cells * wanted.bin) return;
+    const int64_t first = first_key(tile), end = first + tile_keys(), first_bin = work_.begin / wanted.bin;
     Bin* bins = params_.partials.bin_row(block_index().y, flat(p_, work_.cache.batch, row)) - first_bin;
     for (int64_t bin = first / wanted.bin + thread_index() % lanes; bin < wanted.cells && bin * wanted.bin < end;
          bin += lanes) {
@@ -402,7 +404,7 @@ struct Cut {
     partials.pitch = params.tiles.value_dim;
     if (params.is_split && output.out.data) partials.values = take<float>(memory, splits * rows * partials.pitch);
     if (!with_cells) return;
-    partials.bins_of_split = plan.split_keys / output.thumbnails.bin + 2;
+    partials.bins_of_split = std::min(plan.split_keys / output.thumbnails.bin + 2, output.thumbnails.cells);
     partials.bins = take<Bin>(memory, splits * rows * partials.bins_of_split);
   }
 
@@ -431,6 +433,7 @@ void launch_all(const Cut& cut, void* stream) {
 
 bool few_rows_takes(const AttentionProblem& p) {
   constexpr int64_t most_dim = 256;  // that forward.cu has tiles for
+  // As many rows as a block has: so a KV head is read once for all of them, and the splits make up for few blocks.
   return p.key_dim > most_dim || p.value_dim > most_dim || rows_of_kv_head(p) <= most_row_tiles * tile_rows;
 }
 

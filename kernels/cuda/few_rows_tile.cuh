@@ -1,11 +1,11 @@
 #pragma once
 
 #include "kernels/cuda/few_rows_plan.cuh"
-#include "kernels/cuda/values.cuh"
+#include "kernels/cuda/row_state.cuh"
 
 namespace headscope::cuda {
 
-// Tiles of keys and values in a block's shared memory, and products of weights and values.
+// Tiles of keys and values in a block's shared memory, and how they come there.
 
 /// What threads of a block tell each other about a tile.
 struct TileMarks {
@@ -102,195 +102,40 @@ HEADSCOPE_DEVICE void fill_tile(const SharedPlanes& to, const AttentionProblem& 
       [&](int index, const GlobalRow& row, int dim) { return rotated(rotation, row, first + index, dim); });
 }
 
-HEADSCOPE_DEVICE void write_number(const SharedPlanes& to, int index, int64_t dim, float number) {
+HEADSCOPE_DEVICE void write_number(const SharedPlanes& to, int index, int dim, float number) {
   uint32_t parts[3];
   split(number, 0.0F, parts);
   HEADSCOPE_UNROLL
   for (int plane = 0; plane < 3; ++plane) to.row(plane, index)[dim] = static_cast<uint16_t>(parts[plane] & 0xFFFFU);
 }
 
-/// Turns stored keys (one plane) into keys (three). Lanes of a warp take eight neighbouring keys and four pairs: so the
-/// tables, whose rows are pairs, are read in whole sectors and shared memory without conflicts.
+/// Turns stored keys (one plane) into keys (three), but for those that the block does not read. Lanes of a warp take
+/// eight neighbouring keys and four pairs: so the tables, whose rows are pairs, are read in whole sectors and shared
+/// memory without conflicts.
 HEADSCOPE_DEVICE void turn_tile(const SharedPlanes& to, const SharedPlanes& stored, const AttentionProblem& p,
                                 const CacheRows& cache, int64_t first) {
   constexpr int lane_keys = 8, lane_pairs = warp_size / lane_keys;
   const KeyRotation& r = p.key_rotation;
   const bool half = r.style == RotationStyle::rotate_half;
-  const int64_t partner = half ? r.pairs : 1, step = half ? 1 : 2;
-  const int warps = block_threads() / warp_size, groups = stored.rows / lane_keys;
-  const int64_t plain = stored.dim - 2 * r.pairs, items = (r.pairs > plain ? r.pairs : plain);
-  for (int64_t work = warp_index(); work < groups * ceiling_of(items, lane_pairs); work += warps) {
-    const int index = static_cast<int>(work % groups) * lane_keys + lane_index() % lane_keys;
-    const int64_t item = work / groups * lane_pairs + lane_index() / lane_keys;
+  const auto pairs = static_cast<int>(r.pairs), first_dim = static_cast<int>(r.first_dim);
+  const int partner = half ? pairs : 1, plain = stored.dim - 2 * pairs, items = pairs > plain ? pairs : plain;
+  const int groups = stored.rows / lane_keys, rounds = groups * ((items + lane_pairs - 1) / lane_pairs);
+  for (int round = warp_index(); round < rounds; round += block_threads() / warp_size) {
+    const int index = round % groups * lane_keys + lane_index() % lane_keys;
+    const int item = round / groups * lane_pairs + lane_index() / lane_keys;
     const GlobalRow key{stored.row(0, index), Element::bf16};
     if (item < plain) {
-      const int64_t dim = item < r.first_dim ? item : item + 2 * r.pairs;
+      const int dim = item < first_dim ? item : item + 2 * pairs;
       write_number(to, index, dim, key.at(dim));
     }
-    if (item >= r.pairs) continue;
-    const int64_t a = r.first_dim + step * item, b = a + partner;
-    const bool present = first + index >= cache.keys.begin && first + index < cache.keys.end;
-    const float c = present ? r.cosines[item * r.stride + first + index] : 0.0F;
-    const float s = present ? r.sines[item * r.stride + first + index] : 0.0F;
-    const float x = key.at(a), y = key.at(b);
-    write_number(to, index, a, x * c - y * s);
-    write_number(to, index, b, y * c + x * s);
+    const int64_t position = first + index;
+    if (item >= pairs || position < cache.keys.begin || position >= cache.keys.end) continue;
+    const float c = r.cosines[item * r.stride + position], s = r.sines[item * r.stride + position];
+    const int dim = first_dim + (half ? item : 2 * item);
+    const float x = key.at(dim), y = key.at(dim + partner);
+    write_number(to, index, dim, x * c - y * s);
+    write_number(to, index, dim + partner, y * c + x * s);
   }
-}
-
-/// Sums of weights times values: a block's rows, and of the columns of values every kWarps-th 16, from 16 * warp on.
-/// Element [tile][step][half] is a fragment D of multiply_add.
-template <int kRowTiles, int kSteps>
-struct ValueSums {
-  float d[kRowTiles][kSteps][2][4] = {};
-
-  HEADSCOPE_DEVICE static int column(int step) { return 16 * (warp_index() + step * (block_threads() / warp_size)); }
-
-  /// Calls `visit(row, column, first, second)` for the lane's sums, two columns at a time.
-  template <class Visit>
-  HEADSCOPE_DEVICE void each(const Visit& visit) {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-    HEADSCOPE_UNROLL
-    for (int tile = 0; tile < kRowTiles; ++tile) {
-      HEADSCOPE_UNROLL
-      for (int i = 0; i < 4 * kSteps; ++i) {
-        float(&part)[4] = d[tile][i / 4][i / 2 % 2];
-        const int row = tile_rows * tile + g + i % 2 * 8;
-        visit(row, column(i / 4) + i / 2 % 2 * 8 + 2 * t, part[2 * (i % 2)], part[2 * (i % 2) + 1]);
-      }
-    }
-  }
-
-  /// Adds one key's values to the rows whose weight of it is not negative. weights: [rows].
-  template <int kPlanes>
-  HEADSCOPE_DEVICE void add_key(const float* weights, const SharedPlanes& values, int key, int columns) {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 2 * kSteps; ++i) {
-      const int at = column(i / 2) + i % 2 * 8 + 2 * t;
-      if (at >= columns) continue;
-      float x = 0, y = 0;
-      HEADSCOPE_UNROLL
-      for (int plane = kPlanes - 1; plane >= 0; --plane) {
-        if (plane >= values.count) continue;
-        const uint32_t pair = *reinterpret_cast<const uint32_t*>(values.row(plane, key) + at);
-        x += first_bf16(pair), y += second_bf16(pair);
-      }
-      HEADSCOPE_UNROLL
-      for (int row = 0; row < 2 * kRowTiles; ++row) {
-        const float weight = weights[8 * row + g];
-        if (weight < 0) continue;
-        d[row / 2][i / 2][i % 2][2 * (row % 2)] += weight * x;
-        d[row / 2][i / 2][i % 2][2 * (row % 2) + 1] += weight * y;
-      }
-    }
-  }
-
-  /// Adds the products of a tile. `columns` of values count, a multiple of 16. The tensor cores cut off what is below
-  /// the last digit of a sum, so f32 tiles are summed on their own; the rounding of bf16 weights hides that.
-  template <int kPlanes>
-  HEADSCOPE_DEVICE void multiply(const SharedPlanes& weights, const SharedPlanes& values, int columns) {
-    if constexpr (kPlanes == 1) {
-      for (int key = 0; key < weights.dim; key += 16) {
-        uint32_t a[kRowTiles][1][4];
-        load_weights(a, weights, key);
-        HEADSCOPE_UNROLL
-        for (int step = 0; step < kSteps; ++step) {
-          if (column(step) < columns) multiply_step(a, values, key, column(step), d, step);
-        }
-      }
-    } else {
-      HEADSCOPE_UNROLL
-      for (int step = 0; step < kSteps; ++step) {
-        if (column(step) < columns) add_tile<kPlanes>(weights, values, step);
-      }
-    }
-  }
-
- private:
-  template <int kPlanes>
-  HEADSCOPE_DEVICE static void load_weights(uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& weights,
-                                            int key) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < kRowTiles * kPlanes; ++i) {
-      load_left(a[i / kPlanes][i % kPlanes], weights, i % kPlanes, tile_rows * (i / kPlanes), key / 16);
-    }
-  }
-
-  template <int kPlanes>
-  HEADSCOPE_DEVICE void add_tile(const SharedPlanes& weights, const SharedPlanes& values, int step) {
-    float sums[kRowTiles][1][2][4] = {};
-    for (int key = 0; key < weights.dim; key += 16) {
-      uint32_t a[kRowTiles][kPlanes][4];
-      load_weights(a, weights, key);
-      multiply_step(a, values, key, column(step), sums, 0);
-    }
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < 8 * kRowTiles; ++i) d[i / 8][step][i / 4 % 2][i % 4] += sums[i / 8][0][i / 4 % 2][i % 4];
-  }
-
-  /// Adds the products of 16 keys and 16 columns to sums[..][step].
-  template <int kPlanes, int kCount>
-  HEADSCOPE_DEVICE static void multiply_step(const uint32_t (&a)[kRowTiles][kPlanes][4], const SharedPlanes& values,
-                                             int key, int at, float (&sums)[kRowTiles][kCount][2][4], int step) {
-    uint32_t b[kPlanes][2][2];
-    HEADSCOPE_UNROLL
-    for (int plane = 0; plane < kPlanes; ++plane) {
-      if (plane < values.count) load_values(b[plane], values, plane, key, at);
-    }
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-      constexpr int planes = kPlanes;
-      const PlanePair pair = plane_pair(planes, i);  // of weights and values
-      if (pair.key >= values.count) continue;
-      HEADSCOPE_UNROLL
-      for (int tile = 0; tile < kRowTiles; ++tile) {
-        multiply_add(sums[tile][step][0], a[tile][pair.query], b[pair.key][0]);
-        multiply_add(sums[tile][step][1], a[tile][pair.query], b[pair.key][1]);
-      }
-    }
-  }
-};
-
-/// Marks the keys whose values hold inf or NaN. A barrier must come before anyone asks.
-HEADSCOPE_DEVICE void mark_bad_values(const SharedPlanes& values, int64_t dims, TileMarks& marks) {
-  const auto count = static_cast<int>(dims);
-  for (int item = thread_index(); item < values.rows * count; item += block_threads()) {
-    const int index = item / count;
-    constexpr unsigned exponent = 0x7F80;
-    if ((values.row(0, index)[item % count] & exponent) != exponent) continue;
-    marks.bad = 1;
-    marks.bad_keys[index] = 1;
-  }
-}
-
-HEADSCOPE_DEVICE float sum_of_planes(const SharedPlanes& planes, int row, int column) {
-  float sum = 0;
-  for (int plane = planes.count - 1; plane >= 0; --plane) sum += first_bf16(planes.row(plane, row)[column]);
-  return sum;
-}
-
-/// Adds the values of marked keys, which are inf or NaN, to the rows that see them alone, and makes them 0 in the tile:
-/// in the product of tiles, a weight of 0 would carry NaN into the other rows. `first` is the key of place 0. Uses up
-/// the factors. Barriers come before and after.
-template <int kPlanes, int kRowTiles, int kSteps>
-HEADSCOPE_DEVICE void take_bad_values(const BlockTiles& tiles, const SharedPlanes& values, int64_t first,
-                                      ValueSums<kRowTiles, kSteps>& sums) {
-  constexpr float none = -1;  // weights are not negative
-  for (int index = 0; index < values.rows; ++index) {
-    if (tiles.marks().bad_keys[index] == 0) continue;
-    for (int row = thread_index(); row < tiles.plan.rows(); row += block_threads()) {
-      const bool seen = tiles.row(row).query.sees(first + index);
-      tiles.factors()[row] = seen ? sum_of_planes(tiles.weights(), row, index) : none;
-    }
-    block_barrier();
-    sums.template add_key<kPlanes>(tiles.factors(), values, index, tiles.plan.value_dim);
-    block_barrier();
-    for (int column = thread_index(); column < tiles.plan.value_dim; column += block_threads()) {
-      for (int plane = 0; plane < values.count; ++plane) values.row(plane, index)[column] = 0;
-    }
-  }
-  block_barrier();
 }
 
 }  // namespace headscope::cuda

@@ -192,20 +192,6 @@ HEADSCOPE_DEVICE void for_each_step(int count, bool background, const Load& load
   }
 }
 
-/// d += a b for 16 queries and 16 keys, all products of their planes.
-template <int kPlanes>
-HEADSCOPE_DEVICE void multiply_planes(int query_planes, const uint32_t (&a)[kPlanes][4], int key_planes,
-                                      const uint32_t (&b)[kPlanes][2][2], float (&d0)[4], float (&d1)[4]) {
-  HEADSCOPE_UNROLL
-  for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-    constexpr int planes = kPlanes;
-    const PlanePair pair = plane_pair(planes, i);
-    if (pair.query >= query_planes || pair.key >= key_planes) continue;
-    multiply_add(d0, a[pair.query], b[pair.key][0]);
-    multiply_add(d1, a[pair.query], b[pair.key][1]);
-  }
-}
-
 template <int kPlanes>
 HEADSCOPE_DEVICE void load_left_planes(uint32_t (&a)[kPlanes][4], const SharedPlanes& from, int first_row, int step) {
   HEADSCOPE_UNROLL

@@ -124,6 +124,33 @@ HEADSCOPE_DEVICE void load_right(uint32_t (&b)[2][2], const SharedPlanes& from, 
   b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
 }
 
+/// Adds the products of 16 numbers of 16 queries and 16 keys: all products of their planes, small ones first. Those of
+/// several planes are summed apart, because the tensor cores cut off what is below the last digit of a sum: once for
+/// each product, if they went to the sum of all numbers so far.
+template <int kPlanes>
+HEADSCOPE_DEVICE void multiply_planes(int query_planes, const uint32_t (&a)[kPlanes][4], int key_planes,
+                                      const uint32_t (&b)[kPlanes][2][2], float (&d0)[4], float (&d1)[4]) {
+  if (kPlanes == 1 || query_planes * key_planes == 1) {
+    multiply_add(d0, a[0], b[0][0]);
+    multiply_add(d1, a[0], b[0][1]);
+    return;
+  }
+  float part0[4] = {}, part1[4] = {};
+  HEADSCOPE_UNROLL
+  for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
+    constexpr int planes = kPlanes;
+    const PlanePair pair = plane_pair(planes, i);
+    if (pair.query >= query_planes || pair.key >= key_planes) continue;
+    multiply_add(part0, a[pair.query], b[pair.key][0]);
+    multiply_add(part1, a[pair.query], b[pair.key][1]);
+  }
+  HEADSCOPE_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    d0[i] += part0[i];
+    d1[i] += part1[i];
+  }
+}
+
 /// <q, k> of 16 queries from `first_query` on and 8 * kBlocks keys from `first_key` on, places in the tiles; kBlocks is
 /// even. A lane gets, of block n, {row g: keys 8n + 2t, 8n + 2t + 1; row g + 8: the same keys} with g = lane / 4,
 /// t = lane % 4.
@@ -148,14 +175,7 @@ HEADSCOPE_DEVICE void multiply_scores(const SharedPlanes& queries, int first_que
       for (int plane = 0; plane < kPlanes; ++plane) {
         if (plane < keys.count) load_right(b[plane], keys, plane, first_key + 8 * n, step);
       }
-      HEADSCOPE_UNROLL
-      for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-        constexpr int planes = kPlanes;
-        const PlanePair pair = plane_pair(planes, i);
-        if (pair.query >= queries.count || pair.key >= keys.count) continue;
-        multiply_add(dots[n], a[pair.query], b[pair.key][0]);
-        multiply_add(dots[n + 1], a[pair.query], b[pair.key][1]);
-      }
+      multiply_planes(queries.count, a, keys.count, b, dots[n], dots[n + 1]);
     }
   }
 }

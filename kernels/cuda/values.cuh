@@ -42,7 +42,7 @@ HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, 
                                  const float (&factors)[2], float (&sums)[kBlocks][4]) {
   HEADSCOPE_UNROLL
   for (int n = 0; n < kBlocks; n += 2) {
-    float tile[2][4] = {};
+    float tile[2][4] = {}, rest[2][4] = {};  // as in multiply_scores
     HEADSCOPE_UNROLL
     for (int step = 0; step < kSteps; ++step) {
       uint32_t b[kPlanes][2][2];
@@ -55,14 +55,16 @@ HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, 
         constexpr int planes = kPlanes;
         const PlanePair pair = plane_pair(planes, i);
         if (pair.key >= values.count) continue;
-        multiply_add(tile[0], weights.parts[step][pair.query], b[pair.key][0]);
-        multiply_add(tile[1], weights.parts[step][pair.query], b[pair.key][1]);
+        const bool first = pair.query + pair.key == 0;
+        multiply_add(first ? tile[0] : rest[0], weights.parts[step][pair.query], b[pair.key][0]);
+        multiply_add(first ? tile[1] : rest[1], weights.parts[step][pair.query], b[pair.key][1]);
       }
     }
     HEADSCOPE_UNROLL
     for (int block = 0; block < 2; ++block) {
       HEADSCOPE_UNROLL
-      for (int i = 0; i < 4; ++i) sums[n + block][i] = fmaf(sums[n + block][i], factors[i / 2], tile[block][i]);
+      for (int i = 0; i < 4; ++i)
+        sums[n + block][i] = fmaf(sums[n + block][i], factors[i / 2], tile[block][i] + rest[block][i]);
     }
   }
 }

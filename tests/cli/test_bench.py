@@ -60,7 +60,7 @@ def test_every_row_was_compared_and_timed(found):
         long_pass = row["family"] == "model" and "192 tokens" in row["shape"]
         require_times(row["ours_ms"], 1 if long_pass else 2)
         if "library" not in row:
-            assert long_pass or row["operation"] in ("one token, bf16", "exact Jensen-Shannon"), row
+            assert long_pass or row["operation"] == "exact Jensen-Shannon", row
             assert row["floor"]["share"] > 0
             continue
         require_times(row["library_ms"])
@@ -82,14 +82,14 @@ def test_names_what_ran(found):
     for row in found["rows"]:
         if row.get("library", "").split(", ")[-1] in ("flash SDPA", "SDPA composition", "sdpa"):
             assert flash in row["library_operations"]
-        if row["family"] == "attention" and row["operation"].endswith("bf16"):
+        if row["family"] in ("attention", "decode") and row["operation"].endswith("bf16"):
             assert re.fullmatch(r"cpu/\w+", row["ours"]) and row["library"] == "flash SDPA of bf16"
             assert flash in row["library_operations"]
         elif row["family"] in ("attention", "decode", "tile", "statistics", "divergence"):
             assert row["ours"] == found["settings"]["kernels"][0]
         if row["family"] == "model":
             assert re.fullmatch(r"cpu/\w+, (f32|bf16)", row["ours"])
-            assert re.fullmatch(r"transformers [\d.]+, (eager|sdpa)", row.get("library", "transformers 5, sdpa"))
+            assert re.fullmatch(r"transformers [\d.]+, (eager|sdpa|sdpa in bf16)", row.get("library", "transformers 5, sdpa"))
         if row["family"] == "linear":
             assert re.fullmatch(r"cpu/\w+", row["ours"])
     assert "aten::softmax" in rows_of(found, "model", "all statistics")[0]["library_operations"]
@@ -99,13 +99,18 @@ def test_names_what_ran(found):
 
 def test_compares_all_statistics(found):
     composed = [row for row in found["rows"] if row.get("library") == "SDPA composition"]
-    assert {one["result"] for one in composed[0]["compared"]} == {
-        "output", "log-sum-exp", "entropy", "distance", "variance of distance", "sink mass", "window mass"}
+    everything = {
+        "output", "log-sum-exp", "entropy", "distance", "variance of distance", "sink mass", "window mass",
+        "means of cells", "maxima of cells", "largest weight", "weight of the likeliest key"}
+    assert set(results_of(composed[0])) == everything
+    assert all(set(results_of(row)) == everything for row in rows_of(found, "attention", "with statistics, bf16"))
     eager, sdpa, alone = rows_of(found, "model", "all statistics")
     assert "library" not in alone and "192 tokens" in alone["shape"]
     assert {one["result"] for one in eager["compared"]} == {
         "logits", "entropy", "max", "distance", "distance_variance", "sink", "window", "thumbnails"}
-    assert [one["result"] for one in sdpa["compared"]] == ["logits"]
+    assert results_of(sdpa) == ["logits"]
+    for row in rows_of(found, "model", "one token") + rows_of(found, "model", "one token, bf16"):
+        assert results_of(row) == ["logits"] and 0 < row["compared"][0]["largest_difference"]
     for row in (eager, sdpa):
         assert row["ours_peak_bytes"] >= 0 and row["library_peak_bytes"] >= 0
 
@@ -177,7 +182,7 @@ def script(path, text):
 def test_without_transformers_its_rows_are_skipped(headscope, tmp_path, python, reason):
     report = bench(headscope, "--only", "model", env={"HEADSCOPE_PYTHON": python(tmp_path)})
     skipped = [row for row in report["rows"] if "skipped" in row]
-    assert len(skipped) == 5 and all(reason in row["skipped"] and row["library"] for row in skipped)
+    assert len(skipped) == 6 and all(reason in row["skipped"] and row["library"] for row in skipped)
     # Our own decoding stands beside its floor all the same.
     assert [row["operation"] for row in report["rows"] if "floor" in row] == [
         "all statistics", "one token", "one token, bf16"]

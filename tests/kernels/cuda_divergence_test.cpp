@@ -2,12 +2,13 @@
 // of the other kernels' score tiles.
 #include <gtest/gtest.h>
 
-#include <random>
+#include <cmath>
 #include <set>
 #include <vector>
 
 #include "kernels/cuda/divergence.cuh"
-#include "tests/kernels/attention_case.h"
+#include "tests/kernels/divergence_case.h"
+#include "tests/kernels/tested_kernels.h"
 #include "tests/support/compare.h"
 
 namespace headscope::cuda {
@@ -106,6 +107,74 @@ TEST(PairPlan, EachPairOfHeadsHasAPlaceOfItsOwn) {
     EXPECT_LE(plan.group_pairs() * plan.parts, PairPlan::most_blocks);
     EXPECT_LE(plan.shared_bytes(), most_shared_bytes) << heads;
   }
+}
+
+/// A block has several tiles then, of several rows.
+TEST(PairSums, OfMoreTilesThanBlocks) {
+  CaseSpec spec;
+  spec.q_heads = 2;
+  spec.q_len = 400;
+  spec.kv_len = 1536;
+  spec.causal = false;
+  const AttentionCase c(spec);
+  const AttentionKernel& kernel = testing::tested_kernels().front();
+  const testing::Results forward = testing::run_forward(kernel, c, SerialFor());
+  const auto run = [&](DivergenceEstimator estimator) {
+    const DivergenceRequest request = testing::divergence_request(c.problem, estimator);
+    const PairPlan plan = PairPlan::of(c.problem, request);
+    EXPECT_GT(400 / PairPlan::tile_rows * (1536 / plan.tile_keys), plan.parts);
+    return testing::run_divergence(kernel, c.problem, forward, request, SerialFor()).value[1];
+  };
+  const auto dense =
+      testing::dense_divergences(c.problem, testing::divergence_request(c.problem, DivergenceEstimator::exact));
+  EXPECT_LE(testing::difference(run(DivergenceEstimator::exact), dense.exact[1]), 1e-6);
+  EXPECT_LE(testing::difference(run(DivergenceEstimator::hellinger), testing::middle_of_bracket(dense.h2[1])), 1e-6);
+}
+
+/// One row that sees 4 keys, 2 of them of |k| = 3, with |q| = 2 and a scale of 0.5: B = 3.
+double root_error(Element element, float row_max, float log_sum) {
+  const float q[] = {2, 0}, k[] = {3, 0, 0, 3, 1, 1, 0, 0};
+  const uint16_t q16[] = {to_bf16(2), 0};
+  const uint16_t k16[] = {to_bf16(3), 0, 0, to_bf16(3), to_bf16(1), to_bf16(1), 0, 0};
+  DivergenceInputs in;
+  AttentionProblem& p = in.problem;
+  p.q_heads = p.kv_heads = p.q_len = 1;
+  p.kv_len = 4;
+  p.causal = false;
+  p.key_dim = 2;
+  p.scale = 0.5F;
+  p.q = element == Element::f32 ? InputRows(q, 2, 2, 2) : InputRows(q16, 2, 2, 2);
+  p.k = element == Element::f32 ? InputRows(k, 8, 8, 2) : InputRows(k16, 8, 8, 2);
+  in.row_max = &row_max;
+  in.log_sum = &log_sum;
+  in.request.row_end = 1;
+  double root = 0;
+  uint32_t largest[2];
+  start_weight_errors(in, {&root, largest}, nullptr);
+  return root;
+}
+
+/// By hand, as divergence_error.cu derives them: no case of random numbers comes near the worst.
+TEST(WeightErrors, AreThoseOfTheDerivation) {
+  const double f32 = 2 * 6 * (2 + 1) + 1 + 1 + 8, bf16 = 2 * (2 + 1) + 1 + 1 + 8;
+  const double others = 10 * (3 + 0.5) + 14 * (std::log(4) + 1) + (8 + 4 + 64) + 6;
+  EXPECT_NEAR(root_error(Element::f32, 3, 0.5F) / ((3 * f32 + others) * 0x1p-25), 1, 1e-3);
+  EXPECT_NEAR(root_error(Element::bf16, 3, 0.5F) / ((3 * bf16 + others) * 0x1p-25), 1, 1e-3);
+  EXPECT_EQ(root_error(Element::f32, minus_infinity(), 0), 0);
+  EXPECT_TRUE(std::isnan(root_error(Element::f32, 3, NAN)));
+}
+
+/// A lane adds 4 of the 512 cells of a tile, which are cut into 4 slices of 32 lanes; 5 turns over the lanes follow.
+TEST(PairRoundings, CountAdditionsAndTerms) {
+  AttentionProblem p;
+  p.q_heads = p.kv_heads = 32;
+  p.q_len = p.kv_len = 4096;
+  DivergenceRequest request;
+  request.row_end = p.q_len;
+  const PairPlan plan = PairPlan::of(p, request);
+  EXPECT_TRUE(plan.tile_keys == 32 && plan.slices == 4 && plan.parts == 264);
+  EXPECT_EQ(pair_roundings(plan, DivergenceEstimator::exact).relative, 4 + 5 + 6);
+  EXPECT_EQ(pair_roundings(plan, DivergenceEstimator::hellinger).relative, 4 + 5 + 3);
 }
 
 TEST(SamplePlan, RunsHoldAllSamples) {

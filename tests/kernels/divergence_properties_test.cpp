@@ -127,6 +127,20 @@ TEST_P(DivergenceProperties, NearlyEqualHeadsStayInsideTheirBounds) {
   }
 }
 
+/// Weights are nearly exact then, but of entropies of 4 nats only rounding is left.
+TEST_P(DivergenceProperties, FlatHeadsStayInsideTheirBounds) {
+  for (const float scale : {1e-2F, 1e-3F, 1e-4F, 1e-5F}) {
+    AttentionCase c(spec_of(4, 4, 100));
+    c.problem.scale = scale;
+    const DenseDivergences<double> dense = dense_divergences(c.problem, divergence_request(c.problem, exact));
+    const Divergences d = run(c, exact);
+    for (size_t i = 0; i < 16; ++i) {
+      EXPECT_TRUE(double{d.lower[i]} <= dense.exact[i] && dense.exact[i] <= double{d.upper[i]})
+          << scale << ": " << dense.exact[i] << " is outside [" << d.lower[i] << ", " << d.upper[i] << "]";
+    }
+  }
+}
+
 TEST_P(DivergenceProperties, PermutedHeadsGivePermutedResults) {
   const int64_t order[] = {4, 2, 0, 5, 3, 1};
   CaseSpec spec = spec_of(6, 6, 270);

@@ -41,11 +41,11 @@ class DivergenceSampling : public ::testing::TestWithParam<AttentionKernel> {
 
 TEST_P(DivergenceSampling, BoundsHoldAndErrorsAreFarBelowThem) {
   const Divergences truth = exact_ones();
-  constexpr uint64_t seeds = 200;
+  const int seeds = GetParam().device == "cuda" ? 60 : 200;  // emulated: slow
   int failed = 0;
   double squares = 0, sum = 0, half_width = 0;
-  for (uint64_t seed = 0; seed < seeds; ++seed) {
-    const Divergences d = run(forward_, 200, seed);
+  for (int seed = 0; seed < seeds; ++seed) {
+    const Divergences d = run(forward_, 200, static_cast<uint64_t>(seed));
     bool holds = true;
     for (const size_t at : {1, 2, 3, 6, 7, 11}) {
       holds = holds && d.lower[at] <= truth.value[at] && truth.value[at] <= d.upper[at];
@@ -56,7 +56,7 @@ TEST_P(DivergenceSampling, BoundsHoldAndErrorsAreFarBelowThem) {
     failed += !holds;
     half_width = double{d.value[1]} - double{d.lower[1]};
   }
-  EXPECT_LE(failed, 10) << "of 200, at a confidence of 0.95";
+  EXPECT_LE(failed, seeds / 20) << "at a confidence of 0.95";
   EXPECT_LT(half_width, 0.06);
   EXPECT_LT(std::sqrt(squares), half_width / 3);
   EXPECT_GT(std::sqrt(squares), half_width / 50);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "tests/kernels/conformance_check.h"
 #include "tests/kernels/kernel_test_name.h"
 #include "tests/kernels/map_case.h"
 #include "tests/support/compare.h"
@@ -23,8 +24,11 @@ CaseSpec last_rows() {
   spec.kv_len = 131075;
   spec.offset = 131072;
   spec.key_dim = spec.value_dim = 16;
+  spec.bin = 2049;
   return spec;
 }
+
+TEST(LongRows, Conform) { expect_conformance(last_rows()); }
 
 TEST_P(Long, ThreeRowsAgainstManyKeys) {
   const AttentionCase c(last_rows());

@@ -72,7 +72,7 @@ TEST(GpuBench, Attention) {
   const std::vector<Row> rows = rows_of(bench_gpu_attention);
   expect_complete(rows, 6, 2);
   EXPECT_EQ(rows[0].theirs, "flash SDPA");
-  EXPECT_EQ(rows[0].compared.size(), 2 + 2 * 8u);
+  EXPECT_EQ(rows[0].compared.size(), 2 + 2 * 9u);
   EXPECT_EQ(rows[1].theirs, "other SDPA");
 }
 

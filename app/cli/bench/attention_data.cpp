@@ -47,10 +47,10 @@ AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
 
 double AttentionData::scale() const { return 1 / std::sqrt(static_cast<double>(shape.key_dim)); }
 
-AttentionData AttentionData::in_bf16() const {
-  AttentionData rounded = *this;
-  for (at::Tensor* rows : {&rounded.q, &rounded.k, &rounded.v}) *rows = rows->to(at::kBFloat16);
-  return rounded;
+AttentionData AttentionData::in(at::ScalarType type) const {
+  AttentionData other = *this;
+  for (at::Tensor* rows : {&other.q, &other.k, &other.v}) *rows = rows->to(type);
+  return other;
 }
 
 AttentionProblem AttentionData::problem() const {
@@ -67,6 +67,11 @@ AttentionProblem AttentionData::problem() const {
   p.scale = static_cast<float>(scale());
   p.causal_offset = shape.kv_len - shape.q_len;
   return p;
+}
+
+std::vector<AttentionKernel> bf16_kernels(const Setting& setting, const AttentionData& rounded) {
+  if (setting.kernels_named) return setting.kernels;
+  return {select_attention_kernel(rounded.problem())};
 }
 
 at::Generator seeded_generator(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
@@ -96,12 +101,21 @@ void KernelForward::want_statistics(const AttentionData& data) {
   s.sink_tokens = sink_tokens;
   s.window_tokens = window_tokens;
   thumbnails = at::empty({data.shape.q_heads, cells, cells});
-  output_.thumbnails = {thumbnails.data_ptr<float>(), cells, (data.shape.kv_len + cells - 1) / cells};
+  sums = at::empty({data.shape.q_heads, cells, cells}, at::kLong);
+  output_.thumbnails = {thumbnails.data_ptr<float>(), cells, (data.shape.kv_len + cells - 1) / cells,
+                        sums.data_ptr<int64_t>()};
 }
 
 double KernelForward::run() {
-  if (thumbnails.defined()) thumbnails.zero_();  // the caller's part of the contract
+  for (at::Tensor* grid : {&thumbnails, &sums}) {
+    if (grid->defined()) grid->zero_();  // the caller's part of the contract
+  }
   return seconds_of([&] { kernel_.forward(problem_, output_, workspace_->span(), TorchWorkers()); });
+}
+
+at::Tensor KernelForward::mean_thumbnails() const {
+  const auto places = static_cast<double>(output_.thumbnails.bin * output_.thumbnails.bin);
+  return sums.to(at::kDouble).mul_(Thumbnails::sum_unit / places).to(at::kFloat);
 }
 
 std::span<const float> numbers(const at::Tensor& tensor) {

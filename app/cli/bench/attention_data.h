@@ -30,12 +30,19 @@ struct AttentionData {
 
   AttentionProblem problem() const;
   double scale() const;
-  /// The same, rounded to bf16.
-  AttentionData in_bf16() const;
+  /// The same, rounded to bf16, or widened again.
+  AttentionData in_bf16() const { return in(at::kBFloat16); }
+  AttentionData in_f32() const { return in(at::kFloat); }
 
   AttentionShape shape;
   at::Tensor q, k, v;
+
+ private:
+  AttentionData in(at::ScalarType) const;
 };
+
+/// Kernels to time with bf16 data: those that the user named, else the fastest of this machine that takes it.
+std::vector<AttentionKernel> bf16_kernels(const Setting&, const AttentionData& rounded);
 
 at::Generator seeded_generator(uint64_t seed);
 
@@ -51,7 +58,10 @@ class KernelForward {
   static constexpr int64_t cells = 64, sink_tokens = 1, window_tokens = 16;
   at::Tensor out, row_max, log_sum;                                   ///< [1, heads, rows, value_dim], [heads, rows]
   at::Tensor entropy, max, argmax, distance, variance, sink, window;  ///< [heads, rows]
-  at::Tensor thumbnails;                                              ///< [heads, cells, cells]
+  at::Tensor thumbnails, sums;  ///< [heads, cells, cells], maxima and sums (see Thumbnails)
+
+  /// Means of the cells from their sums, f32.
+  at::Tensor mean_thumbnails() const;
 
  private:
   void want_statistics(const AttentionData&);

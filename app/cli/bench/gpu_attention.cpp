@@ -38,6 +38,10 @@ void compare_head(const GpuForward& ours, const GpuData& data, int64_t head, std
   const at::Tensor pooled = p.view({rows / bin, bin, cells, bin}).amax({1, 3});
   found.push_back(
       require_same("thumbnails", ours.thumbnails[0][head].narrow(0, first / bin, rows / bin), pooled, tolerance));
+  const at::Tensor mass = p.view({rows / bin, bin, cells, bin}).sum({1, 3});
+  found.push_back(require_same("sums of thumbnails",
+                               ours.sums[0][head].narrow(0, first / bin, rows / bin) * Thumbnails::sum_unit, mass,
+                               tolerance));
   const at::Tensor its_weight = p.gather(1, ours.argmax[0][head].narrow(0, first, rows).to(at::kLong).unsqueeze(1));
   found.push_back(require_same("weight of the largest key", its_weight.squeeze(1), p.amax(1), tolerance));
 }

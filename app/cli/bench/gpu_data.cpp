@@ -75,11 +75,16 @@ void GpuForward::want_statistics() {
   s.sink_tokens = KernelForward::sink_tokens;
   s.window_tokens = KernelForward::window_tokens;
   thumbnails = at::empty({problem.batch, problem.q_heads, cells, cells}, row_max.options());
-  output_.thumbnails = {thumbnails.data_ptr<float>(), cells, (problem.kv_len + cells - 1) / cells};
+  sums = at::empty(thumbnails.sizes(), thumbnails.options().dtype(at::kLong));
+  output_.thumbnails = {thumbnails.data_ptr<float>(), cells, (problem.kv_len + cells - 1) / cells,
+                        sums.data_ptr<int64_t>()};
 }
 
 double GpuForward::run(int times) {
-  if (thumbnails.defined()) thumbnails.zero_();  // the caller's part of the contract
+  if (thumbnails.defined()) {  // the caller's part of the contract
+    thumbnails.zero_();
+    sums.zero_();
+  }
   return seconds_each(gpu_, times, [&] { gpu_.kernel.forward(problem, output_, workspace_->span(), DefaultStream()); });
 }
 

@@ -30,6 +30,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t cells = KernelForward::cells;
 constexpr int64_t steps = 128;  ///< room for decoded tokens behind the longest prompt
+constexpr int32_t next_id = 7;  ///< the token that is decoded
 // Differences grow from layer to layer; bf16 has 8 bits.
 constexpr double f32_tolerance = 1e-3, bf16_tolerance = 0.1;
 
@@ -48,10 +49,10 @@ struct Party {
     if (passes++ == 0) peak = found.at("peak_bytes").get<int64_t>() - greeting.at("loaded_bytes").get<int64_t>();
     return found.at("seconds").get<double>();
   }
+  /// One token. The first one leaves its logits in the file.
   double step(int32_t id, const Progress& progress) {
-    if (++decoded > steps) fail("caches have room for {} tokens behind the prompt: give fewer --repeats", steps);
-    const Json found = process.ask({{"step", id}}, progress);
-    next = found.at("next").get<int32_t>();
+    if (decoded >= steps) fail("caches have room for {} tokens behind the prompt: give fewer --repeats", steps);
+    const Json found = process.ask({{"step", id}, {"results", decoded++ == 0 ? results.native() : ""}}, progress);
     cache_bytes = found.value("read_bytes", int64_t{0});
     return found.at("seconds").get<double>();
   }
@@ -66,7 +67,6 @@ struct Party {
   fs::path results;
   int64_t peak = 0;  ///< bytes that the first pass took at its peak beside what was loaded
   int passes = 0, decoded = 0;
-  int32_t next = 0;         ///< the token that the last step found likeliest
   int64_t cache_bytes = 0;  ///< that the last step of ours had to read
 };
 
@@ -111,12 +111,12 @@ class ModelBench {
                          "--quiet", "--dtype", dtype, "--threads", std::to_string(setting_.threads)});
   }
   /// Or nothing, and `why_not`.
-  std::unique_ptr<Party> hugging_face(const std::string& implementation, std::string& why_not) {
+  std::unique_ptr<Party> hugging_face(const std::string& implementation, std::string& why_not, bool bf16 = false) {
     try {
-      return start(implementation,
+      return start(implementation + (bf16 ? " in bf16" : ""),
                    {find_python("bench").native(), "-I", "-B", "/dev/fd/3", folder_.path().native(), implementation,
-                    std::to_string(setting_.threads), std::to_string(cells), std::to_string(sink_tokens),
-                    std::to_string(window_tokens)},
+                    bf16 ? "bfloat16" : "float32", std::to_string(setting_.threads), std::to_string(cells),
+                    std::to_string(sink_tokens), std::to_string(window_tokens)},
                    {headscope_bench_eager, headscope_bench_eager_end});
     } catch (const Error& error) {
       why_not = error.what();
@@ -230,39 +230,44 @@ class ModelBench {
 
   /// One token at a time: the floor is reading the weights and the cache once.
   void decode() {
-    const std::string text = shape_text(cached_, "cached tokens");
     const std::vector<int32_t> ids = prompt(cached_);
-    std::vector<std::unique_ptr<Party>> parties;
-    parties.push_back(ours("f32"));
-    parties.push_back(ours("bf16"));
-    std::string why_not;
-    if (auto party = hugging_face("sdpa", why_not)) parties.push_back(std::move(party));
-    Contest contest{text, {}, {}};
-    for (size_t i = 0; i < parties.size(); ++i) {
+    for (const bool bf16 : {false, true}) {
+      std::vector<std::unique_ptr<Party>> parties;
+      parties.push_back(ours(bf16 ? "bf16" : "f32"));
+      std::string why_not;
+      if (auto party = hugging_face("sdpa", why_not, bf16)) parties.push_back(std::move(party));
+      decode(parties, ids, bf16, why_not);
+    }
+  }
+
+  void decode(const std::vector<std::unique_ptr<Party>>& parties, const std::vector<int32_t>& ids, bool bf16,
+              const std::string& why_not) {
+    Contest contest{shape_text(cached_, "cached tokens"), {}, {}};
+    for (const auto& party : parties) {
       setting_.progress.step("model: filling caches", 0);
-      parties[i]->process.ask({{"prefill", ids}, {"steps", steps}}, setting_.progress);
-      parties[i]->step(7, setting_.progress);  // which tells how much of the cache a step reads
-      Side side = parties[i]->side([&party = *parties[i], this] { return party.step(7, setting_.progress); },
-                                   i == 2 ? flash_operation : "");
+      party->process.ask({{"prefill", ids}, {"steps", steps}}, setting_.progress);
+      party->step(next_id, setting_.progress);  // which tells how much of the cache a step reads
+      Side side = party->side([&party = *party, this] { return party.step(next_id, setting_.progress); },
+                              contest.sides.empty() ? "" : flash_operation);
       side.peak_bytes = nullptr;  // caches are filled already
       contest.sides.push_back(std::move(side));
     }
-    const auto floor = [&](size_t ours) {
-      const int64_t weights = shape_.read_parameters() * (ours == 0 ? 4 : 2);
-      return bench_.floor({{"read", static_cast<double>(weights + parties[ours]->cache_bytes)}});
-    };
-    const auto same_token = [&] {
-      const float a = static_cast<float>(parties[0]->next), b = static_cast<float>(parties[2]->next);
-      return std::vector{require_equal("likeliest token", {&a, 1}, {&b, 1}, 1e-9)};
-    };
-    if (parties.size() == 3) {
-      contest.pairings.push_back({"one token", 0, 2, floor(0), same_token});
+    const std::string what = bf16 ? "one token, bf16" : "one token";
+    const int64_t weights = shape_.read_parameters() * (bf16 ? 2 : 4);
+    const Floor floor = bench_.floor({{"read", static_cast<double>(weights + parties.front()->cache_bytes)}});
+    if (parties.size() == 2) {
+      contest.pairings.push_back({what, 0, 1, floor, [&] { return compare_logits(*parties[0], *parties[1], bf16); }});
     } else {
-      contest.pairings.push_back({"one token", 0, std::nullopt, floor(0), {}});
-      bench_.skip("one token", text, parties[0]->name, "sdpa", why_not);
+      contest.pairings.push_back({what, 0, std::nullopt, floor, {}});
+      bench_.skip(what, contest.shape, parties.front()->name, bf16 ? "sdpa in bf16" : "sdpa", why_not);
     }
-    contest.pairings.push_back({"one token, bf16", 1, std::nullopt, floor(1), {}});
     bench_.hold(contest);
+  }
+
+  /// Of the first token behind the prompt.
+  static std::vector<Difference> compare_logits(const Party& a, const Party& b, bool bf16) {
+    return {
+        require_equal("logits", read_floats(a.results), read_floats(b.results), bf16 ? bf16_tolerance : f32_tolerance)};
   }
 
   Bench& bench_;

@@ -108,13 +108,25 @@ std::string milliseconds(double seconds) {
 
 std::string rate_text(const Limit& limit, double rate) { return fmt::format("{:.1f} G{}", rate * 1e-9, limit.unit); }
 
+/// Of one thread and, where there are more, of all.
 std::string limits_text(const Bench& bench) {
-  std::vector<std::vector<std::string>> rows = {
-      {"limit", "one thread", fmt::format("{} threads", bench.setting().threads), "measured by"}};
-  for (const Limit& limit : bench.limits()) {
-    rows.push_back({limit.name, rate_text(limit, limit.one), rate_text(limit, limit.all), limit.loop});
+  const int threads = bench.setting().threads;
+  std::vector<std::vector<std::string>> rows = {{"limit", "one thread", "measured by"}};
+  for (const Limit& limit : bench.limits()) rows.push_back({limit.name, rate_text(limit, limit.one), limit.loop});
+  if (threads > 1) {
+    rows[0].insert(rows[0].begin() + 2, fmt::format("{} threads", threads));
+    for (size_t i = 0; i < bench.limits().size(); ++i) {
+      rows[i + 1].insert(rows[i + 1].begin() + 2, rate_text(bench.limits()[i], bench.limits()[i].all));
+    }
   }
   return text_table(rows);
+}
+
+/// By the names that --kernel takes, the fastest first.
+std::string kernel_names() {
+  std::vector<std::string_view> names;
+  for (const AttentionKernel& kernel : attention_kernels()) names.insert(names.begin(), kernel.name);
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 std::vector<std::string> cells_of(const Row& row) {
@@ -288,9 +300,9 @@ Json report_json(const Bench& bench, const Machine& machine) {
 
 std::string report_text(const Bench& bench, const Machine& machine) {
   std::string out = facts_table(
-      {{"machine",
-        fmt::format("{}, {} cores, L3 {}, vectors {}", machine.cpu, machine.cores,
-                    format_bytes(static_cast<uint64_t>(machine.l3_bytes)), fmt::join(machine.vector_targets, ", "))},
+      {{"machine", fmt::format("{}, {} cores, L3 {}", machine.cpu, machine.cores,
+                               format_bytes(static_cast<uint64_t>(machine.l3_bytes)))},
+       {"kernels", kernel_names()},
        {"program", fmt::format("headscope {}, commit {}, LibTorch {}", HEADSCOPE_VERSION, commit(), TORCH_VERSION)},
        {"device", bench.setting().gpu ? bench.setting().gpu->name : "the processor"},
        {"date", utc_now()}});

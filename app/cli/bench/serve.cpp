@@ -1,9 +1,12 @@
 #include "app/cli/bench/serve.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "app/cli/bench/bench.h"
 #include "app/cli/bench/machine.h"
@@ -19,13 +22,14 @@ void answer(const Json& json) {
   std::fflush(stdout);
 }
 
+void write_floats(std::ofstream& file, std::span<const float> values) {
+  file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size_bytes()));
+}
+
 void write_results(const Run& run, const std::string& path) {
   const RunSnapshot shot = run.snapshot();
   std::ofstream file(path, std::ios::binary);
-  const auto write = [&](const float* values, size_t count) {
-    file.write(reinterpret_cast<const char*>(values), static_cast<std::streamsize>(count * sizeof(float)));
-  };
-  write(run.last_logits().data(), run.last_logits().size());
+  write_floats(file, run.last_logits());
   std::vector<float> row(static_cast<size_t>(shot.tokens()));
   for (int64_t which = 0; which < statistic_count; ++which) {
     for (size_t layer = 0; layer < shot.layers.size(); ++layer) {
@@ -35,11 +39,11 @@ void write_results(const Run& run, const std::string& path) {
           row[static_cast<size_t>(token)] =
               shot.layers[layer].statistic(static_cast<Statistic>(which), token, head, heads);
         }
-        write(row.data(), row.size());
+        write_floats(file, row);
       }
     }
   }
-  for (const LayerRows& layer : shot.layers) write(layer.thumbnails->max.data(), layer.thumbnails->max.size());
+  for (const LayerRows& layer : shot.layers) write_floats(file, layer.thumbnails->max);
   if (!file.flush()) fail("{} could not be written", quoted_path(path));
 }
 
@@ -59,21 +63,43 @@ Json pass(const std::shared_ptr<const Model>& model, const Json& request, std::s
   return {{"seconds", seconds}, {"peak_bytes", peak}};
 }
 
-std::unique_ptr<Decoder> prefilled(const std::shared_ptr<const Model>& model, const Json& request,
-                                   std::stop_token stop) {
-  const auto ids = request.at("prefill").get<std::vector<int32_t>>();
-  const auto room = static_cast<int64_t>(ids.size()) + request.at("steps").get<int64_t>();
-  auto decoder = std::make_unique<Decoder>(model, 1, room);
-  decoder->prefill(ids, {stop, {}});
-  return decoder;
-}
+/// A prompt's cache, and a token behind it in each step.
+class Decoding {
+ public:
+  Decoding(const std::shared_ptr<const Model>& model, const Json& request, std::stop_token stop)
+      : model_(model),
+        ids_(request.at("prefill").get<std::vector<int32_t>>()),
+        decoder_(model, 1, static_cast<int64_t>(ids_.size()) + request.at("steps").get<int64_t>()) {
+    decoder_.prefill(ids_, {stop, {}});
+  }
 
-Json decoded(Decoder& decoder, const Json& request) {
-  const int32_t id = request.at("step").get<int32_t>();
-  int32_t next = 0;
-  const double seconds = seconds_of([&] { next = decoder.step({&id, 1}).front(); });
-  return {{"seconds", seconds}, {"next", next}, {"read_bytes", decoder.kv_read_bytes()}};
-}
+  Json step(const Json& request, std::stop_token stop) {
+    const int32_t id = request.at("step").get<int32_t>();
+    int32_t next = 0;
+    const double seconds = seconds_of([&] { next = decoder_.step({&id, 1}).front(); });
+    const auto path = request.at("results").get<std::string>();
+    if (!path.empty()) write_logits(id, next, path, stop);
+    return {{"seconds", seconds}, {"read_bytes", decoder_.kv_read_bytes()}};
+  }
+
+ private:
+  /// A decoder tells the likeliest token alone. The logits are those of a run of the same tokens, which must agree.
+  void write_logits(int32_t id, int32_t next, const std::string& path, std::stop_token stop) const {
+    Run run(model_, {});
+    run.extend(ids_, {stop, {}});
+    run.extend(std::span(&id, 1), {stop, {}});
+    const std::span<const float> logits = run.last_logits();
+    const auto likeliest = std::max_element(logits.begin(), logits.end()) - logits.begin();
+    if (likeliest != next) fail("decoding finds token {} the likeliest, and a run of the same {}", next, likeliest);
+    std::ofstream file(path, std::ios::binary);
+    write_floats(file, logits);
+    if (!file.flush()) fail("{} could not be written", quoted_path(path));
+  }
+
+  std::shared_ptr<const Model> model_;
+  std::vector<int32_t> ids_;
+  Decoder decoder_;
+};
 
 /// The kernel that a short pass uses.
 std::string kernel_of(const std::shared_ptr<const Model>& model) {
@@ -87,14 +113,14 @@ std::string kernel_of(const std::shared_ptr<const Model>& model) {
 void serve(const std::string& checkpoint, Context& context) {
   const std::shared_ptr<const Model> model = load_model(checkpoint, {}, context);
   answer({{"name", kernel_of(model)}, {"loaded_bytes", process_bytes("VmRSS")}});
-  std::unique_ptr<Decoder> decoder;
+  std::optional<Decoding> decoding;
   for (std::string line; std::getline(std::cin, line);) {
     const Json request = parse_json(line, "a request", {line.size()});
     if (request.contains("prefill")) {
-      decoder = prefilled(model, request, context.stop);
+      decoding.emplace(model, request, context.stop);
       answer(Json::object());
-    } else if (request.contains("step") && decoder) {
-      answer(decoded(*decoder, request));
+    } else if (request.contains("step") && decoding) {
+      answer(decoding->step(request, context.stop));
     } else {
       answer(pass(model, request, context.stop));
     }

@@ -13,8 +13,9 @@ namespace headscope::cli::bench {
 /// - {ids, results}: one pass over these tokens with all statistics and thumbnails: {seconds, peak_bytes}. `results`,
 ///   unless empty, is a file to write, f32: logits [vocab] of the last position, statistics [statistic_count, layers,
 ///   heads, tokens] in the order of core/data/run_snapshot.h, thumbnails [layers, heads, cells, cells].
-/// - {prefill: ids, steps}: fills a cache that has room for so many tokens more: {}. Then {step: id} decodes one token
-/// from it: {seconds, next, read_bytes}.
+/// - {prefill: ids, steps}: fills a cache that has room for so many tokens more: {}. Then {step: id, results} decodes
+///   one token from it: {seconds, read_bytes}. `results`, unless empty, is a file to write, f32: the token's logits
+///   [vocab]; for the first step alone.
 void serve(const std::string& checkpoint, Context&);
 
 }  // namespace headscope::cli::bench
