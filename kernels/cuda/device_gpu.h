@@ -157,8 +157,9 @@ inline void wait(const char* name, void* stream) {
   check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), name);
 }
 
-/// Multiply-adds of one launch at most, so that a stop comes through soon: 4 ms at 200 TFLOP/s, which is what half of
-/// the tensor cores' rate would give; at a tenth of their rate it is 10 ms. Unmeasured.
+/// Multiply-adds of one launch at most, so that a stop comes through within about 10 ms: two operations each, they take
+/// 4 ms at a fifth of the 990 TFLOP/s that the tensor cores of an H200 are specified for, and 10 ms at a twelfth.
+/// Unmeasured.
 inline constexpr double launch_work = 4e11;
 /// Of an H200. How work is cut goes by it, no result does.
 inline constexpr int multiprocessors = 132;

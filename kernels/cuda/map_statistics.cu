@@ -1,8 +1,8 @@
-// Column masses, grids and distance histograms from known log-sum-exps. A block owns up to 128 keys of one head, a
-// warp 32 of them, and takes the rows that see them in pieces of 64, in their order. Sums over rows stay in registers
-// for up to eight pieces and then join doubles in shared memory.
+// Column masses, grids and distance histograms from known log-sum-exps. A block owns up to 128 keys of one head (64 in
+// three planes), a warp a quarter of them, and takes the rows that see them in pieces of 64, in their order. Sums over
+// rows stay in registers for up to eight pieces and then join doubles in shared memory.
 // - Grid cells below 64 are pooled in shared memory, from the weights of a piece; larger ones from the sums and maxima
-//   of their columns. Above 128 a cell has several blocks: map_cells_kernel adds up what the workspace holds of it.
+//   of their columns. Above that a cell has several blocks: map_cells_kernel adds up what the workspace holds of it.
 // - Distances that share a bucket are summed together; a piece that holds several is summed once for each.
 
 #include <algorithm>
@@ -16,10 +16,14 @@ namespace headscope::cuda {
 namespace {
 
 constexpr int map_threads = 128, map_warps = map_threads / warp_size;
-constexpr int warp_keys = 32, most_keys = warp_keys * map_warps;  ///< of a warp, of a block
-constexpr int row_tiles = piece_rows / 16, key_blocks = warp_keys / 8;
+constexpr int row_tiles = piece_rows / 16;
 constexpr int flush_pieces = 8;   ///< whose column sums stay in registers
 constexpr int most_buckets = 33;  ///< distances have at most 32 binary digits
+
+/// Keys of a warp and of a block. Three planes take more registers.
+HEADSCOPE_HOST_DEVICE constexpr int keys_of_warp(int planes) { return planes == 1 ? 32 : 16; }
+HEADSCOPE_HOST_DEVICE constexpr int keys_of_block(int planes) { return keys_of_warp(planes) * map_warps; }
+constexpr int most_keys = keys_of_block(1);
 
 /// A head's partial results lie in the workspace of a pass, that of some heads.
 struct MapParams {
@@ -72,10 +76,13 @@ struct MapShared {
   MapRows rows[2];  ///< of the stages
 };
 
-HEADSCOPE_HOST_DEVICE int weights_pitch() { return most_keys + 1; }
+constexpr int weights_pitch = most_keys + 1;
 
 template <int kPlanes>
 class MapBlock {
+  static constexpr int warp_keys = keys_of_warp(kPlanes), block_keys = keys_of_block(kPlanes),
+                       key_blocks = warp_keys / 8;
+
  public:
   HEADSCOPE_DEVICE MapBlock(const MapParams& params, int64_t head, int piece)
       : params_(params),
@@ -84,8 +91,7 @@ class MapBlock {
         key_piece_(piece),
         keys_(params.keys.range(piece)),
         shared_(*reinterpret_cast<MapShared*>(shared_memory() + params.shape.bytes())),
-        weights_{reinterpret_cast<float*>(shared_memory() + params.shape.bytes() + sizeof(MapShared)),
-                 weights_pitch()} {
+        weights_{reinterpret_cast<float*>(shared_memory() + params.shape.bytes() + sizeof(MapShared)), weights_pitch} {
     const KeyRange positions = positions_of_keys(p_, keys_.begin, keys_.end);
     if (positions.empty()) return;
     first_piece_ = params.rows.piece_of(positions.begin);
@@ -111,12 +117,14 @@ class MapBlock {
       shared_.rows[stage].fill(p_, head_, params_.row_max, params_.log_sum,
                                [&](int place) { return row_at(piece, place); });
     };
-    float dots[row_tiles][key_blocks][4];
+    ScoreSums<kPlanes, row_tiles, key_blocks> sums;
     for_each_step((end_piece_ - first_piece_) * chunks, shape.passing_copied, load, [&](int step, int stage) {
-      if (step % chunks == 0) clear_scores(dots);
-      add_scores<kPlanes>(shape.passing_in(shared_memory(), stage), 0, 16, kept, warp_keys * warp_index(),
-                          shape.steps(step % chunks), dots);
-      if (step % chunks == chunks - 1) add_piece(first_piece_ + step / chunks, shared_.rows[stage], dots);
+      if (step % chunks == 0) sums.clear();
+      sums.add(shape.passing_in(shared_memory(), stage), 0, 16, kept, warp_keys * warp_index(),
+               shape.steps(step % chunks));
+      if (step % chunks < chunks - 1) return;
+      sums.finish();
+      add_piece(first_piece_ + step / chunks, shared_.rows[stage], sums.dots);
     });
     block_barrier();
     write_sums();
@@ -136,12 +144,12 @@ class MapBlock {
     }
   }
 
-  /// The row at a place of a piece; -1: none. Places count from where the piece would begin without the call's first
-  /// row, so that they depend on the cell alone.
+  /// The row at a place of a piece; negative: none. The call's first row may lie inside the first piece, whose places
+  /// count from where its cell begins all the same.
   HEADSCOPE_DEVICE int64_t row_at(int piece, int place) const {
     const KeyRange positions = params_.rows.range(piece);
     const int64_t position = positions.begin + place;
-    return position < positions.end && position >= p_.causal_offset ? position - p_.causal_offset : -1;
+    return position < positions.end ? position - p_.causal_offset : -1;
   }
 
   HEADSCOPE_DEVICE static int row_place(int r, int i) { return 16 * r + row_in_fragment(i); }
@@ -150,7 +158,7 @@ class MapBlock {
   }
 
   HEADSCOPE_DEVICE void add_piece(int piece, const MapRows& rows, float (&dots)[row_tiles][key_blocks][4]) {
-    weigh(p_, rows, 0, 16, keys_, most_keys, warp_keys * warp_index(), dots);
+    weigh(p_, rows, 0, 16, keys_, block_keys, warp_keys * warp_index(), dots);
     add_columns(dots);
     if (params_.buckets > 0) add_distances(piece, dots);
     if (params_.pools()) pool_cells(piece, dots);
@@ -210,7 +218,7 @@ class MapBlock {
   /// Cells whose last row came: a warp for each of the block's. The sums start anew.
   HEADSCOPE_DEVICE void finish_cells(int cell) const {
     block_barrier();
-    const int bin = static_cast<int>(smaller(params_.keys.bin, most_keys));
+    const int bin = static_cast<int>(smaller(params_.keys.bin, block_keys));
     for (int column = warp_index(); column < params_.keys.cells_of_piece(); column += map_warps) {
       double sum = 0;
       uint32_t peak = 0;
@@ -306,7 +314,7 @@ class MapBlock {
 
   HEADSCOPE_DEVICE void write_sums() const {
     const int place = thread_index();
-    if (params_.wanted.column_mass && keys_.begin + place < keys_.end) {
+    if (params_.wanted.column_mass && place < block_keys && keys_.begin + place < keys_.end) {
       params_.wanted.column_mass[head_ * p_.kv_len + keys_.begin + place] = static_cast<float>(shared_.mass[place]);
     }
     if (place >= params_.buckets) return;
@@ -393,9 +401,10 @@ MapParams plan_of(const AttentionProblem& p, const MapStatistics& wanted) {
   params.problem = p;
   params.wanted = wanted;
   const int64_t begin = p.causal_offset, end = begin + p.q_len;
-  int bin = most_keys;
+  const int keys = keys_of_block(planes_of(p.q.element) == 1 && key_planes_of(p) == 1 ? 1 : 3);
+  int bin = keys;
   if (params.wants_grid()) bin = static_cast<int>(smaller(wanted.bin, larger(1, larger(p.kv_len, end))));
-  params.keys = {0, p.kv_len, bin, most_keys};
+  params.keys = {0, p.kv_len, bin, keys};
   const int row_bin = params.wants_grid() ? bin : flush_pieces * piece_rows;
   params.first_row_cell = static_cast<int>(floor_div(begin, row_bin));
   params.rows = {int64_t{params.first_row_cell} * row_bin, p.q_len > 0 ? end : begin, row_bin, piece_rows};
@@ -403,29 +412,28 @@ MapParams plan_of(const AttentionProblem& p, const MapStatistics& wanted) {
   params.recorded_rows = static_cast<int>(
       larger(0, smaller(wanted.cells, params.first_row_cell + params.rows.cells()) - params.first_recorded));
   params.buckets = wanted.distance_histogram ? static_cast<int>(smaller(wanted.distance_buckets, most_buckets)) : 0;
-  params.shape = ScoreShape::of(p, most_keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch());
+  params.shape = ScoreShape::of(p, keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch);
   const int64_t enough = ceil_div(8 * multiprocessors, larger(1, params.keys.pieces()));
   params.heads = static_cast<int>(smaller(p.batch * p.q_heads, enough));
   return params;
 }
 
 size_t shared_bytes(const MapParams& p) {
-  const size_t pool = p.pools() ? piece_rows * sizeof(float) * static_cast<size_t>(weights_pitch()) : 0;
+  const size_t pool = p.pools() ? piece_rows * sizeof(float) * static_cast<size_t>(weights_pitch) : 0;
   return p.shape.bytes() + sizeof(MapShared) + pool;
 }
 
 /// Starts what the heads of a pass need; false where a stop was requested.
 bool start_pass(MapParams& p, const MapWorkspace& workspace, PacedLaunches& launches) {
   launches.clear("cells of maps", p.cell_sums, workspace.sums + workspace.peaks);
-  const bool plain = p.shape.kept_planes == 1 && p.shape.passing_planes == 1;
   const int blocks = p.heads * p.keys.pieces();
   const double products = p.shape.kept_planes * p.shape.passing_planes;
-  const double block_work = products * p.shape.dim * most_keys * static_cast<double>(p.problem.q_len);
+  const double block_work = products * p.shape.dim * p.shape.kept_rows * static_cast<double>(p.problem.q_len);
   const auto at_once = static_cast<int>(PacedLaunches::at_once(block_work, blocks));
   for (p.first_block = 0; p.first_block < blocks; p.first_block += at_once) {
     const auto count = static_cast<unsigned>(smaller(at_once, blocks - p.first_block));
-    if (!launches.start("map statistics", plain ? map_kernel<1> : map_kernel<3>, {count}, map_threads, shared_bytes(p),
-                        p, block_work * count)) {
+    if (!launches.start("map statistics", p.shape.one_plane() ? map_kernel<1> : map_kernel<3>, {count}, map_threads,
+                        shared_bytes(p), p, block_work * count)) {
       return false;
     }
   }

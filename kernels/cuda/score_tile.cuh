@@ -137,6 +137,7 @@ struct ScoreShape {
   HEADSCOPE_HOST_DEVICE int steps(int of_chunk) const {
     return static_cast<int>(smaller(chunk, dim - of_chunk * chunk)) / 16;
   }
+  HEADSCOPE_HOST_DEVICE bool one_plane() const { return kept_planes == 1 && passing_planes == 1; }
   HEADSCOPE_HOST_DEVICE int stages() const { return passing_copied ? 2 : 1; }
   HEADSCOPE_HOST_DEVICE SharedPlanes kept() const { return {nullptr, kept_rows, chunk, kept_planes}; }
   HEADSCOPE_HOST_DEVICE SharedPlanes passing() const { return {nullptr, piece_rows, chunk, passing_planes}; }
@@ -208,52 +209,85 @@ HEADSCOPE_DEVICE void load_right_planes(uint32_t (&b)[kPlanes][2][2], const Shar
   }
 }
 
-/// Adds <q, k> over the numbers that are in shared memory: of kRows times 16 queries, `row_step` places apart from
-/// `first_query` on, and 8 * kBlocks keys. A dot product has the bits that multiply_scores gives it. Fragments as
-/// there; of the longer side they are loaded when they are needed, which saves registers.
+/// Sums <q, k> of kRows times 16 queries and 8 * kBlocks keys, in the order of multiply_scores, which gives a dot
+/// product the same bits; fragments as there.
 template <int kPlanes, int kRows, int kBlocks>
-HEADSCOPE_DEVICE void add_scores(const SharedPlanes& queries, int first_query, int row_step, const SharedPlanes& keys,
-                                 int first_key, int steps, float (&dots)[kRows][kBlocks][4]) {
-  constexpr bool keeps_queries = kRows < kBlocks / 2;
-  for (int step = 0; step < steps; ++step) {
-    uint32_t a[keeps_queries ? kRows : 1][kPlanes][4], b[keeps_queries ? 1 : kBlocks / 2][kPlanes][2][2];
-    if constexpr (keeps_queries) {
+struct ScoreSums {
+  float dots[kRows][kBlocks][4];
+  float rest[kPlanes > 1 ? kRows : 1][kBlocks][4];  ///< of the products of later planes
+
+  HEADSCOPE_DEVICE void clear() {
+    HEADSCOPE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
       HEADSCOPE_UNROLL
-      for (int r = 0; r < kRows; ++r) load_left_planes(a[r], queries, first_query + r * row_step, step);
-      HEADSCOPE_UNROLL
-      for (int n = 0; n < kBlocks; n += 2) {
-        load_right_planes(b[0], keys, first_key + 8 * n, step);
+      for (int n = 0; n < kBlocks; ++n) {
         HEADSCOPE_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          multiply_planes(queries.count, a[r], keys.count, b[0], dots[r][n], dots[r][n + 1]);
+        for (int i = 0; i < 4; ++i) {
+          dots[r][n][i] = 0;
+          if constexpr (kPlanes > 1) rest[r][n][i] = 0;
         }
       }
-    } else {
-      HEADSCOPE_UNROLL
-      for (int n = 0; n < kBlocks; n += 2) load_right_planes(b[n / 2], keys, first_key + 8 * n, step);
-      HEADSCOPE_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        load_left_planes(a[0], queries, first_query + r * row_step, step);
+    }
+  }
+
+  /// Adds the numbers that are in shared memory, 16 * steps of each row. The queries lie `row_step` places apart from
+  /// `first_query` on. Fragments of the longer side are loaded when they are needed, which saves registers.
+  HEADSCOPE_DEVICE void add(const SharedPlanes& queries, int first_query, int row_step, const SharedPlanes& keys,
+                            int first_key, int steps) {
+    constexpr bool keeps_queries = kRows < kBlocks / 2;
+    for (int step = 0; step < steps; ++step) {
+      uint32_t a[keeps_queries ? kRows : 1][kPlanes][4], b[keeps_queries ? 1 : kBlocks / 2][kPlanes][2][2];
+      if constexpr (keeps_queries) {
+        HEADSCOPE_UNROLL
+        for (int r = 0; r < kRows; ++r) load_left_planes(a[r], queries, first_query + r * row_step, step);
         HEADSCOPE_UNROLL
         for (int n = 0; n < kBlocks; n += 2) {
-          multiply_planes(queries.count, a[0], keys.count, b[n / 2], dots[r][n], dots[r][n + 1]);
+          load_right_planes(b[0], keys, first_key + 8 * n, step);
+          HEADSCOPE_UNROLL
+          for (int r = 0; r < kRows; ++r) multiply(queries.count, a[r], keys.count, b[0], r, n);
+        }
+      } else {
+        HEADSCOPE_UNROLL
+        for (int n = 0; n < kBlocks; n += 2) load_right_planes(b[n / 2], keys, first_key + 8 * n, step);
+        HEADSCOPE_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          load_left_planes(a[0], queries, first_query + r * row_step, step);
+          HEADSCOPE_UNROLL
+          for (int n = 0; n < kBlocks; n += 2) multiply(queries.count, a[0], keys.count, b[n / 2], r, n);
         }
       }
     }
   }
-}
 
-template <int kRows, int kBlocks>
-HEADSCOPE_DEVICE void clear_scores(float (&dots)[kRows][kBlocks][4]) {
-  HEADSCOPE_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    HEADSCOPE_UNROLL
-    for (int n = 0; n < kBlocks; ++n) {
+  /// All numbers of the rows were added.
+  HEADSCOPE_DEVICE void finish() {
+    if constexpr (kPlanes > 1) {
       HEADSCOPE_UNROLL
-      for (int i = 0; i < 4; ++i) dots[r][n][i] = 0;
+      for (int r = 0; r < kRows; ++r) {
+        HEADSCOPE_UNROLL
+        for (int n = 0; n < kBlocks; ++n) {
+          HEADSCOPE_UNROLL
+          for (int i = 0; i < 4; ++i) dots[r][n][i] += rest[r][n][i];
+        }
+      }
     }
   }
-}
+
+ private:
+  /// All products of the planes of 16 queries and 16 keys.
+  HEADSCOPE_DEVICE void multiply(int query_planes, const uint32_t (&a)[kPlanes][4], int key_planes,
+                                 const uint32_t (&b)[kPlanes][2][2], int r, int n) {
+    HEADSCOPE_UNROLL
+    for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
+      constexpr int planes = kPlanes;
+      const PlanePair pair = plane_pair(planes, i);
+      if (pair.query >= query_planes || pair.key >= key_planes) continue;
+      auto& to = pair.query + pair.key == 0 ? dots[r] : rest[kPlanes > 1 ? r : 0];
+      multiply_add(to[n], a[pair.query], b[pair.key][0]);
+      multiply_add(to[n + 1], a[pair.query], b[pair.key][1]);
+    }
+  }
+};
 
 // --- weights -----------------------------------------------------------------------------------------------------
 
@@ -274,11 +308,11 @@ template <int kPlaces>
 struct KnownRows {
   QueryRow row[kPlaces];  ///< without keys where there is none
   RowShift shift[kPlaces];
-  KeyRange
-      seen_by_all[kPlaces / piece_rows];  ///< by each of 64 rows, if scores are plain; empty where rows are missing
+  /// Keys that each of the 64 rows of a group sees, if scores are plain; empty where rows are missing.
+  KeyRange seen_by_all[kPlaces / piece_rows];
 
-  /// All threads together, a barrier must come before anyone reads. `row_at(place)` is the row there or -1; `head` is
-  /// among batch * q_heads.
+  /// All threads together, a barrier must come before anyone reads. `row_at(place)` is the row there, negative: none;
+  /// `head` is among batch * q_heads.
   template <class RowAt>
   HEADSCOPE_DEVICE void fill(const AttentionProblem& p, int64_t head, const float* row_max, const float* log_sum,
                              const RowAt& row_at) {

@@ -105,12 +105,14 @@ class TileBlock {
       load_rows<kPlanes>(shape_.passing_copied, shape_.passing_in(shared_memory(), stage), keys, first_dim,
                          [&](int place) { return range.begin + place < range.end ? range.begin + place : -1; });
     };
-    float dots[kGroups][key_blocks][4];
+    ScoreSums<kPlanes, kGroups, key_blocks> sums;
     for_each_step((end_piece_ - first_piece_) * chunks, shape_.passing_copied, load, [&](int step, int stage) {
-      if (step % chunks == 0) clear_scores(dots);
-      add_scores<kPlanes>(kept, 16 * warp_index(), group_rows, shape_.passing_in(shared_memory(), stage), 0,
-                          shape_.steps(step % chunks), dots);
-      if (step % chunks == chunks - 1) add_piece(first_piece_ + step / chunks, dots);
+      if (step % chunks == 0) sums.clear();
+      sums.add(kept, 16 * warp_index(), group_rows, shape_.passing_in(shared_memory(), stage), 0,
+               shape_.steps(step % chunks));
+      if (step % chunks < chunks - 1) return;
+      sums.finish();
+      add_piece(first_piece_ + step / chunks, sums.dots);
     });
   }
 
@@ -382,7 +384,7 @@ void TilePlan::cut() {
   }
   constexpr int enough_blocks = 8 * multiprocessors;
   params.shape = shape_for(2);
-  groups = pieces > 2 * enough_blocks && params.shape.chunks() == 1 ? 2 : 1;
+  groups = pieces > 2 * enough_blocks && params.shape.one_plane() && params.shape.chunks() == 1 ? 2 : 1;
   params.shape = shape_for(groups);
   const auto block_pieces = static_cast<int>(std::clamp(pieces / (groups * enough_blocks), 1.0, double{run_pieces}));
   for (int i = 0; i < params.jobs; ++i) {
@@ -400,9 +402,8 @@ void TilePlan::cut() {
 }
 
 auto tile_kernel_of(const TilePlan& plan) {
-  const bool plain = plan.params.shape.kept_planes == 1 && plan.params.shape.passing_planes == 1;
-  if (plan.groups == 1) return plain ? tile_kernel<1, 1> : tile_kernel<3, 1>;
-  return plain ? tile_kernel<1, 2> : tile_kernel<3, 2>;
+  if (!plan.params.shape.one_plane()) return tile_kernel<3, 1>;  // two groups would take too many registers
+  return plan.groups == 1 ? tile_kernel<1, 1> : tile_kernel<1, 2>;
 }
 
 bool start(TilePlan& plan, PacedLaunches& launches) {

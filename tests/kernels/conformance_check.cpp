@@ -129,8 +129,11 @@ void Conformance::expect_chunks_add_up_to_the_whole() {
       EXPECT_TRUE(same ? same_bits(part, all) : all_near(part, expected_.*array.array, allowed(kernel, array)))
           << array.name;
     }
-    if (same) EXPECT_TRUE(same_bits(chunks.argmax, whole.argmax));
-    if (!same) expect_same_argmax(chunks);
+    if (same) {
+      EXPECT_TRUE(same_bits(chunks.argmax, whole.argmax));
+    } else {
+      expect_same_argmax(chunks);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include "tests/kernels/conformance_cases.h"
 #include "tests/kernels/map_case.h"
 #include "tests/kernels/naive_attention.h"
+#include "tests/kernels/tested_kernels.h"
 #include "tests/support/compare.h"
 
 namespace headscope::testing {
@@ -79,6 +80,12 @@ class MapConformance {
       const auto most = static_cast<int64_t>(std::sqrt(1e6 / static_cast<double>(case_.problem.q_heads)));
       const int64_t cells = std::min(most, bin % 2 == 0 ? whole + 1 : std::max<int64_t>(1, whole - 1));
       specs.push_back({cells, bin, bin == 3 ? 4 : 12});
+    }
+    if (tested_kernels().front().device == "cuda") {  // emulated, which takes its time: a quarter of them
+      const size_t left_out = static_cast<size_t>(case_.problem.q_heads) % 2;
+      for (size_t i = specs.size(); i-- > 0;) {
+        if (i % 2 == left_out && specs.size() > 1) specs.erase(specs.begin() + static_cast<std::ptrdiff_t>(i));
+      }
     }
     return specs;
   }
