@@ -111,7 +111,7 @@ TEST_P(TileStops, AreSeenInsideATask) {
 double milliseconds_to_stop(const AttentionKernel& kernel, const ThreadPool& pool) {
   using Clock = std::chrono::steady_clock;
   constexpr int64_t length = 131072;
-  const int64_t dim = kernel_.device == "cuda" ? 16 : 64;  // a block of the emulator's takes its time
+  const int64_t dim = kernel.device == "cuda" ? 16 : 64;  // a block of the emulator's takes its time
   const std::vector<float> rows(static_cast<size_t>(length * dim), 0.1F);
   const std::vector<float> row_max(length), log_sum(length, 50.0F);
   AttentionProblem p;
