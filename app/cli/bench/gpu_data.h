@@ -36,7 +36,8 @@ class GpuForward {
   const AttentionProblem problem;
   at::Tensor out, row_max, log_sum;                           ///< [batch, heads, rows, value_dim], [batch, heads, rows]
   at::Tensor entropy, max, distance, variance, sink, window;  ///< [batch, heads, rows]
-  at::Tensor argmax, thumbnails;                              ///< [batch, heads, rows], [batch, heads, cells, cells]
+  at::Tensor argmax;                                          ///< [batch, heads, rows]
+  at::Tensor thumbnails, sums;  ///< [batch, heads, cells, cells]: maxima, and sums (Thumbnails::sum_unit)
 
  private:
   void want_statistics();
