@@ -3,9 +3,10 @@
 //
 // With u = 2^-24, B = |scale| |q| |k|, d = key_dim, R = |row_max| + |log_sum| relative to the query's position, and W
 // the largest |key_log_weight|, a weight e^x is off by the factor e^D, where D is at most, in u,
-//   <q, k> of B: the tensor cores cut each product, and the sum so far once a step, off at 2^-23 = 2 u of the largest
-//     of them: 2 (d + steps) for each of the pairs of planes that are multiplied, which all go to one sum. What is left
-//     out is below 1;
+//   <q, k> of B: the tensor cores cut each product, and the sum so far, off at 2^-23 = 2 u of the largest of them. Of
+//     one plane, whose sum goes on over all steps of 16 numbers: 2 (d + steps). Of several, each step has a sum of its
+//     own, which is of at most |q| |k| within the step, and these add up to no more than |q| |k|: 2 (16 + 1) for each
+//     pair of planes, once, and a rounding for each step that is added. What is left out is below 1;
 //   B: 1 of the scale; 8 more if a soft-cap, an ALiBi term or both follow (tanhf is within 2 units in the last place);
 //     4 of keys that are rotated when they are read: both elements of a pair take 2 roundings of at most its norm;
 //   5 of |x| + R + W: the terms of the score, row_max and log_sum taken off, and their own rounding;
@@ -77,9 +78,11 @@ HEADSCOPE_DEVICE double root_factor(double x) {
 /// What <q, k> is off by, of |q| |k| and in u.
 HEADSCOPE_DEVICE double product_roundings(const AttentionProblem& p) {
   const int queries = planes_of(p.q.element), keys = key_planes_of(p);
+  const int64_t steps = (p.key_dim + 15) / 16;
+  if (queries * keys == 1) return static_cast<double>(2 * (p.key_dim + steps) + 1);
   int pairs = 0;
   for (int i = 0; i < queries; ++i) pairs += i + keys <= 3 ? keys : 3 - i;
-  return static_cast<double>(2 * pairs * (p.key_dim + (p.key_dim + 15) / 16) + 1);
+  return static_cast<double>(2 * pairs * (16 + 1) + steps + 1);
 }
 
 /// One row's part of the square of the root error.

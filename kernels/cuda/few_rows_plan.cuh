@@ -128,7 +128,7 @@ inline bool fit_tiles(TilePlan& plan, size_t bytes) {
   return false;
 }
 
-/// The tiles of a problem that few_rows_takes. Two blocks shall share a multiprocessor where that is possible, so that
+/// The tiles of a problem. Two blocks of few rows shall share a multiprocessor where that is possible, so that
 /// one computes while the other waits for memory.
 inline TilePlan plan_tiles(const AttentionProblem& p) {
   constexpr size_t share = (228 - 2) * 1024 / 2;  // of a multiprocessor's memory, of which a block costs 1 KiB
@@ -145,7 +145,8 @@ inline TilePlan plan_tiles(const AttentionProblem& p) {
   plan.copied = may_be_copied(p.k, p.key_dim) && (plan.values_in_keys || may_be_copied(p.v, p.value_dim));
   const bool large = p.key_dim > 256 || p.value_dim > 256;
   plan.row_tiles = rows_of_kv_head(p) > tile_rows && !(exact && large) ? most_row_tiles : 1;
-  if (!fit_tiles(plan, share)) fit_tiles(plan, most_shared_bytes);
+  const bool shares = plan.row_tiles == 1;  // blocks of many rows take the registers of a whole multiprocessor
+  if (!shares || !fit_tiles(plan, share)) fit_tiles(plan, most_shared_bytes);
   return plan;
 }
 

@@ -265,17 +265,18 @@ class Forward {
   }
 
   HEADSCOPE_DEVICE void capture(const RowBlock& block, int64_t first_key, const Weights& scores) const {
+    const int columns = columns_of({first_key, s_.p.kv_len}, first_key, keys_of_tile).end;
     HEADSCOPE_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const QueryRow row = notes_.rows[place_of(r)];
+      const QueryRow& row = notes_.rows[place_of(r)];
       if (!row.exists()) continue;
-      float* to = output_row(s_.output.scores, block.batch, block.head, row.row);
+      float* to = output_row(s_.output.scores, block.batch, block.head, row.row) + first_key;
       HEADSCOPE_UNROLL
       for (int n = 0; n < tile_blocks; ++n) {
         HEADSCOPE_UNROLL
         for (int i = 2 * r; i < 2 * r + 2; ++i) {
-          const int64_t key = first_key + tile_column(n, i);
-          if (key < s_.p.kv_len) to[key] = absolute_score(row, scores[n][i]);
+          const int column = tile_column(n, i);
+          if (column < columns) to[column] = absolute_score(row, scores[n][i]);
         }
       }
     }

@@ -9,8 +9,8 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/half.cuh"
+#include "kernels/cuda/known_weights.cuh"
 #include "kernels/cuda/paced_launches.h"
-#include "kernels/cuda/score_tile.cuh"
 
 namespace headscope::cuda {
 namespace {

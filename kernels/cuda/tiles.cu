@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/known_weights.cuh"
 #include "kernels/cuda/paced_launches.h"
-#include "kernels/cuda/score_tile.cuh"
 
 namespace headscope::cuda {
 namespace {

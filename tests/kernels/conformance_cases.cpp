@@ -1,5 +1,7 @@
 #include "tests/kernels/conformance_cases.h"
 
+#include "tests/kernels/tested_kernels.h"
+
 namespace headscope::testing {
 namespace {
 
@@ -129,6 +131,10 @@ std::vector<CaseSpec> conformance_cases() {
   add_long_ones(cases);
   // The sanitizers are about ten times slower: leave out the cases that take half of the time.
   if (sanitized()) std::erase_if(cases, [](const CaseSpec& spec) { return cost(spec) > 2e7; });
+  // Of the emulator's kernels, those that take a third of it; lengths of several tiles stay.
+  if (tested_kernels().front().device == "cuda") {
+    std::erase_if(cases, [](const CaseSpec& spec) { return cost(spec) > 5e7; });
+  }
   return cases;
 }
 

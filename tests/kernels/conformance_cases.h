@@ -13,6 +13,10 @@ std::vector<CaseSpec> conformance_cases();
 /// every other one at least once.
 std::vector<CaseSpec> covering_cases();
 
+/// The same for operations that take many times as long: on CUDA's emulator every fourth of them, unless all is asked for
+/// (HEADSCOPE_FULL).
+std::vector<CaseSpec> covering_cases_in_time();
+
 /// All combinations of lengths, groups and key sizes; the other axes take turns.
 std::vector<CaseSpec> product_cases();
 

@@ -7,9 +7,9 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/cuda/cell_cut.cuh"
 #include "kernels/cuda/half.cuh"
 #include "kernels/cuda/paced_launches.h"
-#include "kernels/cuda/score_tile.cuh"
 #include "tests/kernels/map_case.h"
 #include "tests/kernels/tested_kernels.h"
 #include "tests/support/compare.h"
@@ -44,7 +44,7 @@ TEST(HalfBits, EndsOfTheRange) {
   }
 }
 
-// --- score_tile.cuh ----------------------------------------------------------------------------------------------
+// --- cell_cut.cuh, paced_launches.h ------------------------------------------------------------------------------
 
 TEST(CellCut, PiecesCoverEachPlaceOnceAndStayInTheirCells) {
   for (const int limit : {64, 128}) {

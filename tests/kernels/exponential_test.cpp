@@ -30,7 +30,7 @@ double exp_error(const std::vector<float>& x, const std::vector<float>& weights,
   double worst = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     if (x[i] < -87.0F) {
-      EXPECT_TRUE(!cuts || weights[i] == 0) << x[i];
+      EXPECT_TRUE(!cuts || weights[i] < 2e-38F) << x[i];
       continue;
     }
     const double error = std::abs(double{weights[i]} / std::exp(double{x[i]}) - 1);
@@ -41,7 +41,7 @@ double exp_error(const std::vector<float>& x, const std::vector<float>& weights,
 
 /// Of such a row, a tile and the column masses are exp of the keys, by the two functions of vector_math-inl.h.
 TEST_P(Exponential, ExpIsAccurate) {
-  const bool cuts = GetParam().name != "reference";  // kernels in f32 count weights below exp(-87) as 0
+  const bool cuts = GetParam().name != "reference";  // kernels in f32 count weights of about exp(-87) as 0
   const int64_t n = 200000;
   AttentionCase c = row_of_scores(n);
   for (size_t j = 0; j < c.k.size(); ++j) c.k[j] = -90.0F * static_cast<float>(j) / static_cast<float>(n);
@@ -49,11 +49,13 @@ TEST_P(Exponential, ExpIsAccurate) {
   const std::vector<float> weights =
       run_tile(GetParam(), c.problem, zero, {0, 0, 0, 1, 0, n, 1, Pooling::max}, SerialFor());
   EXPECT_EQ(weights[0], 1);
-  EXPECT_LE(exp_error(c.k, weights, cuts, 1.3e-7, 0), 1);
+  // Of CUDA, 2^x is an instruction within 2^-22, and x times log2 e is rounded.
+  const bool cuda = GetParam().device == "cuda";
+  EXPECT_LE(exp_error(c.k, weights, cuts, cuda ? 3e-7 : 1.3e-7, cuda ? 7e-8 : 0), 1);
   const std::vector<float> mass = run_map_statistics(GetParam(), c.problem, zero, {}, SerialFor()).mass;
-  const bool fused = GetParam().name != "cpu/SSE4";  // products without FMA are rounded once more
+  const bool fused = GetParam().name != "cpu/SSE4" && !cuda;  // products without FMA are rounded once more
   EXPECT_EQ(mass[0], 1);
-  EXPECT_LE(exp_error(c.k, mass, cuts, fused ? 1.7e-7 : 2e-7, fused ? 1.4e-8 : 7e-8), 1);
+  EXPECT_LE(exp_error(c.k, mass, cuts, cuda ? 3e-7 : fused ? 1.7e-7 : 2e-7, fused ? 1.4e-8 : 7e-8), 1);
 }
 
 /// All floats of three octaves, where Horner's form falls by an ulp now and then. Tiles take the exponential of a

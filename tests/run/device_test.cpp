@@ -20,6 +20,12 @@ using testing::Elsewhere;
 
 std::shared_ptr<const Device> with_cpu_kernels() { return std::make_shared<Elsewhere>(attention_kernels()); }
 
+/// CUDA's, on the emulator.
+std::shared_ptr<const Device> with_cuda_kernels() {
+  static const AttentionKernel kernel = cuda::attention_kernel("cuda/emulated");
+  return std::make_shared<Elsewhere>(std::span(&kernel, 1));
+}
+
 class DeviceSchemes : public ::testing::TestWithParam<SharingScheme> {};
 
 TEST_P(DeviceSchemes, GiveWhatTheHostGives) {
@@ -34,6 +40,17 @@ TEST_P(DeviceSchemes, GiveWhatTheHostGives) {
     compare(here, there, scheme, 4e-5);
     EXPECT_EQ(there.snapshot.kv_allocated_bytes(), here.snapshot.kv_allocated_bytes());
   }
+}
+
+/// Logits, statistics and maps of every way of sharing, by the CUDA kernels: prompts, and tokens one by one.
+TEST_P(DeviceSchemes, GiveTheSameByCudaKernels) {
+  const SharingScheme& scheme = GetParam();
+  use_threads(1);
+  const Architecture architecture = architecture_of(scheme, Windows::sliding);
+  const Plan plan{{61, 1, 1, 1}, false};
+  const Fed here(random_model(architecture), plan), there(random_model(architecture, 1, with_cuda_kernels()), plan);
+  EXPECT_EQ(there.snapshot.kernel, "cuda/emulated");
+  compare(here, there, scheme, 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Run, DeviceSchemes, ::testing::ValuesIn(sharing_schemes()),
