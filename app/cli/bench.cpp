@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "app/cli/bench/bench.h"
+#include "app/cli/bench/gpu.h"
 #include "app/cli/bench/report.h"
 #include "app/cli/bench/serve.h"
 #include "app/cli/command.h"
@@ -27,16 +28,16 @@ struct Options {
 constexpr int most_repeats = 100;
 
 /// What --only may name.
-std::vector<std::string_view> family_names() {
+std::vector<std::string_view> family_names(bool of_gpu) {
   std::vector<std::string_view> names = {"limits"};
-  for (const bench::Family& family : bench::families()) names.push_back(family.name);
+  for (const bench::Family& family : bench::families(of_gpu)) names.push_back(family.name);
   return names;
 }
 
-std::vector<bench::Family> chosen_families(const std::string& only) {
-  const std::span<const bench::Family> all = bench::families();
+std::vector<bench::Family> chosen_families(const std::string& only, bool of_gpu) {
+  const std::span<const bench::Family> all = bench::families(of_gpu);
   if (only.empty()) return {all.begin(), all.end()};
-  const std::vector<std::string_view> names = family_names();
+  const std::vector<std::string_view> names = family_names(of_gpu);
   const std::vector<std::string> wanted = split_list(only, "--only");
   for (const std::string& name : wanted) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
@@ -86,22 +87,35 @@ bench::Setting setting_of(const Options& options, const Context& context) {
   setting.tiny = options.tiny;
   setting.repeats = options.repeats;
   setting.seed = context.global.seed;
-  setting.kernels = chosen_kernels(options.kernel);
+  if (context.global.device == "cuda") {
+    if (!options.kernel.empty()) throw UsageError("--kernel names kernels of the CPU: leave it out with --device cuda");
+    setting.gpu = bench::open_gpu();
+    setting.kernels = {setting.gpu->kernel};
+  } else {
+    setting.kernels = chosen_kernels(options.kernel);
+  }
   setting.kernels_named = !options.kernel.empty();
   setting.progress = context.progress();
   setting.threads = worker_count(context);
   return setting;
 }
 
+std::vector<bench::Limit> limits_of(const bench::Setting& setting) {
+  if (!setting.gpu) return bench::measure_limits(setting);
+  std::vector<bench::Limit> limits;
+  with_torch_errors([&] { limits = bench::measure_gpu_limits(setting, *setting.gpu); });
+  return limits;
+}
+
 void run_bench(const Options& options, Context& context) {
   if (!options.serve.empty()) return bench::serve(options.serve, context);
-  const std::vector<bench::Family> families = chosen_families(options.only);
+  const std::vector<bench::Family> families = chosen_families(options.only, context.global.device == "cuda");
   const bench::Setting setting = setting_of(options, context);
   if (!options.out.empty()) const AtomicFile can_be_written(options.out);
   const bench::Machine machine = bench::describe_machine();  // its load is that of other programs
   use_threads(context.global.threads);
   const c10::InferenceMode no_gradients;
-  bench::Bench bench(setting, bench::measure_limits(setting));
+  bench::Bench bench(setting, limits_of(setting));
   for (size_t i = 0; i < families.size(); ++i) {
     bench.begin(families[i].name, static_cast<double>(i) / static_cast<double>(families.size()));
     with_torch_errors([&] { families[i].run(bench); });
@@ -119,7 +133,7 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_flag("--quick", options->quick, "Fewer shapes and rounds: within two minutes");
   command->add_option(
       "--only", options->only,
-      fmt::format("The families to run, as in tile,linear; there are {}", fmt::join(family_names(), ", ")));
+      fmt::format("The families to run, as in tile,linear; there are {}", fmt::join(family_names(false), ", ")));
   command->add_option("--kernel", options->kernel,
                       "Attention kernels, as in cpu/AVX2,cpu/AVX3; the fastest by default");
   command->add_option("--repeats", options->repeats, "Rounds of each contest; by default as many as there is time for");
@@ -131,7 +145,9 @@ void add_bench(CLI::App& app, Action& action) {
       "Both sides are compared, then timed in turn; docs/performance.md explains the columns. Of the options of every\n"
       "command (headscope --help), --threads (of both sides), --seed (of the random data) and --json work here.\n"
       "Hugging Face's side of `model` needs a Python with transformers: HEADSCOPE_PYTHON names it, and after\n"
-      "./test.sh it is there. Without, its rows are SKIPPED.\n\n"
+      "./test.sh it is there. Without, its rows are SKIPPED. With --device cuda the GPU is measured, beside "
+      "LibTorch's\n"
+      "attention on it.\n\n"
       "Example: headscope bench --quick --only attention,tile --out bench.json");
   command->callback([options, &action] { action = [options](Context& context) { run_bench(*options, context); }; });
 }

@@ -51,7 +51,7 @@ at::Tensor random_weight(const TensorWish& wish, DType dtype, at::Generator& ran
 }  // namespace
 
 std::shared_ptr<const Model> random_weights(std::string name, Architecture architecture, DType dtype, uint64_t seed,
-                                            const Progress& progress) {
+                                            const Progress& progress, std::shared_ptr<const Device> device) {
   const c10::InferenceMode no_gradients;
   validate(architecture);
   const TensorSchema schema = headscope_schema(architecture);
@@ -62,11 +62,13 @@ std::shared_ptr<const Model> random_weights(std::string name, Architecture archi
     for (const TensorWish& wish : schema.wishes) {
       progress.step("making random weights", done++ / static_cast<double>(schema.wishes.size()));
       const WeightPart& part = wish.parts.front();  // one wish, one weight in this schema
-      map[{part.layer, part.weight, part.expert}] = random_weight(wish, dtype, random);
+      const at::Tensor weight = random_weight(wish, dtype, random);
+      map[{part.layer, part.weight, part.expert}] = device->on_gpu() ? weight.to(at::kCUDA) : weight;
     }
   });
   Weights weights = arrange(map, architecture, LinearMethod::own);
-  return std::make_shared<Model>(std::move(name), std::move(architecture), std::move(weights), std::nullopt);
+  return std::make_shared<Model>(std::move(name), std::move(architecture), std::move(weights), std::nullopt,
+                                 std::move(device));
 }
 
 }  // namespace headscope

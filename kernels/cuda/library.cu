@@ -80,6 +80,33 @@ CudaStatus copy(void* to, const void* from, size_t bytes, CudaStream stream) {
 
 CudaStatus synchronize(CudaStream stream) { return status_of(cudaStreamSynchronize(stream)); }
 
+/// An event that takes the time.
+struct Event {
+  cudaEvent_t event = nullptr;
+  cudaError_t error = cudaEventCreate(&event);
+  Event() = default;
+  ~Event() {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+};
+
+CudaStatus time(int device, CudaStream stream, const std::function<void()>& work, double& seconds) {
+  if (const cudaError_t error = cudaSetDevice(device); error != cudaSuccess) return status_of(error);
+  const Event begin, end;
+  cudaError_t error = begin.error != cudaSuccess ? begin.error : end.error;
+  if (error == cudaSuccess) error = cudaEventRecord(begin.event, stream);
+  if (error != cudaSuccess) return status_of(error);
+  work();
+  error = cudaEventRecord(end.event, stream);
+  if (error == cudaSuccess) error = cudaEventSynchronize(end.event);
+  float milliseconds = 0;
+  if (error == cudaSuccess) error = cudaEventElapsedTime(&milliseconds, begin.event, end.event);
+  seconds = static_cast<double>(milliseconds) * 1e-3;
+  return status_of(error);
+}
+
 /// Those of which driver_types.h says that the process must end to use CUDA again, and memory or links that broke.
 bool is_sticky(int code) {
   switch (code) {
@@ -117,6 +144,7 @@ const CudaLibrary library{
     .destroy_stream = destroy_stream,
     .copy = copy,
     .synchronize = synchronize,
+    .time = time,
     .is_sticky = is_sticky,
 };
 

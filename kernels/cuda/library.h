@@ -10,11 +10,12 @@
 struct CUstream_st;  // CUDA's own name of what cudaStream_t points to
 
 /// What the rest of the program knows of CUDA: the one table that libheadscope_cuda.so gives away. No header of CUDA is
-/// needed to use it. Its functions may be called from any thread, never abort, and throw nothing but std::bad_alloc.
+/// needed to use it. Its functions may be called from any thread, never abort, and throw nothing but std::bad_alloc
+/// unless they say so.
 namespace headscope {
 
 /// Goes up with every change of this header or of AttentionKernel, so that a stale library is refused.
-inline constexpr int cuda_library_abi = 2;
+inline constexpr int cuda_library_abi = 3;
 
 /// Oldest compute capability that the kernels run on: bf16 tensor cores and cp.async.
 inline constexpr int cuda_oldest_major = 8;
@@ -99,6 +100,10 @@ struct CudaLibrary {
 
   /// Waits until everything given to the stream is done, and tells the first error of it.
   CudaStatus (*synchronize)(CudaStream) = nullptr;
+
+  /// Seconds from the start of what `work` gives to the stream until it is done, by the device's own clock, and waits
+  /// for it. The device becomes the calling thread's current one. Throws what `work` throws.
+  CudaStatus (*time)(int device, CudaStream, const std::function<void()>& work, double& seconds) = nullptr;
 
   /// Whether no call of this process can use the device again after this error (CudaStatus::code).
   bool (*is_sticky)(int code) = nullptr;

@@ -36,6 +36,7 @@ def test_says_what_it_measured_on(found):
     assert machine["cores"] >= 1 and machine["l3_bytes"] > 1 << 18 and machine["vector_targets"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["date"])
     assert found["commit"] and found["version"] and found["libtorch"].startswith("2.") and found["threads"] >= 1
+    assert found["device"] == {"kind": "cpu"}
     assert found["settings"]["tiny"] and found["settings"]["repeats"] == 2 and len(found["settings"]["kernels"]) == 1
 
 

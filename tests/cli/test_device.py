@@ -63,7 +63,7 @@ def test_cuda_that_cannot_be_had_is_refused_with_the_reason(headscope, tiny, sta
                       words=["--device cuda is not available: ", REASONS[state], "; use --device cpu"])
 
 
-@pytest.mark.parametrize("command", ["run", "verify"])
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
 def test_every_command_refuses(headscope, tiny, stand_in, command):
     arguments = [tiny, "--ids", "1"] if command == "run" else []
     headscope.refusal(command, *arguments, "--device", "cuda", env=finding(stand_in, "no_device"),

@@ -40,6 +40,11 @@ TEST(CudaRuntime, machine_without_a_driver) {
   CudaMemory memory;
   EXPECT_FALSE(table().memory_info(0, memory).ok());
   EXPECT_FALSE(table().synchronize(nullptr).ok());
+  double seconds = 0;
+  EXPECT_FALSE(table()
+                   .time(
+                       0, nullptr, [] { FAIL() << "nothing can be timed"; }, seconds)
+                   .ok());
   EXPECT_EQ(open_cuda(HEADSCOPE_CUDA_FILE).refusal, "there is no NVIDIA driver on this machine");
 }
 
@@ -65,6 +70,12 @@ TEST(CudaRuntime, device) {
   EXPECT_TRUE(access.library->memory_info(access.device, memory).ok());
   EXPECT_GT(memory.free_bytes, 0u);
   EXPECT_LT(memory.free_bytes, memory.total_bytes);
+  double seconds = -1;
+  EXPECT_TRUE(access.library
+                  ->time(
+                      access.device, stream, [] {}, seconds)
+                  .ok());
+  EXPECT_TRUE(seconds >= 0 && seconds < 1) << seconds;
   EXPECT_TRUE(access.library->destroy_stream(stream).ok());
   // An error that is not sticky, and nothing of it left.
   const CudaStatus wrong = access.library->create_stream(1000, stream);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,6 +16,8 @@
 
 namespace headscope::cli::bench {
 
+struct Gpu;  // gpu.h
+
 /// What the command line asks for.
 struct Setting {
   bool quick = false;
@@ -24,6 +27,7 @@ struct Setting {
   uint64_t seed = 0;
   std::vector<AttentionKernel> kernels;  ///< attention kernels to time, one or more, which take f32
   bool kernels_named = false;            ///< by the user; else the fastest
+  std::shared_ptr<const Gpu> gpu;        ///< null: the processor is measured
   Progress progress;
 
   /// `usual`, but no more than a tiny sequence where that is asked for.
@@ -66,6 +70,18 @@ struct Side {
   std::function<int64_t()> peak_bytes = {};  ///< memory that the first run needed at its peak; empty: not measured
 };
 
+/// What a pairing is to reach.
+struct Target {
+  enum class Of {
+    ratio,    ///< at most: our time by the library's
+    seconds,  ///< at most: our time
+    share,    ///< at least: the floor by our time
+    memory,   ///< at most: our peak by its formula
+  };
+  Of of = Of::ratio;
+  double wanted = 0;
+};
+
 /// Two sides of a contest that give the same answer: one row of the table.
 struct Pairing {
   std::string what;
@@ -75,6 +91,7 @@ struct Pairing {
   std::function<std::vector<Difference>()> compare;  ///< after both have run; throws Error when they differ
   std::string note = {};                             ///< what the library's side leaves out, or has for free
   std::optional<MemoryFormula> memory = {};          ///< of ours, where its peak is measured
+  std::optional<Target> target = {};
 };
 
 /// Sides that are timed in turn, so that a slow moment of the machine meets all of them.
@@ -95,6 +112,7 @@ struct Row {
   std::optional<MemoryFormula> memory = {};  ///< of ours
   std::vector<std::string> operations = {};  ///< of LibTorch that ran on their side
   std::string note = {};
+  std::optional<Target> target = {};
   std::string skipped = {};  ///< why nothing was timed; empty when it was
 
   /// Fastest of ours by fastest of theirs.
@@ -102,6 +120,9 @@ struct Row {
   /// What ours had at its peak with all that was loaded, by what the formula says; nothing where one of them is
   /// unknown.
   std::optional<double> memory_share() const;
+  /// What its target is about, as it was found; nothing without a target.
+  std::optional<double> reached() const;
+  bool meets_target() const;  ///< of a row that has one
 };
 
 /// Collects rows. One thread uses it.
@@ -141,8 +162,8 @@ struct Family {
   void (*run)(Bench&);
 };
 
-/// All of them, in the order of the table.
-std::span<const Family> families();
+/// All of them, in the order of the table: those of the processor, or of a GPU (gpu.h).
+std::span<const Family> families(bool of_gpu);
 
 /// One limit a loop, measured with this many threads of LibTorch's team.
 std::vector<Limit> measure_limits(const Setting&);

@@ -53,6 +53,28 @@ std::optional<double> Row::memory_share() const {
   return static_cast<double>(memory->loaded + *our_peak_bytes) / static_cast<double>(memory->loaded + memory->pass);
 }
 
+std::optional<double> Row::reached() const {
+  if (!target || our_seconds.empty()) return std::nullopt;
+  const double seconds = *std::min_element(our_seconds.begin(), our_seconds.end());
+  switch (target->of) {
+    case Target::Of::ratio:
+      return ratio();
+    case Target::Of::seconds:
+      return seconds;
+    case Target::Of::share:
+      return floor->seconds / seconds;
+    case Target::Of::memory:
+      return memory_share();
+  }
+  return std::nullopt;
+}
+
+bool Row::meets_target() const {
+  const std::optional<double> found = reached();
+  if (!found) return false;
+  return target->of == Target::Of::share ? *found >= target->wanted : *found <= target->wanted;
+}
+
 Bench::Bench(Setting setting, std::vector<Limit> limits) : setting_(std::move(setting)), limits_(std::move(limits)) {}
 
 void Bench::begin(std::string_view family, double done) {
@@ -122,6 +144,7 @@ void Bench::hold(const Contest& contest) {
     row.floor = one.floor;
     row.note = one.note;
     row.memory = one.memory;
+    row.target = one.target;
     if (one.theirs) {
       row.theirs = contest.sides[*one.theirs].name;
       row.their_seconds = seconds[*one.theirs];

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <torch/version.h>
 
+#include "app/cli/bench/gpu.h"
 #include "app/cli/terminal.h"
 #include "core/base/text.h"
 #include "core/run/kv_measurement.h"
@@ -33,6 +34,20 @@ Json differences_json(const std::vector<Difference>& compared) {
   return out;
 }
 
+const char* target_name(const Target& target) {
+  switch (target.of) {
+    case Target::Of::ratio:
+      return "ratio_of_minimums";
+    case Target::Of::seconds:
+      return "seconds";
+    case Target::Of::share:
+      return "share_of_floor";
+    case Target::Of::memory:
+      return "memory_by_formula";
+  }
+  return "";
+}
+
 Json row_json(const Row& row) {
   Json out = {{"family", row.family}, {"operation", row.what}, {"shape", row.shape}, {"ours", row.ours}};
   if (!row.theirs.empty()) out["library"] = row.theirs;
@@ -54,12 +69,24 @@ Json row_json(const Row& row) {
                     {"ms", row.floor->seconds * 1e3},
                     {"share", row.floor->seconds / fastest(row.our_seconds)}};
   }
+  if (const auto found = row.reached()) {
+    out["target"] = {{"of", target_name(*row.target)},
+                     {"wanted", row.target->wanted},
+                     {"found", *found},
+                     {"met", row.meets_target()}};
+  }
   if (row.our_peak_bytes) out["ours_peak_bytes"] = *row.our_peak_bytes;
   if (const auto share = row.memory_share()) {
     out["memory"] = {{"loaded_bytes", row.memory->loaded}, {"formula_bytes", row.memory->pass}, {"by_formula", *share}};
   }
   if (row.their_peak_bytes) out["library_peak_bytes"] = *row.their_peak_bytes;
   return out;
+}
+
+/// What was measured: the processor, or a GPU.
+Json device_json(const Gpu* gpu) {
+  if (gpu == nullptr) return {{"kind", "cpu"}};
+  return {{"kind", "cuda"}, {"name", gpu->name}, {"driver_cuda", gpu->driver}};
 }
 
 Json settings_json(const Setting& setting) {
@@ -193,6 +220,18 @@ std::vector<std::string> peak_lines(const std::vector<const Row*>& rows) {
   return lines;
 }
 
+/// "target: at most 1.5 of the library's time, found 1.31: met".
+std::string target_text(const Row& row) {
+  const double unit = row.target->of == Target::Of::seconds ? 1e3 : 1;
+  const char* what = row.target->of == Target::Of::ratio     ? "at most {:.3g} of the library's time"
+                     : row.target->of == Target::Of::seconds ? "at most {:.3g} ms"
+                     : row.target->of == Target::Of::share   ? "at least {:.3g} of what the limit allows"
+                                                             : "at most {:.3g} of the formula";
+  return fmt::format("{}, {}: target {}, found {:.3g}: {}", row.what, row.shape,
+                     fmt::format(fmt::runtime(what), row.target->wanted * unit), *row.reached() * unit,
+                     row.meets_target() ? "met" : "MISSED");
+}
+
 /// What does not fit into columns, each sentence once.
 std::string remarks(const std::vector<const Row*>& rows) {
   std::vector<std::string> lines;
@@ -205,6 +244,9 @@ std::string remarks(const std::vector<const Row*>& rows) {
   for (std::string& line : peak_lines(rows)) add(std::move(line));
   for (const Row* row : rows) {
     if (!row->note.empty()) add(fmt::format("{} beside {}: {}", row->what, row->theirs, row->note));
+  }
+  for (const Row* row : rows) {
+    if (row->reached()) add(target_text(*row));
   }
   for (std::string& line : operation_lines(rows)) lines.push_back(std::move(line));
   std::string out;
@@ -245,6 +287,7 @@ Json report_json(const Bench& bench, const Machine& machine) {
             {"memory_bytes", machine.memory_bytes},
             {"vector_targets", machine.vector_targets},
             {"load_at_start", machine.load}}},
+          {"device", device_json(bench.setting().gpu.get())},
           {"date", utc_now()},
           {"version", HEADSCOPE_VERSION},
           {"commit", commit()},
@@ -261,6 +304,7 @@ std::string report_text(const Bench& bench, const Machine& machine) {
                                format_bytes(static_cast<uint64_t>(machine.l3_bytes)))},
        {"kernels", kernel_names()},
        {"program", fmt::format("headscope {}, commit {}, LibTorch {}", HEADSCOPE_VERSION, commit(), TORCH_VERSION)},
+       {"device", bench.setting().gpu ? bench.setting().gpu->name : "the processor"},
        {"date", utc_now()}});
   if (machine.load > 0.5) {
     out += fmt::format(
@@ -269,7 +313,7 @@ std::string report_text(const Bench& bench, const Machine& machine) {
         machine.load);
   }
   out += "\n" + limits_text(bench);
-  for (const Family& family : families()) {
+  for (const Family& family : families(bench.setting().gpu != nullptr)) {
     std::vector<const Row*> rows;
     for (const Row& row : bench.rows()) {
       if (row.family == family.name) rows.push_back(&row);
