@@ -6,6 +6,7 @@
 #define HEADSCOPE_CHUNK_INL
 #endif
 
+#include "kernels/cpu/bin_sums-inl.h"
 #include "kernels/cpu/few_rows-inl.h"
 #include "kernels/cpu/row_results.h"
 #include "kernels/cpu/softmax-inl.h"
@@ -254,7 +255,12 @@ class Chunk {
   void note_sums(int64_t slot, KeyRange seen, const float* weights) const {
     if (!ThumbnailRows::records(output_.thumbnails, block_.rows[slot].position)) return;
     float* bins = sums_.bin_sums_of(slot);
-    for_each_bin(output_.thumbnails, block_.first, seen, [&](int64_t bin, int64_t begin, int64_t end) HWY_ATTR {
+    const Thumbnails& wanted = output_.thumbnails;
+    const bool whole = seen.begin == 0 && seen.end == block_keys && bins_are_whole(wanted.bin);
+    if (whole && block_.first + block_keys <= wanted.cells * wanted.bin) {
+      return add_bins(weights, wanted.bin, bins + block_.first / wanted.bin);
+    }
+    for_each_bin(wanted, block_.first, seen, [&](int64_t bin, int64_t begin, int64_t end) HWY_ATTR {
       bins[bin] += sum_range(weights, begin, end);
     });
   }

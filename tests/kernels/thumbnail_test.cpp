@@ -63,7 +63,8 @@ std::vector<double> pooled_sums(const AttentionCase& c) {
 
 TEST_P(ThumbnailSums, AreTheWeightsOfEachCell) {
   std::vector<CaseSpec> specs = {spec_of(150, 150, 64, 3), spec_of(40, 1300, 64, 21), spec_of(300, 300, 5, 16),
-                                 spec_of(1, 2100, 64, 33)};
+                                 spec_of(1, 2100, 64, 33), spec_of(30, 1040, 64, 16), spec_of(9, 1300, 80, 8),
+                                 spec_of(9, 2100, 20, 64)};
   specs[1].scores = Scores::rising;
   specs[2].log_weights = LogWeights::holes;
   specs[2].window = 70;
