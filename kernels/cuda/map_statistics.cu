@@ -123,7 +123,6 @@ class MapBlock {
       sums.add(shape.passing_in(shared_memory(), stage), 0, 16, kept, warp_keys * warp_index(),
                shape.steps(step % chunks));
       if (step % chunks < chunks - 1) return;
-      sums.finish();
       add_piece(first_piece_ + step / chunks, shared_.rows[stage], sums.dots);
     });
     block_barrier();

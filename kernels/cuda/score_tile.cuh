@@ -163,7 +163,6 @@ HEADSCOPE_DEVICE void load_right_planes(uint32_t (&b)[kPlanes][2][2], const Shar
 template <int kPlanes, int kRows, int kBlocks>
 struct ScoreSums {
   float dots[kRows][kBlocks][4];
-  float rest[kPlanes > 1 ? kRows : 1][kBlocks][4];  ///< of the products of later planes
 
   HEADSCOPE_DEVICE void clear() {
     HEADSCOPE_UNROLL
@@ -171,10 +170,7 @@ struct ScoreSums {
       HEADSCOPE_UNROLL
       for (int n = 0; n < kBlocks; ++n) {
         HEADSCOPE_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          dots[r][n][i] = 0;
-          if constexpr (kPlanes > 1) rest[r][n][i] = 0;
-        }
+        for (int i = 0; i < 4; ++i) dots[r][n][i] = 0;
       }
     }
   }
@@ -208,33 +204,11 @@ struct ScoreSums {
     }
   }
 
-  /// All numbers of the rows were added.
-  HEADSCOPE_DEVICE void finish() {
-    if constexpr (kPlanes > 1) {
-      HEADSCOPE_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        HEADSCOPE_UNROLL
-        for (int n = 0; n < kBlocks; ++n) {
-          HEADSCOPE_UNROLL
-          for (int i = 0; i < 4; ++i) dots[r][n][i] += rest[r][n][i];
-        }
-      }
-    }
-  }
-
  private:
   /// All products of the planes of 16 queries and 16 keys.
   HEADSCOPE_DEVICE void multiply(int query_planes, const uint32_t (&a)[kPlanes][4], int key_planes,
                                  const uint32_t (&b)[kPlanes][2][2], int r, int n) {
-    HEADSCOPE_UNROLL
-    for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {
-      constexpr int planes = kPlanes;
-      const PlanePair pair = plane_pair(planes, i);
-      if (pair.query >= query_planes || pair.key >= key_planes) continue;
-      auto& to = pair.query + pair.key == 0 ? dots[r] : rest[kPlanes > 1 ? r : 0];
-      multiply_add(to[n], a[pair.query], b[pair.key][0]);
-      multiply_add(to[n + 1], a[pair.query], b[pair.key][1]);
-    }
+    multiply_planes(query_planes, a, key_planes, b, dots[r][n], dots[r][n + 1]);
   }
 };
 

@@ -111,7 +111,6 @@ class TileBlock {
       sums.add(kept, 16 * warp_index(), group_rows, shape_.passing_in(shared_memory(), stage), 0,
                shape_.steps(step % chunks));
       if (step % chunks < chunks - 1) return;
-      sums.finish();
       add_piece(first_piece_ + step / chunks, sums.dots);
     });
   }
