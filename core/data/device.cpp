@@ -28,6 +28,11 @@ std::shared_ptr<const Device> host() {
   return machine;
 }
 
+void throw_device_error(const std::string& message) {
+  fail("the GPU failed: {}; if it does so again, this process cannot use it any more: start again, or use --device cpu",
+       quoted(message.substr(0, message.find('\n')), 200));
+}
+
 const AttentionKernel& kernel_for(const Device& device, const AttentionProblem& problem) {
   const std::span<const AttentionKernel> kernels = device.kernels();
   std::string reason = "it has none";

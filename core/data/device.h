@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/kernels.h"
@@ -32,6 +33,9 @@ class Device {
 
 /// The machine itself, with the kernels of its processor.
 std::shared_ptr<const Device> host();
+
+/// Throws the Error that is said of a device that failed.
+[[noreturn]] void throw_device_error(const std::string& message);
 
 /// The fastest kernel that can run the problem. Throws Error where none can.
 const AttentionKernel& kernel_for(const Device&, const AttentionProblem&);

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/data/layer_problem.h"
 #include "core/data/on_device.h"
+#include "kernels/cuda/library.h"
 
 namespace headscope {
 namespace {
@@ -81,8 +82,13 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
   FromDevice<float> cells(device, tile.cells);
   float* const first = cells.data();
   Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()), device);
-  if (!kernel.tiles(problem, maxima.data(), sums.data(), {&request, 1}, {&first, 1}, workspace.span(), workers, stop)) {
-    throw Cancelled();
+  try {
+    const std::span<const TileRequest> requests(&request, 1);
+    if (!kernel.tiles(problem, maxima.data(), sums.data(), requests, {&first, 1}, workspace.span(), workers, stop)) {
+      throw Cancelled();
+    }
+  } catch (const CudaError& error) {
+    throw_device_error(error.what());
   }
   cells.fetch(stream);
   return tile;

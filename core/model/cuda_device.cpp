@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/model/torch_errors.h"
 
 namespace headscope {
 namespace {
@@ -27,10 +28,12 @@ class Cuda final : public Device {
     const c10::DeviceGuard current(place());
     try {
       return static_cast<std::byte*>(c10::GetAllocator(at::kCUDA)->raw_allocate(bytes));
-    } catch (const c10::Error&) {  // of LibTorch's allocator, which has given back what it kept by then
+    } catch (const c10::OutOfMemoryError&) {  // LibTorch's allocator has given back what it kept by then
       CudaMemory memory;
       library_.memory_info(index_, memory);
       throw Error(out_of_device_memory(bytes, memory, device_name_));
+    } catch (const c10::Error& error) {
+      throw_torch_error(error.what_without_backtrace());
     }
   }
   void release(std::byte* memory, size_t) const noexcept override {
@@ -55,6 +58,8 @@ class Cuda final : public Device {
 std::string refusal_of_models(const CudaAccess& cuda) {
   if (!cuda.refusal.empty()) return cuda.refusal;
   if (cuda.library->kernel_count == 0) return "the CUDA library has no attention kernels";
+  // Threads start with the first device as their own, and nobody changes it.
+  if (cuda.device != 0) return "the first GPU is too old; name the one to use by CUDA_VISIBLE_DEVICES";
   if (!at::hasCUDA()) return fmt::format("LibTorch does not find {}, though the driver does", quoted(cuda.device_name));
   return "";
 }
@@ -65,7 +70,10 @@ ChosenDevice choose_device(std::string_view name) {
   if (name == "cpu") return {host(), ""};
   const CudaAccess cuda = open_cuda();
   const std::string reason = refusal_of_models(cuda);
-  if (reason.empty()) return {std::make_shared<const Cuda>(cuda), ""};
+  if (reason.empty()) {
+    with_torch_errors([] { at::globalContext().lazyInitDevice(at::kCUDA); });  // its allocator is there from then on
+    return {std::make_shared<const Cuda>(cuda), ""};
+  }
   if (name == "cuda") fail("--device cuda is not available: {}; use --device cpu", reason);
   return {host(), cuda.no_driver ? "" : fmt::format("running on the CPU: {}", reason)};
 }

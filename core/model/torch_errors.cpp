@@ -28,15 +28,10 @@ void throw_torch_error(const std::string& message) {
         between(message, "Tried to allocate ", ". "), between(message, "of which ", " is free"));
   }
   if (message.find("CUDA error") != std::string::npos || message.find("AcceleratorError") != std::string::npos) {
-    throw_cuda_error(message);
+    throw_device_error(message);
   }
   if (message.find("alloc") != std::string::npos) throw std::bad_alloc();
   throw std::runtime_error(first_line(message));
-}
-
-void throw_cuda_error(const std::string& message) {
-  fail("the GPU failed: {}; if it does so again, this process cannot use it any more: start again, or use --device cpu",
-       quoted(first_line(message), 200));
 }
 
 }  // namespace headscope

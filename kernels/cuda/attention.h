@@ -13,7 +13,7 @@ namespace headscope::cuda {
 // The operations of AttentionKernel (kernels/kernels.h) on a GPU, one file each. Pointers of problems, outputs, cells
 // and workspaces name the memory of the device; spans of requests are the host's. Work goes to ParallelFor::stream()
 // and the functions return when it is started, not when it is done, but for those that say otherwise. A stop is looked
-// at between launches. They throw CudaError (device_gpu.h) when a launch fails.
+// at between launches. They throw CudaError (library.h) when a launch fails.
 
 /// Why the kernels cannot run the problem, or nothing.
 std::optional<std::string> unsupported(const AttentionProblem&);

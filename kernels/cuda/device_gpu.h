@@ -44,10 +44,6 @@ template <class T>
 HEADSCOPE_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFU, value, mask);
 }
-template <class T>
-HEADSCOPE_DEVICE T shuffle_from(T value, int lane) {
-  return __shfl_sync(0xFFFFFFFFU, value, lane);
-}
 HEADSCOPE_DEVICE bool any_of_warp(bool value) { return __any_sync(0xFFFFFFFFU, value) != 0; }
 
 /// d += a b of bf16: A 16 x 16, B 16 x 8, D 16 x 8 in f32. Fragments as PTX has them (mma.m16n8k16): with g = lane / 4
@@ -109,8 +105,6 @@ HEADSCOPE_DEVICE float log2_fast(float x) {
 }
 /// a b, rounded: the compiler joins plain products with the sums they go into, in one place and not in another.
 HEADSCOPE_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
-/// Within 2^-23 of the square root.
-HEADSCOPE_DEVICE float square_root(float x) { return __fsqrt_rn(x); }
 
 /// Two numbers as bf16, rounded to nearest even; the first in the lower half.
 HEADSCOPE_DEVICE uint32_t pack_bf16(float low, float high) {
@@ -138,13 +132,26 @@ inline void check(cudaError_t error, const char* what) {
   throw CudaError(error, std::string(what) + ": " + cudaGetErrorString(error));
 }
 
+/// Lets a kernel have as much shared memory as the device gives a block: always the same, so that calls of several
+/// threads do not meet.
+template <class Params>
+void allow_shared_memory(const char* name, void (*kernel)(Params), size_t wanted) {
+  int device = 0, most = 0;
+  check(cudaGetDevice(&device), name);
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), name);
+  if (wanted > static_cast<size_t>(most)) {
+    throw CudaError(cudaErrorInvalidValue, std::string(name) + ": a block needs " + std::to_string(wanted) +
+                                               " bytes of shared memory, and this GPU has " + std::to_string(most));
+  }
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), name);
+}
+
 /// Starts `kernel(params)` on a stream (cudaStream_t). Throws CudaError with the kernel's `name`.
 template <class Params>
 void launch(const char* name, void (*kernel)(Params), Grid grid, int threads, size_t shared_bytes, void* stream,
             const Params& params) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        name);
+  allow_shared_memory(name, kernel, shared_bytes);
   Params copy = params;
   void* arguments[] = {&copy};
   check(cudaLaunchKernel(kernel, dim3(grid.x, grid.y, grid.z), dim3(static_cast<unsigned>(threads)), arguments,

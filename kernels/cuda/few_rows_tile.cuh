@@ -133,8 +133,8 @@ HEADSCOPE_DEVICE void turn_tile(const SharedPlanes& to, const SharedPlanes& stor
     const float c = r.cosines[item * r.stride + position], s = r.sines[item * r.stride + position];
     const int dim = first_dim + (half ? item : 2 * item);
     const float x = key.at(dim), y = key.at(dim + partner);
-    write_number(to, index, dim, x * c - y * s);
-    write_number(to, index, dim + partner, y * c + x * s);
+    write_number(to, index, dim, rounded_product(x, c) - rounded_product(y, s));
+    write_number(to, index, dim + partner, rounded_product(y, c) + rounded_product(x, s));
   }
 }
 

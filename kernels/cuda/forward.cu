@@ -394,7 +394,6 @@ struct Plan {
 
   Plan(const AttentionProblem& p, const AttentionOutput& output)
       : instance(instance_for(p, output)), keys(PlaneSource::keys(p)), values(PlaneSource::values(p)) {
-    constexpr int64_t multiprocessors = 132;  // of an H200: others take more or fewer turns
     row_blocks = (p.q_len + block_rows - 1) / block_rows;
     items = blocks = p.batch * p.q_heads * row_blocks;
     const auto aligned = [](size_t bytes) { return (bytes + 127) / 128 * 128; };
@@ -402,7 +401,7 @@ struct Plan {
     value_bytes = output.out.data ? aligned(values.bytes()) : 0;
     if (!wants_cells(output)) return;
     block_bin_bytes = static_cast<size_t>(output.thumbnails.cells) * block_rows * sizeof(Bin);
-    blocks = std::min(blocks, multiprocessors * instance.blocks_at_once);
+    blocks = std::min<int64_t>(blocks, multiprocessors * instance.blocks_at_once);
   }
   size_t bytes() const {
     return counter_bytes + key_bytes + value_bytes + static_cast<size_t>(blocks) * block_bin_bytes;

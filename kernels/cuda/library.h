@@ -95,7 +95,8 @@ struct CudaLibrary {
   CudaStatus (*destroy_stream)(CudaStream) = nullptr;
 
   /// Between memory of a device and the same or the host's, without overlap, in the stream's order (null: the default
-  /// one). Where `to` is the host's it has come when this returns, and where `from` is, it may be used again.
+  /// one). Where `to` is the host's it has come when this returns; where `from` is, and its pages are not
+  /// locked, it may be used again.
   CudaStatus (*copy)(void* to, const void* from, size_t bytes, CudaStream) = nullptr;
 
   /// Waits until everything given to the stream is done, and tells the first error of it.

@@ -118,7 +118,7 @@ class MapBlock {
                                [&](int place) { return row_at(piece, place); });
     };
     ScoreSums<kPlanes, row_tiles, key_blocks> sums;
-    for_each_step((end_piece_ - first_piece_) * chunks, shape.passing_copied, load, [&](int step, int stage) {
+    for_each_step((end_piece_ - first_piece_) * chunks, shape.in_background(), load, [&](int step, int stage) {
       if (step % chunks == 0) sums.clear();
       sums.add(shape.passing_in(shared_memory(), stage), 0, 16, kept, warp_keys * warp_index(),
                shape.steps(step % chunks));

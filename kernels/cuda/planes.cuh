@@ -80,7 +80,8 @@ HEADSCOPE_DEVICE float rotated(const KeyRotation& rotation, const GlobalRow& key
   const bool second = half ? turned >= rotation.pairs : turned % 2 != 0;
   const float c = rotation.cosines[pair * rotation.stride + position];
   const float s = rotation.sines[pair * rotation.stride + position];
-  return second ? key.at(dim) * c + key.at(dim - partner) * s : key.at(dim) * c - key.at(dim + partner) * s;
+  const float own = rounded_product(key.at(dim), c);
+  return second ? own + rounded_product(key.at(dim - partner), s) : own - rounded_product(key.at(dim + partner), s);
 }
 
 /// Fills a tile, all threads of the block together: `row_of(index)` is the row for place `index` of the tile, and

@@ -79,7 +79,7 @@ struct ScoreShape {
   int kept_rows = 0, kept_planes = 1;
   int passing_planes = 1;
   bool kept_copied = false;     ///< is_aligned rows
-  bool passing_copied = false;  ///< the same; pieces then come while others are worked on, in two stages
+  bool passing_copied = false;  ///< the same
 
   HEADSCOPE_HOST_DEVICE int chunks() const { return (dim + chunk - 1) / chunk; }
   /// Steps of 16 numbers in a chunk.
@@ -87,7 +87,9 @@ struct ScoreShape {
     return static_cast<int>(smaller(chunk, dim - of_chunk * chunk)) / 16;
   }
   HEADSCOPE_HOST_DEVICE bool one_plane() const { return kept_planes == 1 && passing_planes == 1; }
-  HEADSCOPE_HOST_DEVICE int stages() const { return passing_copied ? 2 : 1; }
+  /// Whether pieces come while others are worked on. Not where the kept rows change from chunk to chunk, too.
+  HEADSCOPE_HOST_DEVICE bool in_background() const { return passing_copied && chunk == dim; }
+  HEADSCOPE_HOST_DEVICE int stages() const { return in_background() ? 2 : 1; }
   HEADSCOPE_HOST_DEVICE SharedPlanes kept() const { return {nullptr, kept_rows, chunk, kept_planes}; }
   HEADSCOPE_HOST_DEVICE SharedPlanes passing() const { return {nullptr, piece_rows, chunk, passing_planes}; }
   HEADSCOPE_HOST_DEVICE size_t bytes() const {

@@ -106,7 +106,7 @@ class TileBlock {
                          [&](int place) { return range.begin + place < range.end ? range.begin + place : -1; });
     };
     ScoreSums<kPlanes, kGroups, key_blocks> sums;
-    for_each_step((end_piece_ - first_piece_) * chunks, shape_.passing_copied, load, [&](int step, int stage) {
+    for_each_step((end_piece_ - first_piece_) * chunks, shape_.in_background(), load, [&](int step, int stage) {
       if (step % chunks == 0) sums.clear();
       sums.add(kept, 16 * warp_index(), group_rows, shape_.passing_in(shared_memory(), stage), 0,
                shape_.steps(step % chunks));

@@ -27,8 +27,8 @@ struct WeightFactors {
   }
 };
 
-/// The fragments of 16 keys, 16 dimensions, as two right factors whose columns are dimensions. `from` is the lane's row of
-/// the matrices.
+/// The fragments of 16 keys, 16 dimensions, as two right factors whose columns are dimensions. `from` is the lane's row
+/// of the matrices.
 HEADSCOPE_DEVICE void load_values(uint32_t (&b)[2][2], const uint16_t* from) {
   uint32_t r[4];
   load_matrices_transposed(r, from);
@@ -53,13 +53,14 @@ HEADSCOPE_DEVICE void add_values(const WeightFactors<kPlanes, kSteps>& weights, 
   for (int n = 0; n < kBlocks; n += 2) {
     // Keeps ptxas from loading the fragments of later dimensions ahead until registers spill.
     if constexpr (kPlanes > 1) warp_barrier();
-    float tile[2][4] = {}, rest[2][4] = {};  // as in multiply_scores
+    float tile[2][4] = {}, rest[2][4] = {};  // of the first planes, and of others
     HEADSCOPE_UNROLL
     for (int step = 0; step < kSteps; ++step) {
       uint32_t b[kPlanes][2][2];
       HEADSCOPE_UNROLL
       for (int plane = 0; plane < kPlanes; ++plane) {
-        if (plane < values.count) load_values(b[plane], from + (plane * shape.rows + 16 * step) * shape.pitch() + 8 * n);
+        if (plane < values.count)
+          load_values(b[plane], from + (plane * shape.rows + 16 * step) * shape.pitch() + 8 * n);
       }
       HEADSCOPE_UNROLL
       for (int i = 0; i < plane_pairs<kPlanes>(); ++i) {

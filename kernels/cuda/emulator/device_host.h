@@ -165,7 +165,6 @@ inline float flush(float x) { return std::abs(x) < 0x1p-126F ? 0.0F : x; }  // k
 inline float exp2_fast(float x) { return flush(std::exp2(flush(x))); }
 inline float log2_fast(float x) { return std::log2(flush(x)); }
 inline float rounded_product(float a, float b) { return a * b; }
-inline float square_root(float x) { return std::sqrt(x); }
 inline uint32_t pack_bf16(float low, float high) { return to_bf16(low) | static_cast<uint32_t>(to_bf16(high)) << 16; }
 inline float float_of_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of_float(float value) { return std::bit_cast<uint32_t>(value); }
