@@ -48,7 +48,7 @@ std::string whole_number(const std::string& text) {
 }
 
 void add_global_options(CLI::App& app, GlobalOptions& global) {
-  app.add_option("--device", global.device, "auto, cpu or cuda (this version: cpu)")
+  app.add_option("--device", global.device, "Where models run: auto, cpu or cuda (an NVIDIA GPU)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--dtype", global.dtype,
                  "Type of weights, linear layers and KV cache: f32 or bf16 (auto: bf16 for bf16 files, else f32). "
