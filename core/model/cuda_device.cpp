@@ -10,6 +10,13 @@
 namespace headscope {
 namespace {
 
+std::string out_of_device_memory(uint64_t needed, const CudaMemory& memory, std::string_view device_name) {
+  return fmt::format(
+      "the memory of {} is full: {} more are needed, {} of {} are free; take a shorter prompt or --dtype bf16, close "
+      "what else uses it, or use --device cpu",
+      quoted(device_name), format_bytes(needed), format_bytes(memory.free_bytes), format_bytes(memory.total_bytes));
+}
+
 /// A GPU that the library can use, with its kernels. Memory is that of LibTorch's caching allocator, in the order of
 /// the default stream.
 class Cuda final : public Device {
@@ -86,13 +93,6 @@ std::string cuda_failure(const CudaStatus& status, bool sticky, std::string_view
         what, quoted(device_name), status.text);
   }
   return fmt::format("{} failed on {}: {}", what, quoted(device_name), status.text);
-}
-
-std::string out_of_device_memory(uint64_t needed, const CudaMemory& memory, std::string_view device_name) {
-  return fmt::format(
-      "the memory of {} is full: {} more are needed, {} of {} are free; take a shorter prompt or --dtype bf16, close "
-      "what else uses it, or use --device cpu",
-      quoted(device_name), format_bytes(needed), format_bytes(memory.free_bytes), format_bytes(memory.total_bytes));
 }
 
 }  // namespace headscope

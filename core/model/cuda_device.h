@@ -20,7 +20,4 @@ ChosenDevice choose_device(std::string_view name);
 /// What a failed call says to the user: `what` was tried, on the device of this name.
 std::string cuda_failure(const CudaStatus&, bool sticky, std::string_view what, std::string_view device_name);
 
-/// What is said when memory of the device ran out: needed and free bytes, and what to do.
-std::string out_of_device_memory(uint64_t needed, const CudaMemory&, std::string_view device_name);
-
 }  // namespace headscope

@@ -4,7 +4,6 @@
 
 namespace headscope::cuda {
 
-HEADSCOPE_HOST_DEVICE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 HEADSCOPE_HOST_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 HEADSCOPE_HOST_DEVICE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 

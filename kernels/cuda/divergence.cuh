@@ -48,12 +48,7 @@ struct RowReader {
   KeyRotation rotation;  ///< of keys that are rotated when they are read
 
   HEADSCOPE_HOST_DEVICE static RowReader of(const InputRows& rows, int64_t dims, const KeyRotation& rotation) {
-    const auto aligned = [](int64_t bytes) { return bytes % 16 == 0; };
-    const int64_t size = rows.element == Element::f32 ? 4 : 2;
-    const bool whole = dims % piece == 0 && !rotation.cosines && aligned(reinterpret_cast<int64_t>(rows.data)) &&
-                       aligned(rows.batch_stride * size) && aligned(rows.head_stride * size) &&
-                       aligned(rows.row_stride * size);
-    return {dims, whole, rotation};
+    return {dims, dims % piece == 0 && !rotation.cosines && in_whole_pieces(rows, dims), rotation};
   }
 
   /// Numbers [dim, dim + 8) of a row, a key at `position`; zeros behind its end.

@@ -23,7 +23,7 @@ struct BlockWork {
   HEADSCOPE_DEVICE bool exists() const { return block_index().y < splits; }
 
   HEADSCOPE_DEVICE static BlockWork of(const AttentionProblem& p, const SplitPlan& plan, int rows) {
-    const int64_t row_blocks = ceiling_of(rows_of_kv_head(p), rows), head = block_index().x / row_blocks;
+    const int64_t row_blocks = ceil_div(rows_of_kv_head(p), rows), head = block_index().x / row_blocks;
     const int64_t split = block_index().y;
     BlockWork work;
     work.first = block_index().x % row_blocks * rows;
@@ -391,7 +391,7 @@ struct Cut {
   Cut(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths, std::byte* memory) {
     params.problem = p, params.output = output, params.lengths = lengths;
     params.tiles = plan_tiles(p);
-    params.blocks = p.batch * p.kv_heads * ceiling_of(rows_of_kv_head(p), params.tiles.rows());
+    params.blocks = p.batch * p.kv_heads * ceil_div(rows_of_kv_head(p), params.tiles.rows());
     // Splits are no larger and no more than those of all keys.
     const SplitPlan plan = lengths ? SplitPlan::of({0, p.kv_len}, params.blocks) : params.split_plan(p);
     splits = lengths ? SplitPlan::most_splits(p.kv_len, params.blocks) : plan.count;

@@ -69,7 +69,7 @@ HEADSCOPE_DEVICE RowState shuffle_state(RowState state, int mask) {
 /// The state of a row over all splits: lanes of a warp join neighbouring ones, then each other, in the order of the
 /// keys. All lanes return it.
 HEADSCOPE_DEVICE RowState joined_state(const Partials& from, int64_t row, int64_t splits) {
-  const int64_t share = ceiling_of(splits, warp_size), begin = lane_index() * share;
+  const int64_t share = ceil_div(splits, warp_size), begin = lane_index() * share;
   RowState state;
   for (int64_t split = begin; split < begin + share && split < splits; ++split) join(state, *from.state(split, row));
   for (int mask = 1; mask < warp_size; mask *= 2) {

@@ -13,8 +13,6 @@ inline constexpr int most_tile_keys = 64;          ///< tiles start at its multi
 inline constexpr int64_t least_split = 256;        ///< keys, a multiple of most_tile_keys
 inline constexpr int64_t wanted_blocks = 2 * 132;  ///< two for each multiprocessor of an H200; results hang on it
 
-HEADSCOPE_HOST_DEVICE int64_t ceiling_of(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 HEADSCOPE_HOST_DEVICE KeyRange common(const KeyRange& a, const KeyRange& b) {
   const KeyRange both{a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
   return both.empty() ? KeyRange{} : both;
@@ -42,18 +40,18 @@ struct SplitPlan {
     SplitPlan plan{keys, keys.begin / most_tile_keys * most_tile_keys, least_split, 1};
     const int64_t length = keys.end - plan.begin, wanted = most_splits(length, blocks);
     if (wanted <= 1) {
-      if (length > 0) plan.split_keys = ceiling_of(length, most_tile_keys) * most_tile_keys;
+      if (length > 0) plan.split_keys = ceil_div(length, most_tile_keys) * most_tile_keys;
       return plan;
     }
-    const int64_t share = ceiling_of(ceiling_of(length, wanted), most_tile_keys) * most_tile_keys;
+    const int64_t share = ceil_div(ceil_div(length, wanted), most_tile_keys) * most_tile_keys;
     if (share > plan.split_keys) plan.split_keys = share;
-    plan.count = ceiling_of(length, plan.split_keys);
+    plan.count = ceil_div(length, plan.split_keys);
     return plan;
   }
   /// No range of at most `length` keys is cut into more.
   HEADSCOPE_HOST_DEVICE static int64_t most_splits(int64_t length, int64_t blocks) {
-    const int64_t fill = blocks < wanted_blocks ? ceiling_of(wanted_blocks, blocks > 0 ? blocks : 1) : 1;
-    const int64_t most = ceiling_of(length, least_split);
+    const int64_t fill = blocks < wanted_blocks ? ceil_div(wanted_blocks, blocks > 0 ? blocks : 1) : 1;
+    const int64_t most = ceil_div(length, least_split);
     const int64_t splits = fill < most ? fill : most;
     return splits > 1 ? splits : 1;
   }
@@ -108,11 +106,6 @@ struct TilePlan {
   static constexpr size_t mark_bytes = 128, row_bytes = 128;  ///< room for TileMarks, and for a BlockRow each
 };
 
-/// Whether rows may be copied 16 bytes at a time.
-inline bool may_be_copied(const InputRows& rows, int64_t dim) {
-  return rows.element == Element::bf16 && reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && dim % 8 == 0 &&
-         rows.batch_stride % 8 == 0 && rows.head_stride % 8 == 0 && rows.row_stride % 8 == 0;
-}
 inline bool are_the_same(const InputRows& a, const InputRows& b) {
   return a.data == b.data && a.element == b.element && a.batch_stride == b.batch_stride &&
          a.head_stride == b.head_stride && a.row_stride == b.row_stride;
@@ -142,7 +135,7 @@ inline TilePlan plan_tiles(const AttentionProblem& p) {
   plan.turned = p.key_rotation.cosines && p.k.element == Element::bf16;
   const bool turned_late = p.key_rotation.cosines && !plan.turned;
   plan.values_in_keys = are_the_same(p.k, p.v) && p.value_dim <= p.key_dim && !turned_late;
-  plan.copied = may_be_copied(p.k, p.key_dim) && (plan.values_in_keys || may_be_copied(p.v, p.value_dim));
+  plan.copied = can_be_copied(p.k, p.key_dim) && (plan.values_in_keys || can_be_copied(p.v, p.value_dim));
   const bool large = p.key_dim > 256 || p.value_dim > 256;
   plan.row_tiles = rows_of_kv_head(p) > tile_rows && !(exact && large) ? most_row_tiles : 1;
   const bool shares = plan.row_tiles == 1;  // blocks of many rows take the registers of a whole multiprocessor

@@ -242,12 +242,11 @@ class Forward {
   /// From <q, k> to scores. Most tiles are seen whole by every row, and most models only scale.
   HEADSCOPE_DEVICE void finish_scores(const RowBlock& block, int64_t first_key, Weights& scores) const {
     const AttentionProblem& p = s_.p;
-    const bool plain = !(p.soft_cap > 0) && !p.alibi_slopes && !p.key_log_weight;
-    if (plain && first_key >= block.all.begin && first_key + keys_of_tile <= block.all.end) {
+    if (is_plain(p) && first_key >= block.all.begin && first_key + keys_of_tile <= block.all.end) {
       HEADSCOPE_UNROLL
       for (int n = 0; n < tile_blocks; ++n) {
         HEADSCOPE_UNROLL
-        for (int i = 0; i < 4; ++i) scores[n][i] = rounded_product(scores[n][i], p.scale);
+        for (int i = 0; i < 4; ++i) scores[n][i] = plain_score(p, scores[n][i]);
       }
       return;
     }
@@ -352,24 +351,21 @@ class Forward {
 };
 
 /// Blocks that shall fit on a multiprocessor at once, so that each has the registers it needs.
-template <int kPlanes, int kDims>
-constexpr int blocks_at_once = kDims > 128 && kPlanes > 1 ? 1 : 2;
+constexpr int blocks_at_once = 2;
 
 template <int kPlanes, int kDims>
-HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, (blocks_at_once<kPlanes, kDims>))
-    forward_rows(ForwardParams params) {
+HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, blocks_at_once) forward_rows(ForwardParams params) {
   Forward<kPlanes, kDims>(params).run();
 }
 
 struct Instance {
   void (*kernel)(ForwardParams);
   int keys_of_tile, value_dim;
-  int64_t blocks_at_once;
 };
 
 template <int kPlanes, int kDims>
 constexpr Instance instance() {
-  return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes, kDims>, kDims, blocks_at_once<kPlanes, kDims>};
+  return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes, kDims>, kDims};
 }
 
 Instance instance_for(const AttentionProblem& p, const AttentionOutput& output) {
@@ -394,14 +390,14 @@ struct Plan {
 
   Plan(const AttentionProblem& p, const AttentionOutput& output)
       : instance(instance_for(p, output)), keys(PlaneSource::keys(p)), values(PlaneSource::values(p)) {
-    row_blocks = (p.q_len + block_rows - 1) / block_rows;
+    row_blocks = ceil_div(p.q_len, block_rows);
     items = blocks = p.batch * p.q_heads * row_blocks;
     const auto aligned = [](size_t bytes) { return (bytes + 127) / 128 * 128; };
     key_bytes = aligned(keys.bytes());
     value_bytes = output.out.data ? aligned(values.bytes()) : 0;
     if (!wants_cells(output)) return;
     block_bin_bytes = static_cast<size_t>(output.thumbnails.cells) * block_rows * sizeof(Bin);
-    blocks = std::min<int64_t>(blocks, multiprocessors * instance.blocks_at_once);
+    blocks = std::min<int64_t>(blocks, multiprocessors * blocks_at_once);
   }
   size_t bytes() const {
     return counter_bytes + key_bytes + value_bytes + static_cast<size_t>(blocks) * block_bin_bytes;

@@ -7,13 +7,6 @@ namespace headscope::cuda {
 // From score tiles to weights where the log-sum-exp of each row is known, and from weights to cells: what tiles and map
 // statistics share.
 
-/// A score that is the product times the scale, and no more.
-HEADSCOPE_HOST_DEVICE bool is_plain(const AttentionProblem& p) {
-  return !(p.soft_cap > 0) && !p.alibi_slopes && !p.key_log_weight;
-}
-
-HEADSCOPE_DEVICE float plain_score(const AttentionProblem& p, float dot) { return rounded_product(dot, p.scale); }
-
 /// 0 where the row does not see the key; NaN where it does and its log-sum-exp is NaN.
 HEADSCOPE_DEVICE float known_weight(const RowShift& row, float score) {
   return score == minus_infinity() ? 0.0F : row.weight(score);

@@ -40,6 +40,20 @@ HEADSCOPE_HOST_DEVICE bool all_one_plane(const AttentionProblem& p) {
   return planes_of(p.q.element) == 1 && key_planes_of(p) == 1 && planes_of(p.v.element) == 1;
 }
 
+HEADSCOPE_HOST_DEVICE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Whether rows lie in whole pieces of 16 bytes, each aligned so.
+HEADSCOPE_HOST_DEVICE bool in_whole_pieces(const InputRows& rows, int64_t dims) {
+  const int64_t size = rows.element == Element::f32 ? 4 : 2;
+  const auto whole = [size](int64_t numbers) { return numbers * size % 16 == 0; };
+  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && whole(rows.batch_stride) && whole(rows.head_stride) &&
+         whole(rows.row_stride) && whole(dims);
+}
+/// Whether they can be copied into a tile as they are.
+HEADSCOPE_HOST_DEVICE bool can_be_copied(const InputRows& rows, int64_t dims) {
+  return rows.element == Element::bf16 && in_whole_pieces(rows, dims);
+}
+
 HEADSCOPE_DEVICE float first_bf16(uint32_t pair) { return float_of_bits(pair << 16); }
 HEADSCOPE_DEVICE float second_bf16(uint32_t pair) { return float_of_bits(pair & 0xFFFF0000U); }
 

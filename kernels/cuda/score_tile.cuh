@@ -27,15 +27,8 @@ struct HeadRows {
   HEADSCOPE_DEVICE GlobalRow row(int64_t index) const { return global_row(rows, batch, head, index - first); }
 };
 
-/// Whether rows can be copied as they are, 16 bytes at a time.
-inline bool is_aligned(const InputRows& rows, int64_t dims) {
-  const auto ok = [](int64_t numbers) { return numbers % 8 == 0; };
-  return rows.element == Element::bf16 && reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && ok(rows.batch_stride) &&
-         ok(rows.head_stride) && ok(rows.row_stride) && ok(dims);
-}
-
 /// Starts to copy rows to one plane: `index_of(place)` says which comes to a place of the tile, and where it is not in
-/// memory zeros do. Numbers from `first_dim` on. All threads together; is_aligned rows.
+/// memory zeros do. Numbers from `first_dim` on. All threads together; rows that can_be_copied.
 template <class IndexOf>
 HEADSCOPE_DEVICE void copy_rows(const SharedPlanes& to, const HeadRows& from, int first_dim, const IndexOf& index_of) {
   const int groups = to.dim / 8;
@@ -78,7 +71,7 @@ struct ScoreShape {
   int chunk = 0;  ///< numbers of a row that are there at once; all, if they fit
   int kept_rows = 0, kept_planes = 1;
   int passing_planes = 1;
-  bool kept_copied = false;     ///< is_aligned rows
+  bool kept_copied = false;     ///< can_be_copied
   bool passing_copied = false;  ///< the same
 
   HEADSCOPE_HOST_DEVICE int chunks() const { return (dim + chunk - 1) / chunk; }
@@ -111,7 +104,7 @@ struct ScoreShape {
     constexpr int chunk_of_long_rows = 64;
     const int queries = planes_of(p.q.element), keys = key_planes_of(p);
     ScoreShape shape{padded_dim(p.key_dim), 0, kept_rows, keeps_keys ? keys : queries, keeps_keys ? queries : keys};
-    const bool copied_queries = is_aligned(p.q, p.key_dim), copied_keys = keys == 1 && is_aligned(p.k, p.key_dim);
+    const bool copied_queries = can_be_copied(p.q, p.key_dim), copied_keys = keys == 1 && can_be_copied(p.k, p.key_dim);
     shape.kept_copied = keeps_keys ? copied_keys : copied_queries;
     shape.passing_copied = keeps_keys ? copied_queries : copied_keys;
     shape.chunk = shape.dim;

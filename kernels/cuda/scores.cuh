@@ -80,6 +80,13 @@ HEADSCOPE_DEVICE float score_of(const AttentionProblem& p, const QueryRow& row, 
   return s;
 }
 
+/// A score that is the product times the scale, and no more.
+HEADSCOPE_HOST_DEVICE bool is_plain(const AttentionProblem& p) {
+  return !(p.soft_cap > 0) && !p.alibi_slopes && !p.key_log_weight;
+}
+
+HEADSCOPE_DEVICE float plain_score(const AttentionProblem& p, float dot) { return rounded_product(dot, p.scale); }
+
 /// What is taken off the scores of a row whose log-sum-exp is known. Not for empty rows.
 struct RowShift {
   float shift = 0;  ///< row_max relative to the query's position, as scores are

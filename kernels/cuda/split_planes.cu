@@ -64,11 +64,7 @@ PlaneSource::PlaneSource(const AttentionProblem& p, const InputRows& rows, int64
 PlaneSource PlaneSource::keys(const AttentionProblem& p) { return {p, p.k, p.key_dim, p.key_rotation}; }
 PlaneSource PlaneSource::values(const AttentionProblem& p) { return {p, p.v, p.value_dim, {}}; }
 
-bool PlaneSource::in_place() const {
-  const auto aligned = [](int64_t numbers) { return numbers % chunk == 0; };
-  return rows_.element == Element::bf16 && !rotation_.cosines && reinterpret_cast<uintptr_t>(rows_.data) % 16 == 0 &&
-         aligned(dim_) && aligned(rows_.batch_stride) && aligned(rows_.head_stride) && aligned(rows_.row_stride);
-}
+bool PlaneSource::in_place() const { return !rotation_.cosines && can_be_copied(rows_, dim_); }
 
 size_t PlaneSource::bytes() const {
   if (in_place()) return 0;
@@ -91,7 +87,7 @@ PlaneRows PlaneSource::planes(std::byte* memory, void* stream) const {
   const PlaneRows to{
       reinterpret_cast<const uint16_t*>(memory), batch_size, head_size, dim, batch_ * batch_size, begin_, dim, planes_};
   const int64_t items = batch_ * batch_size / chunk;
-  const auto blocks = static_cast<unsigned>((items + split_threads - 1) / split_threads);
+  const auto blocks = static_cast<unsigned>(ceil_div(items, split_threads));
   launch("keys or values into bf16 planes", split_planes, {blocks}, split_threads, 0, stream,
          SplitParams{rows_, rotation_, to, begin_ - first_key_, heads_, end_ - begin_, dim_, items});
   return to;

@@ -24,6 +24,25 @@ InputRows rows_of(const at::Tensor& t) {
 
 }  // namespace
 
+double AttentionShape::scale() const { return 1 / std::sqrt(static_cast<double>(key_dim)); }
+
+AttentionProblem AttentionShape::problem(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const {
+  AttentionProblem p;
+  p.batch = q.size(0);
+  p.q_heads = q_heads;
+  p.kv_heads = kv_heads;
+  p.q_len = q_len;
+  p.kv_len = kv_len;
+  p.key_dim = key_dim;
+  p.value_dim = value_dim;
+  p.q = rows_of(q);
+  p.k = rows_of(k);
+  p.v = rows_of(v);
+  p.scale = static_cast<float>(scale());
+  p.causal_offset = kv_len - q_len;
+  return p;
+}
+
 std::string AttentionShape::text() const {
   const auto count = [](int64_t value) { return format_count(static_cast<uint64_t>(value)); };
   const std::string heads = q_heads == kv_heads ? count(q_heads) : fmt::format("{}/{}", q_heads, kv_heads);
@@ -45,28 +64,10 @@ AttentionData::AttentionData(const AttentionShape& of, at::Generator& random)
       k(random_rows({1, of.kv_heads, of.kv_len, of.key_dim}, std::sqrt(2.5), random)),
       v(random_rows({1, of.kv_heads, of.kv_len, of.value_dim}, 1, random)) {}
 
-double AttentionData::scale() const { return 1 / std::sqrt(static_cast<double>(shape.key_dim)); }
-
 AttentionData AttentionData::in(at::ScalarType type) const {
   AttentionData other = *this;
   for (at::Tensor* rows : {&other.q, &other.k, &other.v}) *rows = rows->to(type);
   return other;
-}
-
-AttentionProblem AttentionData::problem() const {
-  AttentionProblem p;
-  p.q_heads = shape.q_heads;
-  p.kv_heads = shape.kv_heads;
-  p.q_len = shape.q_len;
-  p.kv_len = shape.kv_len;
-  p.key_dim = shape.key_dim;
-  p.value_dim = shape.value_dim;
-  p.q = rows_of(q);
-  p.k = rows_of(k);
-  p.v = rows_of(v);
-  p.scale = static_cast<float>(scale());
-  p.causal_offset = shape.kv_len - shape.q_len;
-  return p;
 }
 
 std::vector<AttentionKernel> bf16_kernels(const Setting& setting, const AttentionData& rounded) {

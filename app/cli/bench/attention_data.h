@@ -21,6 +21,9 @@ struct AttentionShape {
   double places() const;
   /// Operations of a causal forward: 2 (key_dim + value_dim) for each key that a row sees.
   double operations() const;
+  double scale() const;
+  /// Of tensors [batch, heads, rows, dim], f32 or bf16, wherever they lie.
+  AttentionProblem problem(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const;
 };
 
 /// Random f32 queries, keys and values [1, heads, rows, dim] of a causal prompt or of its last rows. Scores have a
@@ -28,8 +31,8 @@ struct AttentionShape {
 struct AttentionData {
   AttentionData(const AttentionShape&, at::Generator&);
 
-  AttentionProblem problem() const;
-  double scale() const;
+  AttentionProblem problem() const { return shape.problem(q, k, v); }
+  double scale() const { return shape.scale(); }
   /// The same, rounded to bf16, or widened again.
   AttentionData in_bf16() const { return in(at::kBFloat16); }
   AttentionData in_f32() const { return in(at::kFloat); }

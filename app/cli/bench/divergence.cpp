@@ -1,7 +1,6 @@
 // How far apart the maps of all heads of a layer are: the exact Jensen-Shannon divergence of every pair, Hellinger's
 // bracket around it, and an estimate from samples for a longer prompt.
 #include <algorithm>
-#include <limits>
 #include <numbers>
 
 #include <ATen/ATen.h>
@@ -72,32 +71,20 @@ void for_blocks(const LibraryMaps& maps, int64_t rows, double power, const Add& 
   }
 }
 
-/// From the entropies of the mixtures of all pairs. log of m + the smallest normal number is LibTorch's fastest way to
-/// m ln m: xlogy and entr take number by number.
+/// From the entropies of the mixtures of all pairs.
 at::Tensor exact_by_library(const LibraryMaps& maps) {
   constexpr int64_t rows = 32;  // the fastest that was found: all that a step makes is in the caches
-  const int64_t heads = maps.heads;
-  at::Tensor sums = at::zeros({heads, heads}, at::kDouble);  // of m ln m for j >= i
-  for_blocks(maps, rows, 1, [&](at::Tensor weights) {
-    weights.mul_(0.5);
-    for (int64_t i = 0; i < heads; ++i) {
-      const at::Tensor m = weights.narrow(0, i, heads - i) + weights[i];
-      const at::Tensor terms = (m + std::numeric_limits<float>::min()).log_().mul_(m);
-      sums[i].narrow(0, i, heads - i).add_(terms.sum(1));
-    }
-  });
-  const at::Tensor own = sums.diagonal(), all = sums + sums.triu(1).t();
-  const at::Tensor apart = (own.unsqueeze(0) + own.unsqueeze(1)) / 2 - all;
-  return (apart / (maps.tokens - first_row)).to(at::kFloat);
+  at::Tensor sums = at::zeros({maps.heads, maps.heads}, at::kDouble);
+  for_blocks(maps, rows, 1, [&](at::Tensor weights) { add_mixtures(sums, weights.mul_(0.5)); });
+  return divergences_of_mixtures(sums, maps.tokens - first_row);
 }
 
-/// From a Gram matrix of square roots of weights; the middle of the bracket.
+/// The middle of the bracket.
 at::Tensor hellinger_by_library(const LibraryMaps& maps) {
   constexpr int64_t rows = 64;
   at::Tensor affinity = at::zeros({maps.heads, maps.heads});
   for_blocks(maps, rows, 0.5, [&](const at::Tensor& roots) { affinity.addmm_(roots, roots.t()); });
-  const at::Tensor h2 = 1 - affinity / (maps.tokens - first_row);
-  return (h2 * ln2 + h2.clamp_max(ln2)) / 2;
+  return hellinger_middle(affinity, maps.tokens - first_row);
 }
 
 /// With the same draws as ours, so that it gives the same numbers.

@@ -20,36 +20,11 @@ T* pointer(at::Tensor& to, at::Tensor made) {
 
 }  // namespace
 
-GpuData::GpuData(const AttentionShape& of, int64_t batches, const Gpu& gpu)
+GpuData::GpuData(const AttentionShape& of, int64_t batch, const Gpu& gpu)
     : shape(of),
-      batch(batches),
       q(random_rows({batch, of.q_heads, of.q_len, of.key_dim}, std::sqrt(2.5), gpu)),
       k(random_rows({batch, of.kv_heads, of.kv_len, of.key_dim}, std::sqrt(2.5), gpu)),
       v(random_rows({batch, of.kv_heads, of.kv_len, of.value_dim}, 1, gpu)) {}
-
-double GpuData::scale() const { return 1 / std::sqrt(static_cast<double>(shape.key_dim)); }
-
-InputRows rows_on_device(const at::Tensor& t) {
-  const Element element = t.scalar_type() == at::kBFloat16 ? Element::bf16 : Element::f32;
-  return {t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2), element};
-}
-
-AttentionProblem GpuData::problem() const {
-  AttentionProblem p;
-  p.batch = batch;
-  p.q_heads = shape.q_heads;
-  p.kv_heads = shape.kv_heads;
-  p.q_len = shape.q_len;
-  p.kv_len = shape.kv_len;
-  p.key_dim = shape.key_dim;
-  p.value_dim = shape.value_dim;
-  p.q = rows_on_device(q);
-  p.k = rows_on_device(k);
-  p.v = rows_on_device(v);
-  p.scale = static_cast<float>(scale());
-  p.causal_offset = shape.kv_len - shape.q_len;
-  return p;
-}
 
 GpuForward::GpuForward(const Gpu& gpu, const AttentionProblem& of, bool everything) : problem(of), gpu_(gpu) {
   const auto options = at::TensorOptions().device(gpu.place).dtype(at::kFloat);

@@ -11,17 +11,14 @@ namespace headscope::cli::bench {
 /// Random bf16 queries, keys and values on the device, spread as AttentionData's: [batch, heads, rows, dim], a causal
 /// prompt or its last rows.
 struct GpuData {
-  GpuData(const AttentionShape&, int64_t batches, const Gpu&);
+  GpuData(const AttentionShape&, int64_t batch, const Gpu&);
 
-  AttentionProblem problem() const;
-  double scale() const;
+  AttentionProblem problem() const { return shape.problem(q, k, v); }
+  double scale() const { return shape.scale(); }
 
   AttentionShape shape;
-  int64_t batch;
   at::Tensor q, k, v;
 };
-
-InputRows rows_on_device(const at::Tensor&);
 
 /// Our kernel's forward of some data, with memory for all that it writes, on the device. `everything`: row statistics
 /// and thumbnails, too.

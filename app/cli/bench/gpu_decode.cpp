@@ -59,7 +59,7 @@ struct Step {
   }
   /// Query heads of one KV head stand as its rows, so that the library reads it once for all of them.
   void attend(const LibraryKernel& kernel) {
-    const at::Tensor rows = data.q.view({data.batch, data.shape.kv_heads, -1, dim});
+    const at::Tensor rows = data.q.view({data.q.size(0), data.shape.kv_heads, -1, dim});
     theirs = kernel.attend(rows, data.k, data.v, false, data.scale());
   }
   Difference compare() const {

@@ -1,17 +1,14 @@
 // How far apart the maps of all heads of a layer are: the exact Jensen-Shannon divergence of every pair, and
 // Hellinger's bracket around it.
 #include <algorithm>
-#include <limits>
-#include <numbers>
 
 #include <ATen/ATen.h>
 
 #include "app/cli/bench/gpu_maps.h"
+#include "app/cli/bench/library_maps.h"
 
 namespace headscope::cli::bench {
 namespace {
-
-using std::numbers::ln2;
 
 constexpr double tolerance = 1e-3;
 constexpr int64_t first_row = 1;  ///< a row that sees one key is the same for all heads
@@ -56,33 +53,24 @@ void for_blocks(const GpuMaps& maps, double power, const Add& add) {
   }
 }
 
-/// From the entropies of the mixtures of all pairs, one head with all later ones at a time.
+/// From the entropies of the mixtures of all pairs.
 at::Tensor exact_by_library(const GpuMaps& maps) {
-  const int64_t heads = maps.heads;
-  at::Tensor sums;  // of m ln m for j >= i, f64
+  at::Tensor sums;
   for_blocks(maps, 1, [&](at::Tensor weights) {
-    weights.mul_(0.5);
-    if (!sums.defined()) sums = at::zeros({heads, heads}, weights.options().dtype(at::kDouble));
-    for (int64_t i = 0; i < heads; ++i) {
-      const at::Tensor m = weights.narrow(0, i, heads - i) + weights[i];
-      const at::Tensor terms = (m + std::numeric_limits<float>::min()).log_().mul_(m);
-      sums[i].narrow(0, i, heads - i).add_(terms.sum(1));
-    }
+    if (!sums.defined()) sums = at::zeros({maps.heads, maps.heads}, weights.options().dtype(at::kDouble));
+    add_mixtures(sums, weights.mul_(0.5));
   });
-  const at::Tensor own = sums.diagonal(), all = sums + sums.triu(1).t();
-  const at::Tensor apart = (own.unsqueeze(0) + own.unsqueeze(1)) / 2 - all;
-  return (apart / (maps.tokens - first_row)).to(at::kFloat);
+  return divergences_of_mixtures(sums, maps.tokens - first_row);
 }
 
-/// From a Gram matrix of square roots of weights; the middle of the bracket.
+/// The middle of the bracket.
 at::Tensor hellinger_by_library(const GpuMaps& maps) {
   at::Tensor affinity;
   for_blocks(maps, 0.5, [&](const at::Tensor& roots) {
     if (!affinity.defined()) affinity = at::zeros({maps.heads, maps.heads}, roots.options());
     affinity.addmm_(roots, roots.t());
   });
-  const at::Tensor h2 = 1 - affinity / (maps.tokens - first_row);
-  return (h2 * ln2 + h2.clamp_max(ln2)) / 2;
+  return hellinger_middle(affinity, maps.tokens - first_row);
 }
 
 /// Pairs of different heads: of a head with itself rounding leaves the library something.

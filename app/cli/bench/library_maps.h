@@ -24,4 +24,15 @@ struct LibraryMaps {
   at::Tensor minus_lse;  ///< [heads, tokens, 1]
 };
 
+// Divergences of all pairs of heads by LibTorch, from weights [heads, places] that come part by part.
+
+/// Adds to `sums` [heads, heads], f64, the m ln m of the mixtures m of every head and all later ones; of halved
+/// weights. log of m + the smallest normal number is LibTorch's fastest way to it: xlogy and entr take number by
+/// number.
+void add_mixtures(at::Tensor& sums, const at::Tensor& halves);
+/// The exact Jensen-Shannon divergences, from these sums over `rows` rows.
+at::Tensor divergences_of_mixtures(const at::Tensor& sums, int64_t rows);
+/// The middle of Hellinger's bracket, from a Gram matrix of square roots of weights over `rows` rows.
+at::Tensor hellinger_middle(const at::Tensor& affinity, int64_t rows);
+
 }  // namespace headscope::cli::bench
