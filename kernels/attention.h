@@ -58,6 +58,7 @@ struct InputRows {
     if (element == Element::f32) return row(batch, head, row_index)[dim];
     return from_bf16(row<uint16_t>(batch, head, row_index)[dim]);
   }
+  bool operator==(const InputRows&) const = default;
 };
 
 enum class RotationStyle {
@@ -82,6 +83,14 @@ struct KeyRotation {
   /// Where a pair's first dimension lies, and how far behind it the second.
   int64_t dim_of(int64_t pair) const { return first_dim + (style == RotationStyle::rotate_half ? pair : 2 * pair); }
   int64_t partner() const { return style == RotationStyle::rotate_half ? pairs : 1; }
+  bool operator==(const KeyRotation&) const = default;
+};
+
+/// Lengths of a problem in the memory of a device, which its kernels read when they run: for work that is given to the
+/// device once and done for many lengths (a CUDA graph).
+struct ProblemLengths {
+  int64_t kv_len = 0;
+  int64_t causal_offset = 0;
 };
 
 /// One attention call, as plain data. Query head h reads KV head h / (q_heads / kv_heads).
@@ -111,6 +120,11 @@ struct AttentionProblem {
   const float* alibi_slopes = nullptr;    ///< [q_heads] or null; multiplies the key position j
   const float* key_log_weight = nullptr;  ///< [q_heads, kv_len] or null; may hold -inf (key never visible)
   KeyRotation key_rotation;
+  /// Null, or what kernels take instead of kv_len and causal_offset, which then are the most that it may ever hold.
+  /// Rows of key_log_weight are the kv_len that it holds apart. For `forward` of CUDA's kernels, without raw scores.
+  const ProblemLengths* lengths = nullptr;
+
+  bool operator==(const AttentionProblem&) const = default;
 };
 
 /// Statistics of every attention row, f32, each [batch, q_heads, q_len] or null when not wanted.

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <new>
+#include <stdexcept>
 
 #include "core/base/error.h"
 
@@ -26,6 +27,10 @@ class Host final : public Device {
 std::shared_ptr<const Device> host() {
   static const auto machine = std::make_shared<const Host>();
   return machine;
+}
+
+std::unique_ptr<const RecordedWork> Device::record(const std::function<void(void*)>&) const {
+  throw std::logic_error("Device: this one records no work");
 }
 
 void throw_device_error(const std::string& message) {

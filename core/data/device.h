@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,6 +10,14 @@
 #include "kernels/kernels.h"
 
 namespace headscope {
+
+/// Work that a device keeps and does again, in the order of its default stream, with what lies in its memory then.
+class RecordedWork {
+ public:
+  virtual ~RecordedWork() = default;
+  /// Throws Error.
+  virtual void run() const = 0;
+};
 
 /// Where buffers lie, and the attention kernels that read them there: the host, or a GPU. Immutable; all functions may
 /// be called from any thread. What takes a stream is done in the stream's order, null being the default one; the host
@@ -26,6 +35,13 @@ class Device {
   virtual void release(std::byte*, size_t bytes) const noexcept = 0;
   /// Between its memory and itself or the host, without overlap. Throws Error.
   virtual void copy(void* to, const void* from, size_t bytes, void* stream = nullptr) const = 0;
+
+  /// Whether record() may be called.
+  virtual bool records() const { return false; }
+  /// Keeps what `work` gives to the stream that it is called with, and LibTorch's operations in it, instead of doing
+  /// it. Memory that `work` takes stays its own for as long as the recording lives; it may neither wait nor copy from
+  /// or to the host, and is called once. Throws Error, and what `work` throws.
+  virtual std::unique_ptr<const RecordedWork> record(const std::function<void(void* stream)>& work) const;
 
   /// Kernels that read its memory, the fastest last.
   virtual std::span<const AttentionKernel> kernels() const = 0;

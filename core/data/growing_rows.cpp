@@ -100,6 +100,11 @@ GrowingRows GrowingRows::copy() const {
   return out;
 }
 
+RowsPlace GrowingRows::place_of_next() {
+  room(1);
+  return {buffer_->row(0), 0, capacity(), width_, element_};
+}
+
 void GrowingRows::publish(int64_t rows) {
   if (rows_ + rows > capacity()) throw std::logic_error("GrowingRows: published more rows than prepared");
   rows_ += rows;

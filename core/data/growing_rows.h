@@ -78,6 +78,17 @@ struct RowsView {
   }
 };
 
+/// Where rows of a sequence lie, one after the other: row `first` at `data`.
+struct RowsPlace {
+  std::byte* data = nullptr;
+  int64_t first = 0;
+  int64_t capacity = 0;  ///< rows that there is room for
+  int64_t width = 0;
+  Element element = Element::f32;
+
+  bool operator==(const RowsPlace&) const = default;
+};
+
 /// Append-only rows [rows, width], f32 or bf16, row after row without gaps, so kernels see plain strides. One thread
 /// appends; views taken earlier never change. A full buffer is copied once into one 1.5 times larger.
 class GrowingRows {
@@ -98,6 +109,8 @@ class GrowingRows {
     return reinterpret_cast<float*>(room(rows));
   }
   void publish(int64_t rows);
+  /// Makes room for one more row, which the device writes, and returns where all rows lie; it counts after publish(1).
+  RowsPlace place_of_next();
   /// Takes back the newest rows, down to `rows`; only for rows that no view has seen.
   void truncate(int64_t rows) { rows_ = rows < rows_ ? rows : rows_; }
 

@@ -26,6 +26,13 @@ struct ThumbnailGrid {
     return tokens > cells ? (tokens + cells - 1) / cells : 1;
   }
 
+  /// What the bin becomes, by doubling, when `tokens` tokens must fit.
+  int64_t bin_for(int64_t tokens) const {
+    int64_t wanted = bin;
+    while (tokens > wanted * cells) wanted *= 2;
+    return wanted;
+  }
+
   int64_t cells = 0;
   int64_t bin = 1;  ///< tokens a cell
   std::vector<float> max;

@@ -51,6 +51,11 @@ std::byte* SlidingRows::prepare(int64_t rows) {
   return buffer_->row(keep);
 }
 
+RowsPlace SlidingRows::place_of_next() {
+  prepare(1);
+  return {buffer_->row(0), begin_, capacity(), width_, element_};
+}
+
 void SlidingRows::move_to(RowBuffer& target, int64_t keep) {
   const int64_t first = end_ - keep;
   const auto bytes = static_cast<size_t>(keep * target.row_bytes());

@@ -30,6 +30,8 @@ class SlidingRows {
   /// write them; they count after `publish(rows)`.
   std::byte* prepare(int64_t rows);
   void publish(int64_t rows) { end_ += rows; }
+  /// Makes room for one more row, which the device writes, and returns where all rows lie; it counts after publish(1).
+  RowsPlace place_of_next();
   /// Takes back the newest rows, down to `rows` of the sequence.
   void truncate(int64_t rows);
 

@@ -17,6 +17,22 @@ std::string out_of_device_memory(uint64_t needed, const CudaMemory& memory, std:
       quoted(device_name), format_bytes(needed), format_bytes(memory.free_bytes), format_bytes(memory.total_bytes));
 }
 
+/// A CUDA graph.
+class Recording final : public RecordedWork {
+ public:
+  Recording(const CudaLibrary& library, CudaRecording* recording) : library_(library), recording_(recording) {}
+  ~Recording() override { library_.forget(recording_); }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  void run() const override {
+    with_torch_errors([&] { library_.replay(*recording_); });
+  }
+
+ private:
+  const CudaLibrary& library_;
+  CudaRecording* recording_;
+};
+
 /// A GPU that the library can use, with its kernels. Memory is that of LibTorch's caching allocator, in the order of
 /// the default stream.
 class Cuda final : public Device {
@@ -49,6 +65,12 @@ class Cuda final : public Device {
   void copy(void* to, const void* from, size_t bytes, void* stream) const override {
     const CudaStatus status = library_.copy(to, from, bytes, static_cast<CudaStream>(stream));
     if (!status.ok()) throw Error(cuda_failure(status, library_.is_sticky(status.code), "a copy", device_name_));
+  }
+  bool records() const override { return library_.record != nullptr; }
+  std::unique_ptr<const RecordedWork> record(const std::function<void(void*)>& work) const override {
+    CudaRecording* recording = nullptr;
+    with_torch_errors([&] { recording = library_.record(index_, work); });
+    return std::make_unique<Recording>(library_, recording);
   }
   std::span<const AttentionKernel> kernels() const override { return kernels_; }
 

@@ -3,16 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/run/row_results.h"
+
 namespace headscope {
 
-namespace {
-
-// Arrays of Results::numbers.
-constexpr int64_t row_max_array = 0, log_sum_array = 1, first_statistic = 2, arrays = first_statistic + statistic_count;
-
-constexpr int64_t array_of(Statistic which) { return first_statistic + static_cast<int64_t>(which); }
-
-}  // namespace
+using namespace row_results;
 
 AttentionStep::AttentionStep(const Device& device, int64_t q_heads, int64_t q_len, int64_t kv_len, float* out,
                              LayerRecord* record)
@@ -24,24 +19,9 @@ AttentionStep::AttentionStep(const Device& device, int64_t q_heads, int64_t q_le
   results_.argmax_there.emplace(device, results_.argmax);
   // A copy: snapshots hold the old grid, and so does the run until this chunk is done.
   thumbnails_ = std::make_shared<ThumbnailGrid>(*record->thumbnails);
-  while (kv_len > thumbnails_->bin * thumbnails_->cells) *thumbnails_ = coarser(*thumbnails_, q_heads);
+  fit(*thumbnails_, q_heads, kv_len);
   results_.grid_there.emplace(device, thumbnails_->max);
   results_.grid_there->send();
-}
-
-RowStatistics AttentionStep::statistics_from(int64_t first) {
-  const auto of = [&](Statistic which) { return results_.numbers_there->data() + array_of(which) * size(); };
-  RowStatistics wanted;
-  wanted.entropy = of(Statistic::entropy) + first;
-  wanted.max = of(Statistic::max) + first;
-  wanted.argmax = results_.argmax_there->data() + first;
-  wanted.distance = of(Statistic::distance) + first;
-  wanted.distance_variance = of(Statistic::distance_variance) + first;
-  wanted.sink = of(Statistic::sink) + first;
-  wanted.window = of(Statistic::window) + first;
-  wanted.sink_tokens = sink_tokens;
-  wanted.window_tokens = window_tokens;
-  return wanted;
 }
 
 std::string_view AttentionStep::run(const AttentionProblem& problem, int64_t first_head, const ParallelFor& workers) {
@@ -49,9 +29,7 @@ std::string_view AttentionStep::run(const AttentionProblem& problem, int64_t fir
   output.out = {out_ + first_head * problem.value_dim, 0, problem.value_dim, heads_ * problem.value_dim};
   if (record_ != nullptr) {
     const int64_t first = first_head * rows_, cells = thumbnails_->cells;
-    output.row_max = results_.numbers_there->data() + row_max_array * size() + first;
-    output.log_sum = results_.numbers_there->data() + log_sum_array * size() + first;
-    output.statistics = statistics_from(first);
+    point(output, results_.numbers_there->data(), results_.argmax_there->data(), size(), first);
     output.thumbnails = {results_.grid_there->data() + first_head * cells * cells, cells, thumbnails_->bin};
   }
   const AttentionKernel& kernel = kernel_for(device_, problem);
@@ -79,14 +57,18 @@ void AttentionStep::bring_results() {
 void AttentionStep::store() {
   if (record_ == nullptr) return;
   bring_results();
-  transpose(row_max_array, record_->row_max.prepare(rows_), heads_, 0);
-  transpose(log_sum_array, record_->log_sum.prepare(rows_), heads_, 0);
+  transpose(row_max, record_->row_max.prepare(rows_), heads_, 0);
+  transpose(log_sum, record_->log_sum.prepare(rows_), heads_, 0);
   float* rows = record_->statistics.prepare(rows_);
   for (int64_t which = 0; which < statistic_count; ++which) {
     transpose(first_statistic + which, rows, statistic_count * heads_, which * heads_);
   }
   for (GrowingRows* part : {&record_->row_max, &record_->log_sum, &record_->statistics}) part->publish(rows_);
   record_->thumbnails = thumbnails_;
+}
+
+void fit(ThumbnailGrid& grid, int64_t q_heads, int64_t tokens) {
+  for (const int64_t bin = grid.bin_for(tokens); grid.bin < bin;) grid = coarser(grid, q_heads);
 }
 
 ThumbnailGrid coarser(const ThumbnailGrid& fine, int64_t q_heads) {

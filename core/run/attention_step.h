@@ -40,7 +40,6 @@ class AttentionStep {
     std::optional<FromDevice<int32_t>> argmax_there;
   };
   int64_t size() const { return heads_ * rows_; }
-  RowStatistics statistics_from(int64_t first);
   void bring_results();
   void transpose(int64_t array, float* rows, int64_t width, int64_t column) const;
 
@@ -52,6 +51,8 @@ class AttentionStep {
   Results results_;
 };
 
+/// Makes a grid coarse enough for `tokens` tokens.
+void fit(ThumbnailGrid&, int64_t q_heads, int64_t tokens);
 /// Doubles the bin of a grid: max pools compose exactly.
 ThumbnailGrid coarser(const ThumbnailGrid&, int64_t q_heads);
 

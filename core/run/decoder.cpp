@@ -6,14 +6,16 @@
 
 #include "core/base/text.h"
 #include "core/model/torch_errors.h"
-#include "core/run/layer_stack.h"
+#include "core/run/decode_step.h"
 #include "core/run/layers.h"
 
 namespace headscope {
 
 struct Decoder::State {
   State(std::shared_ptr<const Model> loaded, int64_t sequences, int64_t first_capacity)
-      : model(std::move(loaded)), layers(model, {}, {}) {
+      : model(std::move(loaded)),
+        layers(model, {}, {}),
+        decode(model, layers, [this](const at::Tensor& x) { return likeliest(x); }) {
     if (sequences < 1) fail("a batch has {} sequences; it takes 1 or more", sequences);
     const CacheOptions options{first_capacity, tokens_at_once(architecture(), RunOptions{}.chunk),
                                model->cache_element(), false};
@@ -21,6 +23,9 @@ struct Decoder::State {
   }
 
   const Architecture& architecture() const { return *model->architecture(); }
+  at::Tensor likeliest(const at::Tensor& x) const {
+    return compute_logits(architecture(), model->weights(), x).argmax(1);
+  }
 
   void check(std::span<const int32_t> ids, int64_t new_tokens) const {
     if (tokens + new_tokens > architecture().context) {
@@ -37,6 +42,7 @@ struct Decoder::State {
   std::shared_ptr<const Model> model;
   std::shared_ptr<MemoryLedger> ledger = std::make_shared<MemoryLedger>(model->device());
   LayerStack layers;
+  DecodeStep decode;
   std::vector<KvCache> caches;
   int64_t tokens = 0;
 };
@@ -78,8 +84,9 @@ std::vector<int32_t> Decoder::step(std::span<const int32_t> ids) {
   for (KvCache& cache : state.caches) next.push_back({&cache, nullptr, state.tokens, 1});
   std::vector<int32_t> likeliest(ids.size());
   with_torch_errors([&] {
-    const at::Tensor x = state.layers.forward(ids, next, [](int64_t) {});
-    const at::Tensor best = compute_logits(state.architecture(), state.model->weights(), x).argmax(1).cpu();
+    const at::Tensor best = state.decode.serves(next)
+                                ? state.decode.run(ids, next)
+                                : state.likeliest(state.layers.forward(ids, next, [](int64_t) {})).cpu();
     std::copy_n(best.const_data_ptr<int64_t>(), likeliest.size(), likeliest.begin());
   });
   ++state.tokens;

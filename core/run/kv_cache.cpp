@@ -27,6 +27,18 @@ void CacheRows::append_as_is(const void* rows, int64_t count) {
   if (sliding_) live_.append_as_is(rows, count);
 }
 
+std::vector<RowsPlace> CacheRows::places_of_next() {
+  std::vector<RowsPlace> places;
+  if (history_) places.push_back(all_.place_of_next());
+  if (sliding_) places.push_back(live_.place_of_next());
+  return places;
+}
+
+void CacheRows::publish_one() {
+  if (history_) all_.publish(1);
+  if (sliding_) live_.publish(1);
+}
+
 void CacheRows::truncate(int64_t rows) {
   all_.truncate(rows);
   live_.truncate(rows);

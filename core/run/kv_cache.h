@@ -27,6 +27,10 @@ class CacheRows {
   void append(const float* rows, int64_t count);
   /// The same of rows that are of this element already.
   void append_as_is(const void* rows, int64_t count);
+  /// Makes room for one more row, which the device writes, and returns where it belongs: twice where a window's rows
+  /// are kept for viewers, too. It counts after publish_one().
+  std::vector<RowsPlace> places_of_next();
+  void publish_one();
   /// Takes back the newest rows, down to `rows` of the sequence.
   void truncate(int64_t rows);
   /// The first row that the model can still read, and where it lies.

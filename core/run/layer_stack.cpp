@@ -6,11 +6,11 @@
 #include <ATen/ATen.h>
 
 #include "core/data/layer_problem.h"
-#include "core/run/experts.h"
 #include "core/run/layers.h"
 #include "core/run/mla.h"
 #include "core/run/mla_attention.h"
 #include "core/run/rotate.h"
+#include "core/run/through_layers.h"
 
 namespace headscope {
 namespace {
@@ -19,13 +19,6 @@ at::Tensor id_tensor(std::span<const int32_t> ids) {
   at::Tensor tensor = at::empty({static_cast<int64_t>(ids.size())}, at::kLong);
   std::copy(ids.begin(), ids.end(), tensor.data_ptr<int64_t>());
   return tensor;
-}
-
-Element element_of(const at::Tensor& numbers) {
-  return numbers.scalar_type() == at::kBFloat16 ? Element::bf16 : Element::f32;
-}
-at::Tensor as_element(const at::Tensor& numbers, Element element) {
-  return element == Element::bf16 ? numbers.to(at::kBFloat16) : numbers;
 }
 
 }  // namespace
@@ -64,35 +57,6 @@ void LayerStack::fit_key_angles(int64_t layer, int64_t tokens) {
   key_angles_[mine] = std::make_shared<KeyAngles>(ropes_[mine], wanted, workers_, device_);
 }
 
-LayerStack::Projections LayerStack::Projections::of(int64_t first, int64_t count) const {
-  const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, first, count) : all; };
-  return {part(queries), part(query_heads), part(keys), part(values)};
-}
-
-LayerStack::Projections LayerStack::project(int64_t layer, const at::Tensor& x) const {
-  const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
-  const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
-  const KvStore& shape = architecture_->store_of(layer);
-  const auto normed = [&](const at::Tensor& norm, const Linear& linear) {
-    return apply_qk_norm(settings.qk_norm, norm, apply_linear(linear, x), architecture_->norm_epsilon);
-  };
-  Projections made;
-  if (settings.mla) {
-    made.query_heads = mla_query_heads(settings, shape, weights, x);
-    made.queries = mla_absorbed(settings, shape, weights, made.query_heads).contiguous();
-  } else {
-    made.queries = normed(weights.query_norm, weights.query).contiguous();
-  }
-  if (!architecture_->owns_cache(layer)) return made;
-  if (shape.stored == Stored::latent) {
-    made.keys = mla_rows(*settings.mla, shape, weights, x).contiguous();
-    return made;
-  }
-  if (shape.stored != Stored::values_only) made.keys = normed(weights.key_norm, weights.key).contiguous();
-  if (shape.stored != Stored::keys_only) made.values = apply_linear(weights.value, x).contiguous();
-  return made;
-}
-
 void LayerStack::rotate(int64_t layer, const at::Tensor& rows, int64_t heads, int64_t position) const {
   rotate_rows(ropes_[static_cast<size_t>(layer)], rows, heads, position, !device_->is_host(), workers_);
 }
@@ -113,7 +77,6 @@ void LayerStack::write_cache(int64_t layer, const Projections& made, const NextT
   if (made.values.defined()) append(store.v, made.values);
 }
 
-/// One form for all sequences, so that values of mixed latents are made for all at once.
 bool LayerStack::expands(int64_t layer, std::span<const NextTokens> sequences) const {
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
   if (!settings.mla || mla_.form == MlaForm::absorbed) return false;
@@ -155,8 +118,7 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
 
 at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens> sequences) {
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
-  const LayerWeights& weights = model_->weights().layers[static_cast<size_t>(layer)];
-  const Projections made = project(layer, x);
+  const Projections made = project(*architecture_, model_->weights(), layer, x);
   const bool expanded = expands(layer, sequences);
   const int64_t value_dim = expanded ? settings.mla->value_dim : architecture_->store_of(layer).value_dim;
   at::Tensor output = at::empty({x.size(0), settings.q_heads, value_dim}, x.options());
@@ -168,8 +130,7 @@ at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<c
     row += next.count;
   }
   intervene(layer, output);
-  const bool latent = settings.mla && !expanded;
-  return apply_linear(weights.output, latent ? mla_values(settings, weights, output) : output.flatten(1));
+  return project_output(*architecture_, model_->weights(), layer, output, settings.mla && !expanded);
 }
 
 void LayerStack::intervene(int64_t layer, at::Tensor& heads_output) const {
@@ -184,7 +145,12 @@ at::Tensor LayerStack::embed_all(std::span<const int32_t> ids, std::span<const N
   for (const NextTokens& next : sequences) {
     const auto mine = ids.subspan(row, static_cast<size_t>(next.count));
     const at::Tensor there = id_tensor(mine).to(model_->weights().token_embedding.device());
-    parts.push_back(embed(*architecture_, model_->weights(), there, next.position));
+    at::Tensor positions;
+    if (architecture_->position.scheme == PositionScheme::learned) {
+      const int64_t first_row = next.position + architecture_->position.learned_offset;
+      positions = model_->weights().position_embedding.narrow(0, first_row, next.count);
+    }
+    parts.push_back(embed(*architecture_, model_->weights(), there, positions));
     row += mine.size();
   }
   return parts.size() == 1 ? parts.front() : at::cat(parts);
@@ -192,31 +158,8 @@ at::Tensor LayerStack::embed_all(std::span<const int32_t> ids, std::span<const N
 
 at::Tensor LayerStack::forward(std::span<const int32_t> ids, std::span<const NextTokens> sequences,
                                const std::function<void(int64_t layer)>& on_layer) {
-  at::Tensor x = embed_all(ids, sequences);
-  for (int64_t index = 0; index < architecture_->layer_count(); ++index) {
-    on_layer(index);
-    const Layer& layer = architecture_->layers[static_cast<size_t>(index)];
-    const LayerWeights& w = model_->weights().layers[static_cast<size_t>(index)];
-    const auto before = [&](const NormWeights& norm) {
-      return layer.norm_before ? apply_norm(*architecture_, norm, x) : x;
-    };
-    const auto mlp = [&](const at::Tensor& y) {
-      return layer.mlp.experts > 1 ? apply_experts(layer.mlp, w, y) : apply_mlp(layer.mlp, w.mlp, y);
-    };
-    const auto after = [&](const NormWeights& norm, const at::Tensor& y) {
-      return layer.norm_after ? apply_norm(*architecture_, norm, y) : y;
-    };
-    const at::Tensor normed = before(w.attention_norm);
-    const at::Tensor attended = after(w.attention_post_norm, attention(index, normed, sequences));
-    if (layer.residual == Residual::parallel) {
-      const at::Tensor input = layer.shared_input_norm ? normed : before(w.mlp_norm);
-      x = x + attended + after(w.mlp_post_norm, mlp(input));
-    } else {
-      x = x + attended;
-      x = x + after(w.mlp_post_norm, mlp(before(w.mlp_norm)));
-    }
-  }
-  return x;
+  const auto attend = [&](int64_t layer, const at::Tensor& x) { return attention(layer, x, sequences); };
+  return through_layers(*architecture_, model_->weights(), embed_all(ids, sequences), attend, on_layer);
 }
 
 }  // namespace headscope

@@ -10,6 +10,7 @@
 #include "core/model/torch_workers.h"
 #include "core/run/attention_step.h"
 #include "core/run/kv_cache.h"
+#include "core/run/projections.h"
 #include "core/run/read_cache.h"
 #include "core/run/run.h"
 
@@ -39,25 +40,23 @@ class LayerStack {
   /// the rows that were added so far stay; the caller takes them back.
   at::Tensor forward(std::span<const int32_t> ids, std::span<const NextTokens>,
                      const std::function<void(int64_t layer)>& on_layer);
+  /// Of the queries of a layer, and of the keys that it writes.
+  const RopeTable& rope(int64_t layer) const { return ropes_[static_cast<size_t>(layer)]; }
+  /// Whether latents become keys and values of every head (MLA). One form for all sequences, so that values of mixed
+  /// latents are made for all at once.
+  bool expands(int64_t layer, std::span<const NextTokens>) const;
+  /// What interventions make of the outputs of a layer's heads [tokens, q_heads, value dimension].
+  void intervene(int64_t layer, at::Tensor& heads_output) const;
+  /// An attention kernel ran.
+  void ran(std::string_view kernel) { kernels_.emplace(kernel); }
   /// Names of the attention kernels that have run.
   const std::set<std::string, std::less<>>& kernels() const { return kernels_; }
 
  private:
-  /// What a layer makes of its input: one row for each token. Undefined where it makes none.
-  struct Projections {
-    at::Tensor queries;      ///< [tokens, q_heads * key_dim], before rope
-    at::Tensor query_heads;  ///< MLA: as mla_query_heads has them
-    at::Tensor keys, values;
-    Projections of(int64_t first, int64_t count) const;
-  };
-
   at::Tensor embed_all(std::span<const int32_t> ids, std::span<const NextTokens>) const;
   at::Tensor attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens>);
-  Projections project(int64_t layer, const at::Tensor& x) const;
   void write_cache(int64_t layer, const Projections&, const NextTokens&);
-  bool expands(int64_t layer, std::span<const NextTokens>) const;
   void attend_one(int64_t layer, const Projections&, const NextTokens&, bool expanded, float* out);
-  void intervene(int64_t layer, at::Tensor& heads_output) const;
   void fit_key_angles(int64_t layer, int64_t tokens);
   void rotate(int64_t layer, const at::Tensor& rows, int64_t heads, int64_t position) const;
   void append(CacheRows&, const at::Tensor& rows) const;

@@ -86,14 +86,10 @@ at::Tensor apply_mlp(const Mlp& mlp, const MlpWeights& weights, const at::Tensor
 }
 
 at::Tensor embed(const Architecture& architecture, const Weights& weights, const at::Tensor& ids,
-                 int64_t first_position) {
+                 const at::Tensor& positions) {
   at::Tensor x = at::embedding(weights.token_embedding, ids).to(at::kFloat);
   if (architecture.embedding_scale != 1) x = x * architecture.embedding_scale;
-  if (architecture.position.scheme == PositionScheme::learned) {
-    const int64_t first_row = first_position + architecture.position.learned_offset;
-    x = x + weights.position_embedding.narrow(0, first_row, ids.size(0));
-  }
-  return x;
+  return positions.defined() ? x + positions : x;
 }
 
 at::Tensor compute_logits(const Architecture& architecture, const Weights& weights, const at::Tensor& x) {

@@ -20,7 +20,8 @@ at::Tensor apply_linear(const Linear&, const at::Tensor& x);
 at::Tensor apply_exact_linear(const Linear&, const at::Tensor& x);
 /// One MLP, or one expert.
 at::Tensor apply_mlp(const Mlp&, const MlpWeights&, const at::Tensor& x);
-at::Tensor embed(const Architecture&, const Weights&, const at::Tensor& ids, int64_t first_position);
+/// `positions`: rows of learned position embeddings, one for each token or one for all; undefined where there are none.
+at::Tensor embed(const Architecture&, const Weights&, const at::Tensor& ids, const at::Tensor& positions);
 
 /// Logits [tokens, vocab], never rounded to bf16, of final hidden states [tokens, d_model].
 at::Tensor compute_logits(const Architecture&, const Weights&, const at::Tensor& x);

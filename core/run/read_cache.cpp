@@ -11,6 +11,14 @@ InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element element)
   return {data, 0, dim, heads * dim, element};
 }
 
+Element element_of(const at::Tensor& numbers) {
+  return numbers.scalar_type() == at::kBFloat16 ? Element::bf16 : Element::f32;
+}
+
+at::Tensor as_element(const at::Tensor& numbers, Element element) {
+  return element == Element::bf16 ? numbers.to(at::kBFloat16) : numbers;
+}
+
 at::Tensor tensor_of(const InputRows& rows, int64_t tokens, at::Device device) {
   const auto type = rows.element == Element::bf16 ? at::kBFloat16 : at::kFloat;
   const auto options = at::TensorOptions(type).device(device);

@@ -26,6 +26,9 @@ class ReadCache {
 
 /// Rows [tokens, heads, dim] that lie one after the other.
 InputRows rows_of(const void* data, int64_t heads, int64_t dim, Element = Element::f32);
+/// What a tensor's numbers are, f32 or bf16, and the same numbers as an element.
+Element element_of(const at::Tensor&);
+at::Tensor as_element(const at::Tensor&, Element);
 /// The first `tokens` of such rows as an f32 tensor [tokens, row stride] on LibTorch's device, for reading: a copy of
 /// bf16, else a view.
 at::Tensor tensor_of(const InputRows&, int64_t tokens, at::Device);

@@ -33,20 +33,26 @@ void Run::State::take_logits(const at::Tensor& x) {
   constexpr int64_t block = 256;  // bounds the memory of logits on their way
   for (int64_t row = begin; row < end; row += block) {
     const int64_t count = std::min(block, end - row);
-    const at::Tensor logits =
-        compute_logits(*architecture, model->weights(), x.narrow(0, row - first, count)).cpu().contiguous();
-    std::memcpy(kept_logits.prepare(count), logits.const_data_ptr<float>(), logits.nbytes());
-    kept_logits.publish(count);
+    kept_logits.append(logits_of(x.narrow(0, row - first, count)).cpu().contiguous().const_data_ptr<float>(), count);
   }
-  const at::Tensor last =
-      compute_logits(*architecture, model->weights(), x.narrow(0, tokens - 1, 1)).cpu().contiguous();
-  last_logits.assign(last.data_ptr<float>(), last.data_ptr<float>() + architecture->vocab_size);
+  set_last_logits(logits_of(x.narrow(0, tokens - 1, 1)).cpu().contiguous().const_data_ptr<float>());
+}
+
+void Run::State::decode_one(int32_t id, const NextTokens& next) {
+  const at::Tensor logits = decode.run({&id, 1}, {&next, 1}).contiguous();
+  const auto* numbers = logits.const_data_ptr<float>();
+  if (next.position >= options.logits.begin && next.position < options.logits.end) kept_logits.append(numbers, 1);
+  set_last_logits(numbers);
 }
 
 void Run::State::forward(std::span<const int32_t> chunk, const Progress& progress, double done, double total) {
   const auto tokens = static_cast<int64_t>(chunk.size());
   const auto layer_count = static_cast<double>(architecture->layer_count());
   const NextTokens next{&cache, &records, position(), tokens};
+  if (tokens == 1 && decode.serves({&next, 1})) {
+    progress.step("running", done / total);
+    return decode_one(chunk.front(), next);
+  }
   take_logits(layers.forward(chunk, {&next, 1}, [&](int64_t layer) {
     const double part = static_cast<double>(layer) / layer_count;
     progress.step("running", (done + static_cast<double>(tokens) * part) / total);

@@ -3,7 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "core/run/layer_stack.h"
+#include "core/run/decode_step.h"
+#include "core/run/layers.h"
 
 namespace headscope {
 
@@ -16,7 +17,8 @@ struct Run::State {
         ledger(std::make_shared<MemoryLedger>(model->device())),
         host_ledger(std::make_shared<MemoryLedger>()),
         cache(*architecture, ledger, cache_options()),
-        layers(model, options.interventions, options.mla) {
+        layers(model, options.interventions, options.mla),
+        decode(model, layers, [this](const at::Tensor& x) { return logits_of(x); }) {
     for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) records.push_back(make_record(layer));
     if (options.logits.begin < options.logits.end) {
       const int64_t rows = std::min(options.logits.end, options.expected_tokens) - options.logits.begin;
@@ -50,6 +52,9 @@ struct Run::State {
   void append(std::span<const int32_t> chunk, const Progress&, double done, double total);
   void forward(std::span<const int32_t> chunk, const Progress&, double done, double total);
   void take_logits(const at::Tensor& x);
+  void decode_one(int32_t id, const NextTokens&);
+  at::Tensor logits_of(const at::Tensor& x) const { return compute_logits(*architecture, model->weights(), x); }
+  void set_last_logits(const float* logits) { last_logits.assign(logits, logits + architecture->vocab_size); }
 
   int64_t position() const { return static_cast<int64_t>(ids.size()); }
 
@@ -60,6 +65,7 @@ struct Run::State {
   std::shared_ptr<MemoryLedger> host_ledger;  ///< of what only viewers read
   KvCache cache;
   LayerStack layers;
+  DecodeStep decode;
   std::vector<LayerRecord> records;
   std::vector<int32_t> ids;
   std::vector<std::string> pieces;  ///< their texts; empty without a tokenizer

@@ -43,9 +43,11 @@ AttentionKernel kernel(std::string_view name, decltype(AttentionKernel::unsuppor
           .divergence_workspace = Entry<kPairs, divergence_workspace>::call,
           .divergence = Entry<kPairs, divergence>::call};
 }
-inline AttentionKernel kernel(std::string_view name) {
-  return kernel<false>(name, [](const AttentionProblem&) { return std::optional<std::string>(); });
+inline std::optional<std::string> unsupported(const AttentionProblem& p) {
+  if (p.lengths) return "lengths in a device's memory are for CUDA's kernels";
+  return std::nullopt;
 }
+inline AttentionKernel kernel(std::string_view name) { return kernel<false>(name, unsupported); }
 
 #if HWY_TARGET == HWY_AVX3
 /// Needs AVX512_BF16.
@@ -55,7 +57,7 @@ inline AttentionKernel attention_pair_kernel() {
       if (rows.element != Element::bf16) return "q, k and v are not all bf16";
     }
     if (p.key_rotation.cosines) return "keys that are rotated when they are read are no longer bf16";
-    return std::nullopt;
+    return unsupported(p);
   });
 }
 #endif

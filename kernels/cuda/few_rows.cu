@@ -387,14 +387,14 @@ struct Cut {
   bool with_cells = false;
   size_t workspace = 0;
 
-  /// `lengths`: the cut serves all that are no longer than those of the problem. `memory` null: only counts.
-  Cut(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths, std::byte* memory) {
-    params.problem = p, params.output = output, params.lengths = lengths;
+  /// Where lengths are read on the device, the cut serves all that may be. `memory` null: only counts.
+  Cut(const AttentionProblem& p, const AttentionOutput& output, std::byte* memory) {
+    params.problem = p, params.output = output;
     params.tiles = plan_tiles(p);
     params.blocks = p.batch * p.kv_heads * ceil_div(rows_of_kv_head(p), params.tiles.rows());
     // Splits are no larger and no more than those of all keys.
-    const SplitPlan plan = lengths ? SplitPlan::of({0, p.kv_len}, params.blocks) : params.split_plan(p);
-    splits = lengths ? SplitPlan::most_splits(p.kv_len, params.blocks) : plan.count;
+    const SplitPlan plan = p.lengths ? SplitPlan::of({0, p.kv_len}, params.blocks) : params.split_plan(p);
+    splits = p.lengths ? SplitPlan::most_splits(p.kv_len, params.blocks) : plan.count;
     params.is_split = splits > 1;
     with_cells = output.thumbnails.max || output.thumbnails.sum;
     if (!params.is_split && !with_cells) return;
@@ -434,26 +434,18 @@ void launch_all(const Cut& cut, void* stream) {
 bool few_rows_takes(const AttentionProblem& p) {
   // That forward.cu has tiles for: where weights and values are split, sums of more would not leave enough registers.
   const int64_t most_dim = 256, most_value_dim = all_one_plane(p) ? 256 : 128;
+  if (p.lengths) return true;
   // As many rows as a block has: so a KV head is read once for all of them, and the splits make up for few blocks.
   return p.key_dim > most_dim || p.value_dim > most_value_dim || rows_of_kv_head(p) <= most_row_tiles * tile_rows;
 }
 
 size_t few_rows_workspace(const AttentionProblem& p, const AttentionOutput& output, int /*workers*/) {
-  return p.q_len == 0 ? 0 : Cut(p, output, nullptr, nullptr).workspace;
+  return p.q_len == 0 ? 0 : Cut(p, output, nullptr).workspace;
 }
 
 void few_rows_forward(const AttentionProblem& p, const AttentionOutput& output, std::span<std::byte> workspace,
                       const ParallelFor& parallel) {
-  if (p.q_len > 0) launch_all(Cut(p, output, nullptr, workspace.data()), parallel.stream());
-}
-
-size_t few_rows_workspace(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths) {
-  return Cut(p, output, lengths, nullptr).workspace;
-}
-
-void few_rows_forward(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths,
-                      std::span<std::byte> workspace, const ParallelFor& parallel) {
-  launch_all(Cut(p, output, lengths, workspace.data()), parallel.stream());
+  if (p.q_len > 0) launch_all(Cut(p, output, workspace.data()), parallel.stream());
 }
 
 }  // namespace headscope::cuda

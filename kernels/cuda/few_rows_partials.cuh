@@ -36,11 +36,10 @@ struct FewRowsParams {
   Partials partials;
   int64_t blocks = 1;                      ///< of the first kernel, for each split
   bool is_split = false;                   ///< rows are: fold_kernel writes their results
-  const DecodeLengths* lengths = nullptr;  ///< null: those of the problem
 
   HEADSCOPE_DEVICE AttentionProblem problem_now() const {
     AttentionProblem p = problem;
-    if (lengths) p.kv_len = lengths->kv_len, p.causal_offset = lengths->causal_offset;
+    if (p.lengths) p.kv_len = p.lengths->kv_len, p.causal_offset = p.lengths->causal_offset;
     return p;
   }
   /// Where a block's sums of values go: to `out`, or where rows are split to the part of the split.

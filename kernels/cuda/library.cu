@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/recording.h"
 
 namespace headscope {
 namespace {
@@ -145,6 +146,11 @@ const CudaLibrary library{
     .copy = copy,
     .synchronize = synchronize,
     .time = time,
+#if HEADSCOPE_CUDA_WITH_LIBTORCH
+    .record = cuda::record,
+    .replay = cuda::replay,
+    .forget = cuda::forget,
+#endif
     .is_sticky = is_sticky,
 };
 

@@ -15,7 +15,7 @@ struct CUstream_st;  // CUDA's own name of what cudaStream_t points to
 namespace headscope {
 
 /// Goes up with every change of this header or of AttentionKernel, so that a stale library is refused.
-inline constexpr int cuda_library_abi = 3;
+inline constexpr int cuda_library_abi = 4;
 
 /// Oldest compute capability that the kernels run on: bf16 tensor cores and cp.async.
 inline constexpr int cuda_oldest_major = 8;
@@ -77,6 +77,9 @@ struct CudaMemory {
 /// Work on one device in the order in which it was given. Owned by who created it.
 using CudaStream = CUstream_st*;
 
+/// A CUDA graph.
+class CudaRecording;
+
 struct CudaLibrary {
   int abi_version = 0;             ///< cuda_library_abi; nothing else may be read when it is another
   const char* architectures = "";  ///< what the kernels were compiled for: "90-real,80-virtual"
@@ -105,6 +108,14 @@ struct CudaLibrary {
   /// Seconds from the start of what `work` gives to the stream until it is done, by the device's own clock, and waits
   /// for it. The device becomes the calling thread's current one. Throws what `work` throws.
   CudaStatus (*time)(int device, CudaStream, const std::function<void()>& work, double& seconds) = nullptr;
+
+  /// Work that is kept and done again; null in a library that was built without LibTorch. `record` keeps what `work`
+  /// gives to its stream, LibTorch's operations in it, and returns what `forget` frees; `replay` starts it on
+  /// LibTorch's current stream, the default one unless somebody changed it. Both throw std::exceptions of LibTorch's,
+  /// and `record` what `work` throws. Memory that LibTorch gave to `work` is kept for it.
+  CudaRecording* (*record)(int device, const std::function<void(CudaStream)>& work) = nullptr;
+  void (*replay)(CudaRecording&) = nullptr;
+  void (*forget)(CudaRecording*) = nullptr;
 
   /// Whether no call of this process can use the device again after this error (CudaStatus::code).
   bool (*is_sticky)(int code) = nullptr;

@@ -158,7 +158,10 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   });
 }
 
-std::optional<std::string> unsupported(const AttentionProblem&) { return std::nullopt; }
+std::optional<std::string> unsupported(const AttentionProblem& p) {
+  if (p.lengths) return "lengths in a device's memory are for CUDA's kernels";
+  return std::nullopt;
+}
 
 }  // namespace
 

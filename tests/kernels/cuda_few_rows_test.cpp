@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/few_rows_plan.cuh"
 #include "tests/kernels/attention_case.h"
@@ -57,8 +58,7 @@ AttentionCase shared_case(const CaseSpec& spec) {
 }
 
 /// Results of the problem `longest`, with the lengths that the device says: those of `now`.
-Results run_with_lengths(const AttentionCase& now, const AttentionProblem& longest,
-                         const cuda::DecodeLengths& lengths) {
+Results run_with_lengths(const AttentionCase& now, const AttentionProblem& longest, const ProblemLengths& lengths) {
   const AttentionProblem& p = now.problem;
   Results r = Results::sized(p, now.spec.cells);
   AttentionOutput output;
@@ -68,8 +68,10 @@ Results run_with_lengths(const AttentionCase& now, const AttentionProblem& longe
                        r.distance_variance.data(), r.sink.data(), r.window.data(), now.spec.sink_tokens,
                        now.spec.window_tokens};
   output.thumbnails = {r.thumbnails.data(), now.spec.cells, now.spec.bin};
-  Guarded<std::byte> workspace(cuda::few_rows_workspace(longest, output, &lengths));
-  cuda::few_rows_forward(longest, output, &lengths, workspace.span(), SerialFor());
+  AttentionProblem problem = longest;
+  problem.lengths = &lengths;
+  Guarded<std::byte> workspace(cuda::forward_workspace(problem, output, 1));
+  cuda::forward(problem, output, workspace.span(), SerialFor());
   EXPECT_TRUE(workspace.intact());
   return r;
 }
@@ -243,7 +245,7 @@ TEST_P(FewRows, LengthsMayBeReadOnTheDevice) {
       spec.window = window;
       AttentionCase now(spec);
       const AttentionProblem longest = now.problem;
-      const cuda::DecodeLengths lengths{kv_len, kv_len - 1};
+      const ProblemLengths lengths{kv_len, kv_len - 1};
       now.problem.kv_len = kv_len, now.problem.causal_offset = kv_len - 1;
       const Results expected = run(now);
       const Results actual = run_with_lengths(now, longest, lengths);

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/data/layer_problem.h"
+#include "core/run/decode_plan.h"
+#include "core/run/step_inputs.h"
+
+namespace headscope {
+
+/// The next token of some sequences, which have equally many, as work that a device records and does again: what
+/// changes from token to token lies in its memory (StepInputs), and nothing comes back before all of it is done. A plan
+/// is done once as it is, recorded the second time, and repeated from then on. One thread uses it.
+class DecodeStep {
+ public:
+  /// What is wanted of the hidden states [sequences, d_model] behind the last layer, in the device's memory.
+  using Head = std::function<at::Tensor(const at::Tensor& x)>;
+
+  /// Borrows the layers.
+  DecodeStep(std::shared_ptr<const Model>, LayerStack&, Head);
+
+  /// Whether the device records, and all that the model does for one more token of each sequence can be: not where
+  /// experts are chosen on the host, or where all keys go through LibTorch at each step (slim attention, expanded MLA)
+  /// or through the host (ALiBi's products as rounded).
+  bool serves(std::span<const NextTokens>) const;
+
+  /// Forwards one token of each sequence, adds it to caches and records, and returns what the head made, on the host.
+  /// When anything throws, the rows that were added so far stay; the caller takes them back.
+  at::Tensor run(std::span<const int32_t> ids, std::span<const NextTokens>);
+
+ private:
+  void perform(DecodePlan);
+  void work(const ParallelFor& stream);
+  at::Tensor attention(int64_t layer, const at::Tensor& x, const ParallelFor& stream);
+  void turn(int64_t layer, const at::Tensor& rows, int64_t heads) const;
+  void write(const RowsPlace&, const at::Tensor& row) const;
+  void attend(int64_t layer, const DecodePlan::Layer&, const at::Tensor& queries, float* out,
+              const ParallelFor& stream);
+
+  std::shared_ptr<const Model> model_;
+  const Architecture& architecture_;
+  LayerStack& layers_;
+  Head head_;
+  at::Device place_;                                   ///< LibTorch's name of the model's device
+  std::vector<std::unique_ptr<PositionBias>> biases_;  ///< [layers]
+  std::optional<StepInputs> inputs_;
+  DecodePlan plan_;
+  std::unique_ptr<const RecordedWork> recording_;
+  // What the work made, in the device's memory.
+  at::Tensor answer_;
+  std::vector<at::Tensor> parts_;  ///< of results_, while it is made
+  at::Tensor results_;             ///< of rows for viewers (row_results.h) and cells, of each layer and sequence
+};
+
+}  // namespace headscope

@@ -1,0 +1,172 @@
+// Decode steps that a device records and repeats: the bits of steps that are done one after the other.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/run/decoder.h"
+#include "kernels/cuda/attention.h"
+#include "tests/run/fed_runs.h"
+#include "tests/run/random_model.h"
+#include "tests/support/elsewhere.h"
+
+namespace headscope {
+namespace {
+
+using testing::Elsewhere;
+using testing::Records;
+
+/// CUDA's kernels on the emulator: those of the CPU read no lengths on a device.
+std::shared_ptr<const Elsewhere> device_that(Records records) {
+  static const AttentionKernel kernel = cuda::attention_kernel("cuda/emulated");
+  return std::make_shared<Elsewhere>(std::span(&kernel, 1), records);
+}
+
+void expect_same_bits(const RowsView& a, const RowsView& b, const char* what) {
+  ASSERT_EQ(a.rows, b.rows) << what;
+  const RowsView here = a.on_host(0, a.rows), there = b.on_host(0, b.rows);
+  const auto bytes = static_cast<size_t>(a.rows * a.buffer->row_bytes());
+  EXPECT_EQ(std::memcmp(here.buffer->row(0), there.buffer->row(0), bytes), 0) << what;
+}
+
+/// Logits, everything that is kept of rows, and the cache.
+void expect_same_bits(const Fed& a, const Fed& b) {
+  expect_same_bits(a.run.logits(), b.run.logits(), "logits");
+  ASSERT_EQ(a.snapshot.layers.size(), b.snapshot.layers.size());
+  for (size_t layer = 0; layer < a.snapshot.layers.size(); ++layer) {
+    SCOPED_TRACE(layer);
+    const LayerRows &here = a.snapshot.layers[layer], &there = b.snapshot.layers[layer];
+    expect_same_bits(here.q, there.q, "queries");
+    expect_same_bits(here.row_max, there.row_max, "row maxima");
+    expect_same_bits(here.log_sum, there.log_sum, "log sums");
+    expect_same_bits(here.statistics, there.statistics, "statistics");
+    EXPECT_EQ(here.thumbnails->bin, there.thumbnails->bin);
+    EXPECT_EQ(here.thumbnails->max, there.thumbnails->max);
+  }
+  for (size_t store = 0; store < a.snapshot.stores.size(); ++store) {
+    SCOPED_TRACE(store);
+    expect_same_bits(a.snapshot.stores[store].k, b.snapshot.stores[store].k, "keys");
+    expect_same_bits(a.snapshot.stores[store].v, b.snapshot.stores[store].v, "values");
+  }
+  EXPECT_EQ(a.snapshot.kv_allocated_bytes(), b.snapshot.kv_allocated_bytes());
+  EXPECT_EQ(a.snapshot.kernel, b.snapshot.kernel);
+}
+
+Plan prompt_and_tokens(int64_t prompt, size_t tokens) {
+  Plan plan{{prompt}, false};
+  plan.passes.resize(tokens + 1, 1);
+  return plan;
+}
+
+class RecordedSchemes : public ::testing::TestWithParam<SharingScheme> {};
+
+/// Over buffers that grow, windows that move and thumbnails that get coarser (at 65 tokens). Every second layer has a
+/// window.
+TEST_P(RecordedSchemes, HaveTheBitsOfStepsOneByOne) {
+  const SharingScheme& scheme = GetParam();
+  use_threads(1);
+  const Architecture architecture = architecture_of(scheme, Windows::alternating);
+  const bool made_anew = scheme.stored == Stored::keys_only;  // values, at each step, of all keys
+  const Plan plan = made_anew ? prompt_and_tokens(5, 3) : prompt_and_tokens(57, 14);
+  const auto device = device_that(Records::yes);
+  const Fed one_by_one(random_model(architecture, 1, device_that(Records::never)), plan);
+  const Fed recorded(random_model(architecture, 1, device), plan);
+  expect_same_bits(one_by_one, recorded);
+  if (made_anew) return EXPECT_EQ(device->repeats, 0), void();
+  EXPECT_GE(device->recordings, 2);
+  EXPECT_GE(device->repeats, 8) << "of 15 tokens";
+}
+
+INSTANTIATE_TEST_SUITE_P(Run, RecordedSchemes, ::testing::ValuesIn(sharing_schemes()),
+                         [](const auto& scheme) { return scheme.param.name; });
+
+TEST(DecodeStep, OfLearnedPositionsBiasesAndQkNorms) {
+  use_threads(1);
+  const Plan plan = prompt_and_tokens(5, 8);
+  for (const Architecture& architecture : {small_gpt2_architecture(), small_latent_architecture()}) {
+    const auto device = device_that(Records::yes);
+    const Fed one_by_one(random_model(architecture, 1, device_that(Records::never)), plan);
+    expect_same_bits(one_by_one, Fed(random_model(architecture, 1, device), plan));
+    EXPECT_GE(device->repeats, 5);
+  }
+}
+
+TEST(DecodeStep, KeepsWhatSnapshotsHold) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  headscope::Run run(random_model(architecture, 1, device_that(Records::yes)), {});
+  const auto ids = random_ids(architecture, 12);
+  run.extend(std::span(ids).first(6));
+  for (size_t i = 6; i < 9; ++i) run.extend(std::span(ids).subspan(i, 1));
+  const RunSnapshot before = run.snapshot();
+  const std::vector<float> grid = before.layers[0].thumbnails->max;
+  const RowsView queries = before.layers[0].q.on_host(0, before.layers[0].q.rows);
+  for (size_t i = 9; i < 12; ++i) run.extend(std::span(ids).subspan(i, 1));
+  EXPECT_EQ(before.layers[0].thumbnails->max, grid);
+  EXPECT_NE(run.snapshot().layers[0].thumbnails->max, grid);
+  expect_same_bits(before.layers[0].q, queries, "queries");
+}
+
+/// Heads that an intervention switches off are so in recorded steps, too.
+TEST(DecodeStep, MakesInterventions) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  const auto ids = random_ids(architecture, 10);
+  const auto logits_of = [&](Records records, std::vector<Intervention> changes) {
+    RunOptions options;
+    options.interventions = std::move(changes);
+    headscope::Run run(random_model(architecture, 1, device_that(records)), options);
+    run.extend(std::span(ids).first(5));
+    for (size_t i = 5; i < ids.size(); ++i) run.extend(std::span(ids).subspan(i, 1));
+    return std::vector<float>(run.last_logits().begin(), run.last_logits().end());
+  };
+  const std::vector<Intervention> zero = {{Intervention::Kind::zero_head, 0, 1}};
+  EXPECT_EQ(logits_of(Records::yes, zero), logits_of(Records::never, zero));
+  EXPECT_NE(logits_of(Records::yes, zero), logits_of(Records::yes, {}));
+}
+
+TEST(DecodeStep, ThatFailsLeavesTheRunAsItWas) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  const auto device = device_that(Records::but_fails);
+  headscope::Run run(random_model(architecture, 1, device), {});
+  const auto ids = random_ids(architecture, 12);
+  run.extend(std::span(ids).first(6));
+  for (size_t i = 6; i < 9; ++i) run.extend(std::span(ids).subspan(i, 1));
+  device->fails_after = device->repeats;
+  EXPECT_THROW(run.extend(std::span(ids).subspan(9, 1)), Error);
+  EXPECT_EQ(run.tokens(), 9);
+  const RunSnapshot after = run.snapshot();
+  for (const LayerRows& layer : after.layers) {
+    for (const RowsView* rows : {&layer.q, &layer.row_max, &layer.log_sum, &layer.statistics}) EXPECT_EQ(rows->rows, 9);
+  }
+  for (const KvRows& store : after.stores) EXPECT_EQ(store.k.rows, 9);
+  device->fails_after = -1;
+  for (size_t i = 9; i < 12; ++i) run.extend(std::span(ids).subspan(i, 1));
+  headscope::Run undisturbed(random_model(architecture, 1, device_that(Records::yes)), {});
+  undisturbed.extend(std::span(ids).first(6));
+  for (size_t i = 6; i < 12; ++i) undisturbed.extend(std::span(ids).subspan(i, 1));
+  EXPECT_TRUE(std::ranges::equal(run.last_logits(), undisturbed.last_logits()));
+}
+
+TEST(DecodeStep, OfSeveralSequencesChoosesTheSameTokens) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  const auto device = device_that(Records::yes);
+  Decoder one_by_one(random_model(architecture, 1, device_that(Records::never)), 3, 4);
+  Decoder recorded(random_model(architecture, 1, device), 3, 4);
+  const auto ids = random_ids(architecture, 7);
+  for (Decoder* decoder : {&one_by_one, &recorded}) decoder->prefill(ids);
+  std::vector<int32_t> next = {1, 2, 3};
+  for (int step = 0; step < 12; ++step) {
+    const std::vector<int32_t> expected = one_by_one.step(next);
+    EXPECT_EQ(recorded.step(next), expected) << step;
+    next = expected;
+  }
+  EXPECT_GE(device->repeats, 6);
+  EXPECT_EQ(recorded.kv_allocated_bytes(), one_by_one.kv_allocated_bytes());
+}
+
+}  // namespace
+}  // namespace headscope
