@@ -98,8 +98,7 @@ void DecodeStep::perform(DecodePlan plan) {
   if (plan != plan_) {
     recording_.reset();
     plan_ = std::move(plan);
-    return work(
-        Stream(nullptr));  // not recorded yet: LibTorch and kernels are made ready by it, which no recording may
+    return work(Stream(nullptr));  // which makes LibTorch and the kernels ready, as no recording may
   }
   if (!recording_) recording_ = device.record([&](void* stream) { work(Stream(stream)); });
   recording_->run();

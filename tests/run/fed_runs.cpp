@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/data/tiles.h"
 #include "kernels/parallel.h"
@@ -106,6 +107,35 @@ void compare_argmax(const RunSnapshot& expected, const RunSnapshot& found, int64
 }
 
 }  // namespace
+
+void expect_same_bits(const RowsView& a, const RowsView& b, const char* what) {
+  ASSERT_EQ(a.rows, b.rows) << what;
+  const RowsView here = a.on_host(0, a.rows), there = b.on_host(0, b.rows);
+  const auto bytes = static_cast<size_t>(a.rows * a.buffer->row_bytes());
+  EXPECT_EQ(std::memcmp(here.buffer->row(0), there.buffer->row(0), bytes), 0) << what;
+}
+
+void expect_same_bits(const Fed& a, const Fed& b) {
+  expect_same_bits(a.run.logits(), b.run.logits(), "logits");
+  ASSERT_EQ(a.snapshot.layers.size(), b.snapshot.layers.size());
+  for (size_t layer = 0; layer < a.snapshot.layers.size(); ++layer) {
+    SCOPED_TRACE(layer);
+    const LayerRows &here = a.snapshot.layers[layer], &there = b.snapshot.layers[layer];
+    expect_same_bits(here.q, there.q, "queries");
+    expect_same_bits(here.row_max, there.row_max, "row maxima");
+    expect_same_bits(here.log_sum, there.log_sum, "log sums");
+    expect_same_bits(here.statistics, there.statistics, "statistics");
+    EXPECT_EQ(here.thumbnails->bin, there.thumbnails->bin);
+    EXPECT_EQ(here.thumbnails->max, there.thumbnails->max);
+  }
+  for (size_t store = 0; store < a.snapshot.stores.size(); ++store) {
+    SCOPED_TRACE(store);
+    expect_same_bits(a.snapshot.stores[store].k, b.snapshot.stores[store].k, "keys");
+    expect_same_bits(a.snapshot.stores[store].v, b.snapshot.stores[store].v, "values");
+  }
+  EXPECT_EQ(a.snapshot.kv_allocated_bytes(), b.snapshot.kv_allocated_bytes());
+  EXPECT_EQ(a.snapshot.kernel, b.snapshot.kernel);
+}
 
 void check_bytes(const RunSnapshot& run, const SharingScheme& scheme) {
   const Architecture& a = *run.architecture;

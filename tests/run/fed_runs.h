@@ -25,6 +25,11 @@ struct Fed {
   RunSnapshot snapshot;
 };
 
+/// The bits of rows, wherever they lie.
+void expect_same_bits(const RowsView& a, const RowsView& b, const char* what);
+/// Of logits, of everything that is kept of rows, and of the cache.
+void expect_same_bits(const Fed& a, const Fed& b);
+
 /// Used is what the scheme has to keep of these tokens, not more: heads once, one of K and V where one does.
 void check_bytes(const RunSnapshot&, const SharingScheme&);
 

@@ -6,8 +6,9 @@
 #include <cmath>
 #include <functional>
 
-#include "core/run/run.h"
+#include "tests/run/fed_runs.h"
 #include "tests/run/random_model.h"
+#include "tests/run/recording_device.h"
 
 namespace headscope {
 namespace {
@@ -236,6 +237,15 @@ TEST_P(ChangedField, ChangesTheLogits) {
   const double mean = difference(logits_of(changed), logits_of(plain));
   EXPECT_TRUE(std::isfinite(mean));
   EXPECT_GT(mean, 1e-4) << GetParam().name << " is ignored";
+}
+
+TEST_P(ChangedField, IsInRecordedStepsToo) {
+  use_threads(1);
+  Architecture changed = base_architecture(GetParam().base);
+  GetParam().change(changed);
+  const Plan plan{{9, 1, 1, 1, 1}, false};
+  const Fed one_by_one(random_model(changed, 1, testing::device_that(testing::Records::never)), plan);
+  expect_same_bits(one_by_one, Fed(random_model(changed, 1, testing::device_that(testing::Records::yes)), plan));
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, ChangedField, ::testing::ValuesIn(changed_cases()),
