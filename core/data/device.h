@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +37,9 @@ class Device {
   virtual void release(std::byte*, size_t bytes) const noexcept = 0;
   /// Between its memory and itself or the host, without overlap. Throws Error.
   virtual void copy(void* to, const void* from, size_t bytes, void* stream = nullptr) const = 0;
+
+  /// Of its memory, as its driver tells now; nothing where nobody counts, as for the host.
+  virtual std::optional<int64_t> free_bytes() const { return std::nullopt; }
 
   /// Whether record() may be called.
   virtual bool records() const { return false; }

@@ -86,8 +86,9 @@ struct RunSnapshot {
   std::vector<KvRows> stores;                       ///< one for each owning layer, ascending
   std::vector<std::string> interventions;           ///< "zero 2:5"; empty when the model is as it is
   std::vector<int64_t> allocated_history;           ///< [n] KV bytes allocated when token i was written
-  int64_t viewer_bytes = 0;   ///< queries, layer inputs, statistics, replaced buffers; not what the model needs too
-  int64_t kv_peak_bytes = 0;  ///< largest KV allocation, growth copies included
+  int64_t viewer_bytes = 0;       ///< queries, layer inputs, statistics, replaced buffers; not what the model needs too
+  int64_t viewer_peak_bytes = 0;  ///< largest so far on the model's device, which has queries and layer inputs
+  int64_t kv_peak_bytes = 0;      ///< largest KV allocation, growth copies included
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   const KvRows& store_of(int64_t layer) const;

@@ -66,6 +66,11 @@ class Cuda final : public Device {
     const CudaStatus status = library_.copy(to, from, bytes, static_cast<CudaStream>(stream));
     if (!status.ok()) throw Error(cuda_failure(status, library_.is_sticky(status.code), "a copy", device_name_));
   }
+  std::optional<int64_t> free_bytes() const override {
+    CudaMemory memory;
+    if (!library_.memory_info(index_, memory).ok()) return std::nullopt;
+    return static_cast<int64_t>(memory.free_bytes);
+  }
   bool records() const override { return library_.record != nullptr; }
   std::unique_ptr<const RecordedWork> record(const std::function<void(void*)>& work) const override {
     CudaRecording* recording = nullptr;

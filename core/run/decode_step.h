@@ -35,6 +35,7 @@ class DecodeStep {
  private:
   void perform(DecodePlan);
   void work(const ParallelFor& stream);
+  void keep_input(int64_t layer, const at::Tensor& x) const;
   at::Tensor attention(int64_t layer, const at::Tensor& x, const ParallelFor& stream);
   void turn(int64_t layer, const at::Tensor& rows, int64_t heads) const;
   void write(const RowsPlace&, const at::Tensor& row) const;

@@ -28,6 +28,7 @@ class Elsewhere final : public Device {
   }
   void release(std::byte* memory, size_t) const noexcept override { ::operator delete (memory, std::align_val_t{64}); }
   void copy(void* to, const void* from, size_t bytes, void*) const override { std::memcpy(to, from, bytes); }
+  std::optional<int64_t> free_bytes() const override { return free; }
   bool records() const override { return records_ != Records::never; }
   std::unique_ptr<const RecordedWork> record(const std::function<void(void*)>& work) const override {
     ++recordings;
@@ -37,6 +38,7 @@ class Elsewhere final : public Device {
 
   mutable int recordings = 0, repeats = 0;
   mutable int fails_after = -1;  ///< repeats; with but_fails
+  std::optional<int64_t> free;   ///< what it says that it has
 
  private:
   class Again final : public RecordedWork {
