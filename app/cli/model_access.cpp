@@ -99,6 +99,15 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
       ->check(CLI::IsMember({"own", "libtorch"}));
 }
 
+void add_budget_option(CLI::App& command, std::optional<int64_t>& query_bytes) {
+  command.add_option_function<std::string>(
+      "--memory-budget",
+      [&query_bytes](const std::string& text) { query_bytes = parse_bytes(text, "--memory-budget"); },
+      "How much may be kept so that maps can be shown: queries, and layer inputs that others are made from when they "
+      "are "
+      "looked at; as in 2GiB, 500MB or 0. Without it: all queries on the CPU, on a GPU half of what is free");
+}
+
 std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions options, const Context& context) {
   check_dtype(context.global);
   options.device = chosen_device(context);

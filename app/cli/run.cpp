@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "app/cli/command.h"
@@ -26,6 +27,7 @@ struct Options {
   std::string logits;
   int64_t chunk = RunOptions().chunk;
   std::string mla = "absorbed";
+  std::optional<int64_t> query_bytes;
   SamplingOptions sampling;
 };
 
@@ -45,6 +47,7 @@ RunOptions run_options(const Options& options, const LogitsWanted& logits, size_
   RunOptions wanted;
   wanted.logits = logits;
   wanted.chunk = options.chunk;
+  wanted.query_bytes = options.query_bytes;
   if (options.mla == "naive") wanted.mla.form = MlaForm::naive;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
@@ -114,6 +117,13 @@ std::string cache_text(const RunSnapshot& snapshot) {
                      windows ? " (a sliding window keeps its tokens and has room for those written at once)" : "");
 }
 
+std::string budget_text(const RunSnapshot& snapshot) {
+  const auto kept = std::count_if(snapshot.layers.begin(), snapshot.layers.end(),
+                                  [](const LayerRows& layer) { return layer.q.buffer != nullptr; });
+  return fmt::format("queries of {} of {} layers are kept, the others are made again when they are looked at\n", kept,
+                     snapshot.layers.size());
+}
+
 std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   const Model& model = run.model();
   std::string out;
@@ -129,6 +139,7 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
       {"KV cache", cache_text(snapshot)},
       {"computed", computed_by(snapshot)},
   });
+  if (snapshot.query_source) out += budget_text(snapshot);
   if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));
   const auto candidates = top_candidates(run.last_logits(), top);
   if (candidates.empty()) return top == 0 ? out : out + "\nthe logits hold values that are not finite numbers\n";
@@ -184,6 +195,7 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
   add_prompt_options(*command, options->prompt);
   add_load_options(*command, options->load);
+  add_budget_option(*command, options->query_bytes);
   command->add_option("--save", options->save,
                       "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
   command->add_option("--out", options->out, "The .h5 file to save to");

@@ -91,12 +91,12 @@ QueryMaker::Made& QueryMaker::begin(const RunSnapshot& run, int64_t layer) {
   return mine;
 }
 
-std::optional<RowsView> QueryMaker::made(int64_t layer, int64_t tokens) const {
+std::optional<RowsView> QueryMaker::made(int64_t layer, int64_t rows) const {
   const std::lock_guard lock(mutex_);
   const auto found = std::find_if(made_.begin(), made_.end(), [&](const Made& one) { return one.layer == layer; });
-  if (found == made_.end() || found->view.rows < tokens) return std::nullopt;
+  if (found == made_.end() || found->view.rows < rows) return std::nullopt;
   made_.splice(made_.begin(), made_, found);
-  return RowsView{found->view.buffer, tokens};
+  return RowsView{found->view.buffer, rows};
 }
 
 void QueryMaker::limit(int64_t bytes) {

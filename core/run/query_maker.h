@@ -43,7 +43,7 @@ class QueryMaker {
 
   /// As QuerySource has them. The snapshot is the one whose past it is.
   RowsView make(const RunSnapshot&, const Past&, int64_t layer, const std::stop_token&);
-  std::optional<RowsView> made(int64_t layer, int64_t tokens) const;
+  std::optional<RowsView> made(int64_t layer, int64_t rows) const;
   /// Bytes that layers which have been made may take.
   void limit(int64_t bytes);
 
@@ -76,9 +76,7 @@ class SnapshotQueries final : public QuerySource {
   RowsView make(const RunSnapshot& run, int64_t layer, std::stop_token stop) const override {
     return maker_->make(run, past_, layer, stop);
   }
-  std::optional<RowsView> made(const RunSnapshot& run, int64_t layer) const override {
-    return maker_->made(layer, run.tokens());
-  }
+  std::optional<RowsView> made(int64_t layer, int64_t rows) const override { return maker_->made(layer, rows); }
 
  private:
   std::shared_ptr<QueryMaker> maker_;

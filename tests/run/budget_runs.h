@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <vector>
 
 #include "core/data/query_source.h"
 #include "core/run/query_budget.h"
 #include "core/run/run.h"
+#include "tests/run/fed_runs.h"
 #include "tests/run/random_model.h"
 
 /// Runs with and without a memory budget, and what must not differ between them.
@@ -41,21 +41,12 @@ inline int64_t kept_layers(const RunSnapshot& run) {
   return kept;
 }
 
-inline void expect_same_rows(const RowsView& wanted, const RowsView& found, const char* what) {
-  ASSERT_EQ(found.rows, wanted.rows) << what;
-  ASSERT_EQ(found.width(), wanted.width()) << what;
-  ASSERT_EQ(found.element(), wanted.element()) << what;
-  const RowsView here = wanted.on_host(0, wanted.rows), there = found.on_host(0, found.rows);
-  const auto bytes = static_cast<size_t>(wanted.rows * here.buffer->row_bytes());
-  EXPECT_EQ(std::memcmp(here.buffer->row(0), there.buffer->row(0), bytes), 0) << what;
-}
-
 /// Queries of every layer, to the bit.
 inline void expect_same_queries(const RunSnapshot& kept, const RunSnapshot& limited) {
   ASSERT_EQ(limited.layers.size(), kept.layers.size());
   for (int64_t layer = 0; layer < kept.architecture->layer_count(); ++layer) {
     SCOPED_TRACE(layer);
-    expect_same_rows(queries_of(kept, layer), queries_of(limited, layer), "queries");
+    expect_same_bits(queries_of(kept, layer), queries_of(limited, layer), "queries");
   }
 }
 

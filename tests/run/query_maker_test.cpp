@@ -6,10 +6,10 @@
 #include "core/base/error.h"
 #include "core/data/tiles.h"
 #include "core/model/random_weights.h"
-#include "kernels/cuda/attention.h"
+#include "core/run/query_maker.h"
 #include "tests/run/budget_runs.h"
+#include "tests/run/recording_device.h"
 #include "tests/run/schemes.h"
-#include "tests/support/elsewhere.h"
 
 namespace headscope {
 namespace {
@@ -68,8 +68,7 @@ TEST_P(BudgetSchemes, MakeThemOnADeviceThatPlainCodeCannotRead) {
 /// Steps that a device records keep inputs and queries as the plan says, and what is made from them are their bits.
 TEST_P(BudgetSchemes, MakeThemBehindRecordedSteps) {
   use_threads(1);
-  static const AttentionKernel kernel = cuda::attention_kernel("cuda/emulated");
-  const auto device = std::make_shared<Elsewhere>(std::span(&kernel, 1), Records::yes);
+  const auto device = testing::device_that(Records::yes);
   const auto model = random_model(architecture_of(GetParam(), Windows::alternating), 1, device);
   const bool made_anew = GetParam().stored == Stored::keys_only;  // values, at each step, of all keys
   check(model, {{}, {9, 1, 1, 1, 1, 1, 1}});
@@ -138,18 +137,23 @@ TEST(QueryMaker, OfHeadsThatAreOff) {
   check(model, wanted);
 }
 
-/// A layer of the middle starts at the input that is saved, not at the ids.
+/// An input that is not the run's own changes the queries of its layer and of those behind it, up to the next one.
 TEST(QueryMaker, StartsAtTheNearestSavedInput) {
   const auto model = random_model(small_architecture());
-  RunOptions options;
-  // Two layers' inputs, and as much again for the queries that are made.
-  options.query_bytes = 4 * usual_tokens * 24 * 4;
-  const RunSnapshot run = fed_run(model, usual_passes, options).snapshot();
-  EXPECT_LT(kept_layers(run), 3);
-  int64_t layers = 0;
-  std::stop_source stop;
-  for (int64_t layer = 0; layer < 3; ++layer) layers += queries_of(run, layer, stop.get_token()).width();
-  EXPECT_EQ(layers, 3 * 24);
+  const auto ledger = std::make_shared<MemoryLedger>();
+  const RunSnapshot run = fed_run(model, {20}, {}).snapshot();
+  GrowingRows other(ledger, MemoryPurpose::viewer, 24, 20);
+  other.append(std::vector<float>(20 * 24, 0.5F).data(), 20);
+  for (size_t saved = 1; saved < 3; ++saved) {
+    SCOPED_TRACE(saved);
+    Past past{{{20, 20}}, std::vector<RowsView>(3)};
+    past.inputs[saved] = other.view();
+    QueryMaker maker(model, {}, {}, ledger);
+    for (size_t layer = 0; layer < 3; ++layer) {
+      const RowsView made = maker.make(run, past, static_cast<int64_t>(layer), {}), &kept = run.layers[layer].q;
+      EXPECT_EQ(std::equal(made.row(0), made.row(0) + 20 * 24, kept.row(0)), layer < saved) << layer;
+    }
+  }
 }
 
 class Made : public ::testing::Test {
@@ -165,14 +169,14 @@ class Made : public ::testing::Test {
 
 TEST_F(Made, IsKeptForWhoAsksAgain) {
   const RunSnapshot run = fed_run(model_, {30}, nothing_kept()).snapshot();
-  EXPECT_EQ(queries_at_hand(run, 2), std::nullopt);
+  EXPECT_EQ(queries_at_hand(run, 2, run.tokens()), std::nullopt);
   const RowsView first = queries_of(run, 2);
   EXPECT_EQ(queries_of(run, 2).buffer, first.buffer);
-  EXPECT_EQ(queries_at_hand(run, 2)->buffer, first.buffer);
+  EXPECT_EQ(queries_at_hand(run, 2, run.tokens())->buffer, first.buffer);
   // There is room for one layer.
   queries_of(run, 1);
-  EXPECT_EQ(queries_at_hand(run, 2), std::nullopt);
-  EXPECT_TRUE(queries_at_hand(run, 1));
+  EXPECT_EQ(queries_at_hand(run, 2, run.tokens()), std::nullopt);
+  EXPECT_TRUE(queries_at_hand(run, 1, run.tokens()));
 }
 
 TEST_F(Made, LeastRecentlyUsedGoesFirst) {
@@ -211,9 +215,9 @@ TEST_F(Made, GoesOnWhenTheRunHasGrown) {
     for (headscope::Run* one : {&run, &kept}) one->extend(std::span(ids).subspan(i, 1));
   }
   const RunSnapshot longer = run.snapshot();
-  EXPECT_EQ(queries_at_hand(longer, 2), std::nullopt);
+  EXPECT_EQ(queries_at_hand(longer, 2, longer.tokens()), std::nullopt);
   expect_same_queries(kept.snapshot(), longer);
-  expect_same_rows(before, queries_of(shorter, 2), "the shorter run's queries");
+  expect_same_bits(before, queries_of(shorter, 2), "the shorter run's queries");
 }
 
 /// The stop is looked at before each layer; what whole chunks made stays.
@@ -222,7 +226,7 @@ TEST_F(Made, StopsBetweenLayersAndGoesOnBehindWholeChunks) {
   std::stop_source stop;
   stop.request_stop();
   EXPECT_THROW(queries_of(run, 2, stop.get_token()), Cancelled);
-  EXPECT_EQ(queries_at_hand(run, 2), std::nullopt);
+  EXPECT_EQ(queries_at_hand(run, 2, run.tokens()), std::nullopt);
   EXPECT_THROW(compute_tile(run, {2, 0, 0, 30, 0, 30}, SerialFor(), stop.get_token()), Cancelled);
   RunOptions kept;
   kept.chunk = 10;
@@ -247,7 +251,7 @@ TEST_F(Made, LeavesOutWhatTheRunTookBack) {
     run.extend(std::span(ids).first(12));
     std::stop_source stop;
     const Progress progress{stop.get_token(), [&](std::string_view, double fraction) {
-                              if (fraction > 0.75) stop.request_stop();
+                              if (fraction > 0.65) stop.request_stop();
                             }};
     EXPECT_THROW(run.extend(std::span(ids).subspan(12), progress), Cancelled);
     EXPECT_EQ(run.tokens(), 22);
@@ -270,7 +274,7 @@ TEST_F(Made, BySeveralThreadsAtOnce) {
     threads.emplace_back([&, first] {
       for (int64_t i = 0; i < 6; ++i) {
         const int64_t layer = (first + i) % 3;
-        expect_same_rows(whole.layers[static_cast<size_t>(layer)].q, queries_of(snapshot, layer), "queries");
+        expect_same_bits(whole.layers[static_cast<size_t>(layer)].q, queries_of(snapshot, layer), "queries");
       }
     });
   }

@@ -45,6 +45,7 @@ class App {
     int threads = 0;  ///< of LibTorch; 0: as many as the machine has
     bool run_on_open = true;
     std::shared_ptr<const Device> device = host();  ///< where models run
+    std::optional<int64_t> query_bytes = {};        ///< of each run, as RunOptions has it
     std::function<void()> wake;                     ///< called on any thread when `update` has something to do
   };
   explicit App(Options);
