@@ -9,6 +9,7 @@
 #include "core/arch/footprint.h"
 #include "core/arch/what_if.h"
 #include "core/base/atomic_file.h"
+#include "core/base/text.h"
 #include "core/views/kv_compare.h"
 #include "core/views/write.h"
 

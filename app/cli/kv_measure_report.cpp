@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <array>
-#include <charconv>
 
 #include "app/cli/kv_measure.h"
 #include "app/cli/terminal.h"
