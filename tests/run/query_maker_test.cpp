@@ -1,6 +1,7 @@
 // Queries that are made again from the ids or from a saved input have the bits of those that a run keeps.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "core/base/error.h"
@@ -126,6 +127,7 @@ TEST(QueryMaker, OfOtherKindsOfLayers) {
 TEST(QueryMaker, OfDynamicRope) { check(random_model(dynamic_architecture())); }
 
 TEST(QueryMaker, OfModelsInBf16) {
+  use_threads(1);
   check(random_weights("small", small_architecture(), DType::bf16));
   check(random_weights("latent", small_latent_architecture(), DType::bf16));
 }
@@ -155,6 +157,27 @@ TEST(QueryMaker, StartsAtTheNearestSavedInput) {
     }
   }
 }
+
+/// The host, that asks for a stop once so many blocks have been copied.
+class StopsAfter final : public Device {
+ public:
+  explicit StopsAfter(int copies) : copies_(copies) {}
+  std::string_view name() const override { return "cpu"; }
+  bool is_host() const override { return true; }
+  bool on_gpu() const override { return false; }
+  std::byte* allocate(size_t bytes) const override { return host()->allocate(bytes); }
+  void release(std::byte* memory, size_t bytes) const noexcept override { host()->release(memory, bytes); }
+  void copy(void* to, const void* from, size_t bytes, void* stream) const override {
+    host()->copy(to, from, bytes, stream);
+    if (--copies_ == 0) stop.request_stop();
+  }
+  std::span<const AttentionKernel> kernels() const override { return host()->kernels(); }
+
+  mutable std::stop_source stop;
+
+ private:
+  mutable std::atomic<int> copies_;
+};
 
 class Made : public ::testing::Test {
  protected:
@@ -220,8 +243,22 @@ TEST_F(Made, GoesOnWhenTheRunHasGrown) {
   expect_same_bits(before, queries_of(shorter, 2), "the shorter run's queries");
 }
 
-/// The stop is looked at before each layer; what whole chunks made stays.
-TEST_F(Made, StopsBetweenLayersAndGoesOnBehindWholeChunks) {
+/// What two of three chunks made stays, and is not made again.
+TEST_F(Made, GoesOnBehindTheChunksThatWereDoneWhenItStopped) {
+  const RunSnapshot run = fed_run(model_, {30}, nothing_kept()).snapshot();
+  const auto device = std::make_shared<StopsAfter>(2);
+  QueryMaker maker(model_, {}, {}, std::make_shared<MemoryLedger>(device));
+  Past past{{{10, 30}, {20, 30}, {30, 30}}, std::vector<RowsView>(3)};
+  EXPECT_THROW(maker.make(run, past, 2, device->stop.get_token()), Cancelled);
+  const auto there = maker.made(2, 20);
+  ASSERT_TRUE(there);
+  EXPECT_EQ(maker.made(2, 21), std::nullopt);
+  const RowsView all = maker.make(run, past, 2, {});
+  EXPECT_EQ(all.buffer, there->buffer);
+  expect_same_bits(queries_of(run, 2), all, "queries");
+}
+
+TEST_F(Made, StopsBeforeALayer) {
   const RunSnapshot run = fed_run(model_, {30}, nothing_kept()).snapshot();
   std::stop_source stop;
   stop.request_stop();
