@@ -28,7 +28,7 @@ RunSnapshot RunSnapshot::on_host() const {
   here.query_source = nullptr;
   for (size_t index = 0; index < layers.size(); ++index) {
     LayerRows& layer = here.layers[index];
-    layer.q = queries_of(*this, static_cast<int64_t>(index));
+    if (tokens() > 0) layer.q = queries_of(*this, static_cast<int64_t>(index));
     bring(layer.q);
     if (layer.key_angles) layer.key_angles = layer.key_angles->on_host();
   }
