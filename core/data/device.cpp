@@ -15,13 +15,23 @@ class Host final : public Device {
   std::string_view name() const override { return "cpu"; }
   bool is_host() const override { return true; }
   bool on_gpu() const override { return false; }
-  std::byte* allocate(size_t bytes) const override { return static_cast<std::byte*>(::operator new(bytes, alignment)); }
+  std::byte* allocate(size_t bytes, void*) const override {
+    return static_cast<std::byte*>(::operator new(bytes, alignment));
+  }
   void release(std::byte* memory, size_t) const noexcept override { ::operator delete(memory, alignment); }
   void copy(void* to, const void* from, size_t bytes, void*) const override { std::memcpy(to, from, bytes); }
+  void wait(void*) const override {}
   std::span<const AttentionKernel> kernels() const override { return attention_kernels(); }
 };
 
 }  // namespace
+
+StreamEnd::~StreamEnd() {
+  try {
+    device_.wait(stream_);
+  } catch (const Error&) {  // nothing runs any more, and the next call says so
+  }
+}
 
 std::shared_ptr<const Device> host() {
   static const auto machine = std::make_shared<const Host>();

@@ -13,6 +13,10 @@ namespace headscope {
 /// Where buffers lie, and the attention kernels that read them there: the host, or a GPU. Immutable; all functions may
 /// be called from any thread. What takes a stream is done in the stream's order, null being the default one; the host
 /// waits where its own memory is copied from or to.
+///
+/// Models run on the default stream. What is looked at meanwhile goes to `side_stream()`, so as not to stand in line
+/// behind a model. Neither waits for the other: what one reads of the other's memory must be complete before
+/// (Run::snapshot waits for it), and is not given back before that stream was waited for.
 class Device {
  public:
   virtual ~Device() = default;
@@ -21,14 +25,35 @@ class Device {
   virtual bool is_host() const = 0;           ///< whether plain code may read its memory
   virtual bool on_gpu() const = 0;            ///< whether LibTorch calls it CUDA
 
-  /// Uninitialised, 64-byte aligned. Throws std::bad_alloc, on a GPU Error with what was needed and what is free.
-  virtual std::byte* allocate(size_t bytes) const = 0;
+  /// The one stream beside the default one, lent for as long as the device lives; null on the host.
+  virtual void* side_stream() const { return nullptr; }
+
+  /// Uninitialised, 64-byte aligned, for work of this stream: what released it may still be in line there, on no other.
+  /// Throws std::bad_alloc, on a GPU Error with what was needed and what is free.
+  virtual std::byte* allocate(size_t bytes, void* stream = nullptr) const = 0;
+  /// In the order of the stream that it was allocated for.
   virtual void release(std::byte*, size_t bytes) const noexcept = 0;
   /// Between its memory and itself or the host, without overlap. Throws Error.
   virtual void copy(void* to, const void* from, size_t bytes, void* stream = nullptr) const = 0;
+  /// Until all that the stream was given is done. Throws Error with the first failure of it.
+  virtual void wait(void* stream = nullptr) const = 0;
 
   /// Kernels that read its memory, the fastest last.
   virtual std::span<const AttentionKernel> kernels() const = 0;
+};
+
+/// Waits for a stream when it goes, however that comes about: nothing that was lent to the stream's work is in use
+/// then. Borrows the device.
+class StreamEnd {
+ public:
+  StreamEnd(const Device& device, void* stream) : device_(device), stream_(stream) {}
+  ~StreamEnd();
+  StreamEnd(const StreamEnd&) = delete;
+  StreamEnd& operator=(const StreamEnd&) = delete;
+
+ private:
+  const Device& device_;
+  void* stream_;
 };
 
 /// The machine itself, with the kernels of its processor.

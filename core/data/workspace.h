@@ -7,11 +7,11 @@
 
 namespace headscope {
 
-/// Uninitialised scratch memory, 64-byte aligned, for kernels, which never allocate. Borrows the device.
+/// Uninitialised scratch memory, 64-byte aligned, for kernels, which never allocate, on one stream. Borrows the device.
 class Workspace {
  public:
-  explicit Workspace(size_t bytes, const Device& device = *host())
-      : device_(device), bytes_(bytes), data_(device.allocate(bytes)) {}
+  explicit Workspace(size_t bytes, const Device& device = *host(), void* stream = nullptr)
+      : device_(device), bytes_(bytes), data_(device.allocate(bytes, stream)) {}
   ~Workspace() { device_.release(data_, bytes_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
+#include <c10/core/StreamGuard.h>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
@@ -17,22 +18,34 @@ std::string out_of_device_memory(uint64_t needed, const CudaMemory& memory, std:
       quoted(device_name), format_bytes(needed), format_bytes(memory.free_bytes), format_bytes(memory.total_bytes));
 }
 
-/// A GPU that the library can use, with its kernels. Memory is that of LibTorch's caching allocator, in the order of
-/// the default stream.
+/// A stream of LibTorch's pool, which does not wait for the default one and is never given back. Of high priority:
+/// a tile is small, somebody waits for it, and a model's kernels fill the GPU. After lazyInitDevice.
+c10::Stream take_side_stream(int index) {
+  const c10::impl::VirtualGuardImpl cuda(at::kCUDA);
+  return cuda.getStreamFromGlobalPool({at::kCUDA, static_cast<c10::DeviceIndex>(index)}, true);
+}
+
+/// A GPU that the library can use, with its kernels. Memory is that of LibTorch's caching allocator, which keeps what
+/// was freed for the stream that it was allocated on: a stream is its own order, and no other needs to be waited for.
 class Cuda final : public Device {
  public:
   explicit Cuda(const CudaAccess& cuda)
       : library_(*cuda.library),
         index_(cuda.device),
         device_name_(cuda.device_name),
+        side_(take_side_stream(cuda.device)),
+        side_stream_(c10::impl::VirtualGuardImpl(at::kCUDA).getStreamNativeHandle(side_)),
         kernels_(library_.kernels, static_cast<size_t>(library_.kernel_count)) {}
 
   std::string_view name() const override { return "cuda"; }
   bool is_host() const override { return false; }
   bool on_gpu() const override { return true; }
 
-  std::byte* allocate(size_t bytes) const override {
-    const c10::DeviceGuard current(place());
+  void* side_stream() const override { return side_stream_; }
+  std::byte* allocate(size_t bytes, void* stream) const override {
+    const c10::DeviceGuard current(side_.device());
+    c10::OptionalStreamGuard on;
+    if (stream != nullptr) on.reset_stream(own(stream));
     try {
       return static_cast<std::byte*>(c10::GetAllocator(at::kCUDA)->raw_allocate(bytes));
     } catch (const c10::OutOfMemoryError&) {  // LibTorch's allocator has given back what it kept by then
@@ -50,14 +63,23 @@ class Cuda final : public Device {
     const CudaStatus status = library_.copy(to, from, bytes, static_cast<CudaStream>(stream));
     if (!status.ok()) throw Error(cuda_failure(status, library_.is_sticky(status.code), "a copy", device_name_));
   }
+  void wait(void* stream) const override {
+    const CudaStatus status = library_.synchronize(static_cast<CudaStream>(stream));
+    if (!status.ok()) throw Error(cuda_failure(status, library_.is_sticky(status.code), "work", device_name_));
+  }
   std::span<const AttentionKernel> kernels() const override { return kernels_; }
 
  private:
-  at::Device place() const { return {at::kCUDA, static_cast<c10::DeviceIndex>(index_)}; }
+  c10::Stream own(void* stream) const {
+    if (stream != side_stream_) throw std::logic_error("Cuda: memory for a stream that is not its own");
+    return side_;
+  }
 
   const CudaLibrary& library_;  // stays loaded
   int index_;
   std::string device_name_;
+  c10::Stream side_;
+  void* side_stream_;  ///< the same, as CUDA has it
   std::span<const AttentionKernel> kernels_;
 };
 
@@ -78,8 +100,10 @@ ChosenDevice choose_device(std::string_view name) {
   const CudaAccess cuda = open_cuda();
   const std::string reason = refusal_of_models(cuda);
   if (reason.empty()) {
-    with_torch_errors([] { at::globalContext().lazyInitDevice(at::kCUDA); });  // its allocator is there from then on
-    return {std::make_shared<const Cuda>(cuda), ""};
+    return with_torch_errors([&] {
+      at::globalContext().lazyInitDevice(at::kCUDA);  // its allocator and streams are there from then on
+      return ChosenDevice{std::make_shared<const Cuda>(cuda), ""};
+    });
   }
   if (name == "cuda") fail("--device cuda is not available: {}; use --device cpu", reason);
   return {host(), cuda.no_driver ? "" : fmt::format("running on the CPU: {}", reason)};
