@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/data/memory_report.h"
 #include "kernels/kernels.h"
 
 namespace headscope {
@@ -21,9 +22,10 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  virtual std::string_view name() const = 0;  ///< as outputs have it: "cpu", "cuda"
-  virtual bool is_host() const = 0;           ///< whether plain code may read its memory
-  virtual bool on_gpu() const = 0;            ///< whether LibTorch calls it CUDA
+  virtual std::string_view name() const = 0;                 ///< as outputs have it: "cpu", "cuda"
+  virtual std::string_view title() const { return name(); }  ///< as people know it: "CPU", "NVIDIA H200"
+  virtual bool is_host() const = 0;                          ///< whether plain code may read its memory
+  virtual bool on_gpu() const = 0;                           ///< whether LibTorch calls it CUDA
 
   /// The one stream beside the default one, lent for as long as the device lives; null on the host.
   virtual void* side_stream() const { return nullptr; }
@@ -37,6 +39,11 @@ class Device {
   virtual void copy(void* to, const void* from, size_t bytes, void* stream = nullptr) const = 0;
   /// Until all that the stream was given is done. Throws Error with the first failure of it.
   virtual void wait(void* stream = nullptr) const = 0;
+
+  /// Bytes of what was allocated on it, by purpose: who allocates tells. Null where nobody counts.
+  virtual MemoryCounts* counts() const { return nullptr; }
+  /// What is known of its memory now. May take milliseconds on a GPU.
+  virtual MemoryReport memory() const;
 
   /// Kernels that read its memory, the fastest last.
   virtual std::span<const AttentionKernel> kernels() const = 0;
@@ -56,8 +63,10 @@ class StreamEnd {
   void* stream_;
 };
 
-/// The machine itself, with the kernels of its processor.
+/// The machine itself, with the kernels of its processor. All share it, and nobody counts its bytes.
 std::shared_ptr<const Device> host();
+/// One of its own for whoever wants its bytes counted.
+std::shared_ptr<const Device> counting_host();
 
 /// Throws the Error that is said of a device that failed.
 [[noreturn]] void throw_device_error(const std::string& message);

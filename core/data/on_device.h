@@ -11,9 +11,11 @@ namespace headscope {
 template <class T>
 class OnDevice {
  public:
-  OnDevice(const Device& device, std::span<const T> numbers, void* stream = nullptr) : data_(numbers.data()) {
+  OnDevice(const Device& device, std::span<const T> numbers, void* stream = nullptr,
+           MemoryPurpose purpose = MemoryPurpose::scratch)
+      : data_(numbers.data()) {
     if (device.is_host() || numbers.empty()) return;
-    copy_.emplace(numbers.size_bytes(), device, stream);
+    copy_.emplace(numbers.size_bytes(), device, stream, purpose);
     data_ = reinterpret_cast<const T*>(copy_->span().data());
     device.copy(copy_->span().data(), numbers.data(), numbers.size_bytes(), stream);
   }

@@ -1,11 +1,18 @@
 #include "core/model/cuda_device.h"
 
+#include <unistd.h>
+
+#include <mutex>
+#include <optional>
+
 #include <ATen/ATen.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/StreamGuard.h>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/data/nvml.h"
 #include "core/model/torch_errors.h"
 
 namespace headscope {
@@ -38,6 +45,7 @@ class Cuda final : public Device {
         kernels_(library_.kernels, static_cast<size_t>(library_.kernel_count)) {}
 
   std::string_view name() const override { return "cuda"; }
+  std::string_view title() const override { return device_name_; }
   bool is_host() const override { return false; }
   bool on_gpu() const override { return true; }
 
@@ -69,7 +77,32 @@ class Cuda final : public Device {
   }
   std::span<const AttentionKernel> kernels() const override { return kernels_; }
 
+  MemoryCounts* counts() const override { return &counts_; }
+  MemoryReport memory() const override {
+    MemoryReport report = Device::memory();
+    with_torch_errors([&] { add_library(report); });
+    CudaMemory whole;
+    if (library_.memory_info(index_, whole).ok()) {
+      report.device_used_bytes = static_cast<int64_t>(whole.total_bytes - whole.free_bytes);
+      report.device_total_bytes = static_cast<int64_t>(whole.total_bytes);
+    }
+    const std::lock_guard lock(nvml_mutex_);
+    if (!nvml_) nvml_.emplace();
+    Nvml::Answer process = nvml_->process_bytes(getpid());
+    report.process_bytes = process.bytes;
+    report.process_refusal = std::move(process.refusal);
+    return report;
+  }
+
  private:
+  /// What LibTorch's allocator was asked for beyond the purposes, and what it has beyond what it was asked for.
+  void add_library(MemoryReport& report) const {
+    const auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(index_));
+    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    const int64_t asked = stats.requested_bytes[all].current;
+    report.untagged_bytes = std::max<int64_t>(0, asked - report.tagged_bytes());
+    report.kept_bytes = std::max<int64_t>(0, stats.reserved_bytes[all].current - asked);
+  }
   c10::Stream own(void* stream) const {
     if (stream != side_stream_) throw std::logic_error("Cuda: memory for a stream that is not its own");
     return side_;
@@ -81,6 +114,9 @@ class Cuda final : public Device {
   c10::Stream side_;
   void* side_stream_;  ///< the same, as CUDA has it
   std::span<const AttentionKernel> kernels_;
+  mutable MemoryCounts counts_;
+  mutable std::mutex nvml_mutex_;  ///< guards nvml_
+  mutable std::optional<Nvml> nvml_;
 };
 
 /// Why models do not run on the GPU, as a part of a sentence; empty when they do.
@@ -96,7 +132,7 @@ std::string refusal_of_models(const CudaAccess& cuda) {
 }  // namespace
 
 ChosenDevice choose_device(std::string_view name) {
-  if (name == "cpu") return {host(), ""};
+  if (name == "cpu") return {counting_host(), ""};
   const CudaAccess cuda = open_cuda();
   const std::string reason = refusal_of_models(cuda);
   if (reason.empty()) {
@@ -106,7 +142,7 @@ ChosenDevice choose_device(std::string_view name) {
     });
   }
   if (name == "cuda") fail("--device cuda is not available: {}; use --device cpu", reason);
-  return {host(), cuda.no_driver ? "" : fmt::format("running on the CPU: {}", reason)};
+  return {counting_host(), cuda.no_driver ? "" : fmt::format("running on the CPU: {}", reason)};
 }
 
 std::string cuda_failure(const CudaStatus& status, bool sticky, std::string_view what, std::string_view device_name) {

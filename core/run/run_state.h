@@ -14,7 +14,7 @@ struct Run::State {
         options(std::move(wanted)),
         architecture(model->architecture()),
         ledger(std::make_shared<MemoryLedger>(model->device())),
-        host_ledger(std::make_shared<MemoryLedger>()),
+        host_ledger(std::make_shared<MemoryLedger>(model->device()->is_host() ? model->device() : host())),
         cache(*architecture, ledger, cache_options()),
         layers(model, options.interventions, options.mla) {
     for (int64_t layer = 0; layer < architecture->layer_count(); ++layer) records.push_back(make_record(layer));

@@ -115,6 +115,7 @@ class Elsewhere final : public Device {
     if (stream != nullptr) side_.wait();
   }
   std::span<const AttentionKernel> kernels() const override { return kernels_; }
+  MemoryCounts* counts() const override { return &counts_; }
 
   const LateStream& side() const { return side_; }
   int broken_rules() const {
@@ -143,6 +144,7 @@ class Elsewhere final : public Device {
   }
 
   std::span<const AttentionKernel> kernels_;
+  mutable MemoryCounts counts_;
   mutable LateStream side_;
   mutable std::mutex mutex_;
   mutable std::map<std::byte*, Block> blocks_;
