@@ -4,6 +4,7 @@
 #include "core/arch/families/headscope_schema.h"
 #include "core/data/tiles.h"
 #include "core/model/random_weights.h"
+#include "core/model/weights.h"
 #include "core/run/decoder.h"
 #include "core/run/run.h"
 #include "tests/run/random_model.h"
@@ -44,14 +45,18 @@ TEST(MemoryByPurpose, WeightsAreTheBytesOfTheModel) {
 }
 
 TEST(MemoryByPurpose, AWeightThatServesTwiceCountsOnce) {
-  Architecture architecture = small_architecture();
-  architecture.tied_embeddings = false;
+  const Architecture architecture = small_architecture();
   const auto device = elsewhere();
-  const auto untied = random_weights("random", architecture, DType::f32, 1, {}, device);
-  const int64_t all = device->counts()->bytes(weights);
-  architecture.tied_embeddings = true;
-  const auto tied = random_weights("random", architecture, DType::f32, 1, {}, device);
-  EXPECT_EQ(device->counts()->bytes(weights), 2 * all - 4 * architecture.vocab_size * architecture.d_model);
+  Weights weights_of_model;
+  int64_t untied = 0;
+  {
+    const auto model = random_model(architecture, 1, device);
+    untied = device->counts()->bytes(weights);
+    weights_of_model = model->weights();
+  }
+  weights_of_model.lm_head.weight = weights_of_model.token_embedding;
+  const Model tied("tied", architecture, std::move(weights_of_model), std::nullopt, device);
+  EXPECT_EQ(device->counts()->bytes(weights), untied - 4 * architecture.vocab_size * architecture.d_model);
 }
 
 class MemoryOfRuns : public ::testing::TestWithParam<SharingScheme> {};
@@ -69,9 +74,15 @@ TEST_P(MemoryOfRuns, EveryByteHasItsPurpose) {
       auto snapshot = std::make_unique<RunSnapshot>(run->snapshot());
       EXPECT_EQ(counts.bytes(kv), snapshot->kv_allocated_bytes());
       EXPECT_EQ(counts.peak_bytes(kv), snapshot->kv_peak_bytes);
-      int64_t queries = 0;
-      for (const LayerRows& layer : snapshot->layers) queries += layer.q.buffer->bytes();
+      int64_t queries = 0, thumbnails = 0;
+      for (const LayerRows& layer : snapshot->layers) {
+        queries += layer.q.buffer->bytes();
+        thumbnails += static_cast<int64_t>(layer.thumbnails->max.size() * sizeof(float));
+      }
       EXPECT_GE(counts.bytes(viewer), queries);
+      if (device->is_host()) {
+        EXPECT_EQ(counts.bytes(viewer), snapshot->viewer_bytes - thumbnails) << "which are no buffers";
+      }
       EXPECT_EQ(counts.bytes(scratch), 0) << "no call is on its way";
       EXPECT_GT(counts.peak_bytes(scratch), 0);
       compute_tile(*snapshot, {0, 0, 0, 30, 0, 30}, SerialFor());
