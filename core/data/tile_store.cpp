@@ -156,7 +156,8 @@ class TileStore::Impl {
     }
     Composition composed = compose_region(*run, region, sources);
     const std::lock_guard lock(mutex_);
-    ComposedMap map{std::move(composed.cells), region.rows(), region.columns(), composed.exact, ++versions_};
+    ComposedMap map{
+        std::move(composed.cells), region.rows(), region.columns(), composed.exact, ++versions_, composed.kernel};
     const auto viewer = viewers_.find(viewer_id);
     if (viewer != viewers_.end() && viewer->second.call == call) viewer->second.last = map;
     return map;

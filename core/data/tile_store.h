@@ -27,8 +27,9 @@ struct MapRegion {
 struct ComposedMap {
   std::shared_ptr<const std::vector<float>> cells;  ///< [rows, columns] largest weight of each cell
   int64_t rows = 0, columns = 0;
-  bool exact = false;    ///< false: some cells still come from a coarser tile or the thumbnail
-  uint64_t version = 0;  ///< differs when the cells do
+  bool exact = false;            ///< false: some cells still come from a coarser tile or the thumbnail
+  uint64_t version = 0;          ///< differs when the cells do
+  std::string_view kernel = {};  ///< that computed the tiles of this zoom; empty: none is there yet
 };
 
 /// Attention maps on demand: a cache of tiles of 256 x 256 cells at power-of-two zoom levels, computed on a lane of its

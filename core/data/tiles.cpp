@@ -76,9 +76,9 @@ Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const Parallel
   request.key_end = query.key_end;
   request.bin = query.bin;
   request.pooling = query.pooling;
-  Tile tile{request.rows(), request.columns(), {}};
-  tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
   const AttentionKernel& kernel = wanted != nullptr ? *wanted : kernel_for(device, problem);
+  Tile tile{request.rows(), request.columns(), {}, kernel.name};
+  tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
   const OnDevice<float> maxima(device, row_max, stream), sums(device, log_sum, stream);
   FromDevice<float> cells(device, tile.cells, stream);
   float* const first = cells.data();

@@ -21,6 +21,7 @@ struct TileQuery {
 struct Tile {
   int64_t rows = 0, columns = 0;
   std::vector<float> cells;  ///< [rows, columns] weights
+  std::string_view kernel;   ///< the name of the one that computed them
 };
 
 /// Throws Error for a head that the model does not have and for ranges outside the run.

@@ -132,17 +132,17 @@ std::string refusal_of_models(const CudaAccess& cuda) {
 }  // namespace
 
 ChosenDevice choose_device(std::string_view name) {
-  if (name == "cpu") return {counting_host(), ""};
+  if (name == "cpu") return {counting_host(), "", ""};
   const CudaAccess cuda = open_cuda();
   const std::string reason = refusal_of_models(cuda);
   if (reason.empty()) {
     return with_torch_errors([&] {
       at::globalContext().lazyInitDevice(at::kCUDA);  // its allocator and streams are there from then on
-      return ChosenDevice{std::make_shared<const Cuda>(cuda), ""};
+      return ChosenDevice{std::make_shared<const Cuda>(cuda), "", ""};
     });
   }
   if (name == "cuda") fail("--device cuda is not available: {}; use --device cpu", reason);
-  return {counting_host(), cuda.no_driver ? "" : fmt::format("running on the CPU: {}", reason)};
+  return {counting_host(), cuda.no_driver ? "" : fmt::format("running on the CPU: {}", reason), reason};
 }
 
 std::string cuda_failure(const CudaStatus& status, bool sticky, std::string_view what, std::string_view device_name) {
