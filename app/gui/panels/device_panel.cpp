@@ -94,7 +94,7 @@ void draw_device_panel(Ui& ui, const DevicePanel& panel) {
                    ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking |
                    ImGuiWindowFlags_NoFocusOnAppearing);
   draw_readout(ui, readout_of(ui.app, panel.map_kernel));
-  ImGui::SetCursorPos(ImVec2(ui.px(width - 34), ui.px(8)));
+  ImGui::SetCursorPos(ImVec2(ui.px(edge + most_end - 26), ui.px(10)));
   if (ImGui::Button("x", ImVec2(ui.px(26), ui.px(26)))) ui.send("toggle_device");
   ui.regions.add_last_item("device/close");
   explain(ui, "Closes this panel.", "Esc");
