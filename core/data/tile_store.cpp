@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/data/lane.h"
 #include "core/data/map_tiles.h"
+#include "core/data/side_workers.h"
 #include "core/data/tiles.h"
 #include "kernels/thread_pool.h"
 
@@ -38,19 +39,6 @@ void check_region(const RunSnapshot& run, const MapRegion& region) {
          region.columns(), region.bin);
   }
 }
-
-/// Workers of the lane whose work for a GPU does not stand in line behind the model.
-class BesideTheModel final : public ParallelFor {
- public:
-  BesideTheModel(const ParallelFor& workers, const Device& device) : workers_(workers), stream_(device.side_stream()) {}
-  int workers() const override { return workers_.workers(); }
-  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override { workers_.run(tasks, body); }
-  void* stream() const override { return stream_; }
-
- private:
-  const ParallelFor& workers_;
-  void* stream_;
-};
 
 /// The tiles that meet the region and are not all 0, nearest to its middle first.
 std::vector<TileKey> tiles_of(const RunSnapshot& run, uint64_t run_id, const MapRegion& region) {
@@ -273,7 +261,7 @@ class TileStore::Impl {
   void compute(const TileKey& key, int64_t length, const RunSnapshot& run, const std::stop_token& stop) {
     bool failed = false;
     try {
-      const BesideTheModel workers(*workers_, run.layers[static_cast<size_t>(key.layer)].q.device());
+      const SideWorkers workers(*workers_, run.layers[static_cast<size_t>(key.layer)].q.device());
       MapTilePtr tile;
       while (wants_more(key, length, tile)) {
         tile = extend_tile(run, key, tile.get(), workers, stop);

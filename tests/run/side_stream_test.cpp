@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/data/score.h"
+#include "core/data/side_workers.h"
 #include "core/data/tile_store.h"
 #include "core/data/tiles.h"
 #include "core/run/run.h"
@@ -16,20 +17,6 @@ namespace {
 
 using testing::Elsewhere;
 using testing::LateStream;
-
-/// As the tile lane has it.
-class OnSide final : public ParallelFor {
- public:
-  explicit OnSide(const Device& device) : stream_(device.side_stream()) {}
-  int workers() const override { return 1; }
-  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
-    SerialFor().run(tasks, body);
-  }
-  void* stream() const override { return stream_; }
-
- private:
-  void* stream_;
-};
 
 const AttentionKernel& reference() { return attention_kernels().front(); }
 
@@ -49,6 +36,7 @@ class SideStream : public ::testing::TestWithParam<SharingScheme> {
 
   const Architecture architecture_ = architecture_of(GetParam(), Windows::none);
   const std::shared_ptr<const Elsewhere> device_ = late_device();
+  const SerialFor serial_;
   std::optional<headscope::Run> run_;
 };
 
@@ -58,7 +46,7 @@ TEST_P(SideStream, TilesAreThoseOfTheHost) {
   EXPECT_EQ(device_->side().given(), 0) << "the model ran on the default stream";
   const TileQuery query{1, 2, 3, 40, 0, 38, 2};
   const auto expected = compute_tile(here, query, SerialFor(), {}, &reference()).cells;
-  EXPECT_EQ(compute_tile(*there, query, OnSide(*device_)).cells, expected);
+  EXPECT_EQ(compute_tile(*there, query, SideWorkers(serial_, *device_)).cells, expected);
   EXPECT_GT(device_->side().given(), 3) << "copies, the kernel, and what was released";
   EXPECT_TRUE(device_->side().idle());
   EXPECT_EQ(device_->broken_rules(), 0);
@@ -68,7 +56,7 @@ TEST_P(SideStream, AStopLeavesNothingThatReadsTheRun) {
   auto there = snapshot(40);
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_THROW(compute_tile(*there, {1, 2, 0, 40, 0, 40}, OnSide(*device_), stop.get_token()), Cancelled);
+  EXPECT_THROW(compute_tile(*there, {1, 2, 0, 40, 0, 40}, SideWorkers(serial_, *device_), stop.get_token()), Cancelled);
   EXPECT_TRUE(device_->side().idle());
   there.reset();
   run_.reset();

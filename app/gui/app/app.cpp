@@ -35,16 +35,6 @@ RunFacts facts_of(const App& app) {
   return facts;
 }
 
-DeviceReadout readout_of(const App& app, std::string_view map_kernel) {
-  const SlotData& data = app.data();
-  return device_readout({.title = app.device().title(),
-                         .is_host = app.device().is_host(),
-                         .reason = app.device_reason(),
-                         .memory = app.memory() ? &*app.memory() : nullptr,
-                         .run = data.run ? data.run->snapshot.get() : nullptr,
-                         .map_kernel = map_kernel});
-}
-
 std::string whole_path(const std::string& path) {
   std::error_code ignored;
   const std::filesystem::path whole = std::filesystem::absolute(path, ignored).lexically_normal();

@@ -98,6 +98,16 @@ Json memory_summary(const std::optional<MemoryReport>& report) {
 
 }  // namespace
 
+DeviceReadout readout_of(const App& app, std::string_view map_kernel) {
+  const SlotData& data = app.data();
+  return device_readout({.title = app.device().title(),
+                         .is_host = app.device().is_host(),
+                         .reason = app.device_reason(),
+                         .memory = app.memory() ? &*app.memory() : nullptr,
+                         .run = data.run ? data.run->snapshot.get() : nullptr,
+                         .map_kernel = map_kernel});
+}
+
 Json summary(const App& app) {
   Json json;
   for (const ModelSlot slot : model_slots) {
