@@ -163,7 +163,7 @@ void open_window_and_run(Options& options, SignalWatch& signals) {
   }
   if (!chosen.note.empty()) {
     app.log.add(Log::Level::warning, chosen.note);
-    app.show(app.state.active, {"No GPU is used", chosen.note, false, "toggle_device", "Device and memory", true});
+    app.show(app.state.active, {"No GPU is used", chosen.reason + '.', false, {}, {}, true});
   }
   apply(options, app);
   Window window(app, *platform);

@@ -20,9 +20,9 @@ class RecordedWork {
   virtual void run() const = 0;
 };
 
-/// Where buffers lie, and the attention kernels that read them there: the host, or a GPU. Immutable; all functions may
-/// be called from any thread. What takes a stream is done in the stream's order, null being the default one; the host
-/// waits where its own memory is copied from or to.
+/// Where buffers lie, and the attention kernels that read them there: the host, or a GPU. Immutable but for what it
+/// counts; all functions may be called from any thread. What takes a stream is done in the stream's order, null being
+/// the default one; the host waits where its own memory is copied from or to.
 ///
 /// Models run on the default stream. What is looked at meanwhile goes to `side_stream()`, so as not to stand in line
 /// behind a model. Neither waits for the other: what one reads of the other's memory must be complete before

@@ -358,3 +358,22 @@ def test_why_there_is_no_gpu_is_said(window, stories):
     assert state["device"]["reason"]
     if "no NVIDIA driver" in state["device"]["reason"]:
         assert state["slots"]["A"]["plates"] == 0
+
+
+def test_a_gpu_that_cannot_be_used_is_a_message(window, stories, request):
+    """The library's stand-in finds a GPU that is too old."""
+    stand_in = request.config.getoption("--cuda-stand-in")
+    if stand_in is None:
+        pytest.skip("--cuda-stand-in is not given")
+    result = window.play("""
+        wait idle
+        state start.json
+        shot start.png
+        dismiss
+        expect slots.A.plates == 0
+        """, stories, env={"HEADSCOPE_CUDA_LIBRARY": stand_in, "HEADSCOPE_STAND_IN": "device_too_old"})
+    start = result.state("start.json")
+    assert start["slots"]["A"]["plates"] == 1 and start["slots"]["A"]["error"] == ""
+    assert start["device"]["name"] == "cpu"
+    assert start["device"]["reason"] == '"Tesla T4" is too old: it has compute capability 7.5, and 8.0 is needed'
+    assert result.picture("start.png").changed(result.picture()) > 0.05

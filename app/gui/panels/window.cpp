@@ -194,7 +194,7 @@ bool Window::step_back() {
     return true;
   }
   const auto& plates = app_.data().plates;
-  const bool dialog = palette_.open || browser_.open || export_.open || about_ || prompt_.editing;
+  const bool dialog = palette_.open || browser_.open || export_.open || about_ || device_.open || prompt_.editing;
   if (!dialog && !plates.empty()) {
     app_.dismiss(app_.state.active, plates.size() - 1);
     return true;
