@@ -428,7 +428,7 @@ bool start_pass(MapParams& p, const MapWorkspace& workspace, PacedLaunches& laun
   const int blocks = p.heads * p.keys.pieces();
   const double products = p.shape.kept_planes * p.shape.passing_planes;
   const double block_work = products * p.shape.dim * p.shape.kept_rows * static_cast<double>(p.problem.q_len);
-  const auto at_once = static_cast<int>(PacedLaunches::at_once(block_work, blocks));
+  const auto at_once = static_cast<int>(launches.at_once(block_work, blocks));
   for (p.first_block = 0; p.first_block < blocks; p.first_block += at_once) {
     const auto count = static_cast<unsigned>(smaller(at_once, blocks - p.first_block));
     if (!launches.start("map statistics", p.shape.one_plane() ? map_kernel<1> : map_kernel<3>, {count}, map_threads,

@@ -407,7 +407,7 @@ auto tile_kernel_of(const TilePlan& plan) {
 
 bool start(TilePlan& plan, PacedLaunches& launches) {
   plan.cut();
-  const auto at_once = static_cast<int>(PacedLaunches::at_once(plan.block_work, plan.blocks));
+  const auto at_once = static_cast<int>(launches.at_once(plan.block_work, plan.blocks));
   for (plan.params.first_block = 0; plan.params.first_block < plan.blocks; plan.params.first_block += at_once) {
     const auto count = static_cast<unsigned>(std::min(at_once, plan.blocks - plan.params.first_block));
     if (!launches.start("tiles", tile_kernel_of(plan), {count}, tile_threads, plan.shared_bytes(), plan.params,
