@@ -111,7 +111,8 @@ struct Memory {
     errors.roots = reinterpret_cast<double*>(take(p.q_heads, sizeof(double)));
     errors.largest = reinterpret_cast<uint32_t*>(take(2 * p.q_heads, sizeof(uint32_t)));
     const bool sampled = request.estimator == DivergenceEstimator::sampled;
-    const int64_t count = sampled ? SamplePlan::of(p, request).sums() : PairPlan::of(p, request).sums();
+    const int64_t count =
+        sampled ? SamplePlan::of(p, request).sums() : PairPlan::of(p, request, current_limits()).sums();
     sums = reinterpret_cast<double*>(take(count, sizeof(double)));
     draws = reinterpret_cast<Draw*>(take(sampled ? SamplePlan::of(p, request).draws() : 0, sizeof(Draw)));
   }
@@ -138,7 +139,7 @@ bool divergence(const AttentionProblem& p, const float* row_max, const float* lo
     finish.half_width = sampling_half_width(request, p.q_heads);
     if (!start_sample_sums(in, finish.samples, {memory.sums, memory.draws}, launches)) return false;
   } else {
-    finish.pairs = PairPlan::of(p, request);
+    finish.pairs = PairPlan::of(p, request, current_limits());
     finish.roundings = pair_roundings(finish.pairs, request.estimator);
     if (!start_pair_sums(in, finish.pairs, memory.sums, launches)) return false;
   }

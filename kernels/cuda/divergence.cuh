@@ -203,8 +203,8 @@ struct WeightErrors {
 };
 bool start_weight_errors(const DivergenceInputs&, const WeightErrors&, PacedLaunches&);
 
-/// How the rows of an exact divergence, or of Hellinger's, are cut. Everything depends on the problem alone, so that
-/// results have the same bits on every device.
+/// How the rows of an exact divergence, or of Hellinger's, are cut. Everything depends on the problem and the device's
+/// limits alone, so that a call repeats its bits.
 ///
 /// A block has the weights of up to 2 * 64 heads on a tile of 16 rows and `tile_keys` keys in shared memory and takes
 /// all pairs of them, 8 x 8 heads at a time; more heads are cut into groups of 64, and blocks take pairs of groups.
@@ -213,7 +213,7 @@ bool start_weight_errors(const DivergenceInputs&, const WeightErrors&, PacedLaun
 struct PairPlan {
   static constexpr int tile_rows = 16, unit_keys = 16, side = 8, pair_block = side * side, most_group = 64;
   static constexpr int most_tile_keys = 128, weights_kept = 64 * 1024 / 4 / tile_rows;
-  static constexpr int64_t most_blocks = 264;  ///< two a multiprocessor of the largest GPUs of their time
+  static constexpr int64_t multiprocessor_blocks = 2;
 
   int64_t heads = 0;
   int group = 0;  ///< heads of a group, a multiple of 8
@@ -237,7 +237,7 @@ struct PairPlan {
            static_cast<size_t>(local_heads() * tile_cells()) * sizeof(float);
   }
 
-  static PairPlan of(const AttentionProblem&, const DivergenceRequest&);
+  static PairPlan of(const AttentionProblem&, const DivergenceRequest&, const DeviceLimits&);
 
   /// Number of a pair i <= j of `count` things, pairs of equal ones included: (0, 0), (0, 1), ..., (1, 1), ...
   HEADSCOPE_HOST_DEVICE static int64_t triangular(int64_t i, int64_t j, int64_t count) {

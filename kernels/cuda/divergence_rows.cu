@@ -220,7 +220,7 @@ double work_of_tile(const PairPlan& plan, const AttentionProblem& p, DivergenceE
 
 }  // namespace
 
-PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& request) {
+PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& request, const DeviceLimits& limits) {
   PairPlan plan;
   plan.heads = p.q_heads;
   plan.group = static_cast<int>(std::min<int64_t>((p.q_heads + side - 1) / side * side, most_group));
@@ -234,7 +234,8 @@ PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& reques
   for (int64_t row = request.row_begin; row < request.row_end; row += tile_rows) {
     plan.tiles += plan.tiles_of(seen_from({p, nullptr, nullptr, request}, static_cast<int>(row)));
   }
-  plan.parts = std::clamp<int64_t>(most_blocks / plan.group_pairs(), 1, std::max<int64_t>(plan.tiles, 1));
+  plan.parts = std::clamp<int64_t>(multiprocessor_blocks * limits.multiprocessors / plan.group_pairs(), 1,
+                                   std::max<int64_t>(plan.tiles, 1));
   plan.tile_work = work_of_tile(plan, p, request.estimator);
   return plan;
 }

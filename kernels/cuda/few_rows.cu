@@ -390,11 +390,12 @@ struct Cut {
   /// `lengths`: the cut serves all that are no longer than those of the problem. `memory` null: only counts.
   Cut(const AttentionProblem& p, const AttentionOutput& output, const DecodeLengths* lengths, std::byte* memory) {
     params.problem = p, params.output = output, params.lengths = lengths;
-    params.tiles = plan_tiles(p);
+    params.tiles = plan_tiles(p, current_limits());
     params.blocks = p.batch * p.kv_heads * ceil_div(rows_of_kv_head(p), params.tiles.rows());
     // Splits are no larger and no more than those of all keys.
-    const SplitPlan plan = lengths ? SplitPlan::of({0, p.kv_len}, params.blocks) : params.split_plan(p);
-    splits = lengths ? SplitPlan::most_splits(p.kv_len, params.blocks) : plan.count;
+    const SplitPlan plan =
+        lengths ? SplitPlan::of({0, p.kv_len}, params.blocks, params.tiles.wanted_blocks) : params.split_plan(p);
+    splits = lengths ? SplitPlan::most_splits(p.kv_len, params.blocks, params.tiles.wanted_blocks) : plan.count;
     params.is_split = splits > 1;
     with_cells = output.thumbnails.max || output.thumbnails.sum;
     if (!params.is_split && !with_cells) return;

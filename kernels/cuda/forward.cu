@@ -76,10 +76,11 @@ struct alignas(128) Notes {
 struct SharedLayout {
   SharedPlanes queries, keys, values;
 
-  HEADSCOPE_HOST_DEVICE SharedLayout(const ForwardParams& s, int keys_of_tile, int value_dim) {
-    queries = {nullptr, block_rows, padded_dim(s.p.key_dim), planes_of(s.p.q.element)};
-    keys = {nullptr, keys_of_tile, padded_dim(s.p.key_dim), s.keys.count};
-    values = {nullptr, keys_of_tile, value_dim, s.values.count};
+  HEADSCOPE_HOST_DEVICE SharedLayout(const AttentionProblem& p, int key_planes, int value_planes, int keys_of_tile,
+                                     int value_dim) {
+    queries = {nullptr, block_rows, padded_dim(p.key_dim), planes_of(p.q.element)};
+    keys = {nullptr, keys_of_tile, padded_dim(p.key_dim), key_planes};
+    values = {nullptr, keys_of_tile, value_dim, value_planes};
   }
   HEADSCOPE_HOST_DEVICE size_t bytes() const {
     return sizeof(Notes) + queries.bytes() + keys.bytes() + (values.count > 0 ? values.bytes() : 0);
@@ -117,7 +118,9 @@ template <int kPlanes, int kDims>
 class Forward {
  public:
   HEADSCOPE_DEVICE explicit Forward(const ForwardParams& params)
-      : s_(params), shared_(params, keys_of_tile, kDims), notes_(shared_.place(shared_memory())) {}
+      : s_(params),
+        shared_(params.p, params.keys.count, params.values.count, keys_of_tile, kDims),
+        notes_(shared_.place(shared_memory())) {}
 
   /// Takes blocks of rows until there are none.
   HEADSCOPE_DEVICE void run() {
@@ -368,13 +371,24 @@ constexpr Instance instance() {
   return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes, kDims>, kDims};
 }
 
-Instance instance_for(const AttentionProblem& p, const AttentionOutput& output) {
-  const bool with_values = output.out.data != nullptr;
+Instance instance_for(const AttentionProblem& p, bool with_values) {
   const bool one_plane = all_one_plane(p);
   const int64_t dims = with_values ? p.value_dim : 0;
   if (dims <= 64) return one_plane ? instance<1, 64>() : instance<3, 64>();
   if (dims <= 128) return one_plane ? instance<1, 128>() : instance<3, 128>();
   return instance<1, 256>();  // three planes of so many go to few_rows.cu
+}
+
+size_t bytes_of_block(const AttentionProblem& p, bool with_values) {
+  const Instance instance = instance_for(p, with_values);
+  const int value_planes = with_values ? planes_of(p.v.element) : 0;
+  return SharedLayout(p, key_planes_of(p), value_planes, instance.keys_of_tile, instance.value_dim).bytes();
+}
+
+/// Whether the kernel for few rows runs the problem: where tiles of this one do not fit into a block's memory, too,
+/// whatever is wanted of the problem. With 99 KiB that is so for f32 heads of 128 numbers.
+bool goes_to_few_rows(const AttentionProblem& p) {
+  return few_rows_takes(p) || bytes_of_block(p, true) > current_limits().block_bytes;
 }
 
 bool wants_cells(const AttentionOutput& output) { return output.thumbnails.max || output.thumbnails.sum; }
@@ -389,7 +403,9 @@ struct Plan {
   size_t key_bytes, value_bytes, block_bin_bytes = 0;
 
   Plan(const AttentionProblem& p, const AttentionOutput& output)
-      : instance(instance_for(p, output)), keys(PlaneSource::keys(p)), values(PlaneSource::values(p)) {
+      : instance(instance_for(p, output.out.data != nullptr)),
+        keys(PlaneSource::keys(p)),
+        values(PlaneSource::values(p)) {
     row_blocks = ceil_div(p.q_len, block_rows);
     items = blocks = p.batch * p.q_heads * row_blocks;
     const auto aligned = [](size_t bytes) { return (bytes + 127) / 128 * 128; };
@@ -397,7 +413,7 @@ struct Plan {
     value_bytes = output.out.data ? aligned(values.bytes()) : 0;
     if (!wants_cells(output)) return;
     block_bin_bytes = static_cast<size_t>(output.thumbnails.cells) * block_rows * sizeof(Bin);
-    blocks = std::min<int64_t>(blocks, multiprocessors * blocks_at_once);
+    blocks = std::min<int64_t>(blocks, filling_blocks(current_limits(), blocks_at_once));
   }
   size_t bytes() const {
     return counter_bytes + key_bytes + value_bytes + static_cast<size_t>(blocks) * block_bin_bytes;
@@ -407,7 +423,7 @@ struct Plan {
 }  // namespace
 
 size_t forward_workspace(const AttentionProblem& p, const AttentionOutput& output, int workers) {
-  if (few_rows_takes(p)) return few_rows_workspace(p, output, workers);
+  if (goes_to_few_rows(p)) return few_rows_workspace(p, output, workers);
   return p.q_len == 0 ? 0 : Plan(p, output).bytes();
 }
 
@@ -416,7 +432,7 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   if (wants_cells(output) && output.thumbnails.cells > Thumbnails::max_cells) {
     throw std::invalid_argument("a thumbnail has more cells than a kernel has scratch for");
   }
-  if (few_rows_takes(p)) return few_rows_forward(p, output, workspace, parallel);
+  if (goes_to_few_rows(p)) return few_rows_forward(p, output, workspace, parallel);
   if (p.q_len == 0) return;
   const Plan plan(p, output);
   void* const stream = parallel.stream();
@@ -438,9 +454,8 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
     params.values.count = 0;
   }
   clear("forward: the counter of blocks", params.next, Plan::counter_bytes, stream);
-  const SharedLayout layout(params, plan.instance.keys_of_tile, plan.instance.value_dim);
   launch("forward: scores, softmax, statistics, values", plan.instance.kernel, {static_cast<unsigned>(plan.blocks)},
-         threads, layout.bytes(), stream, params);
+         threads, bytes_of_block(p, output.out.data != nullptr), stream, params);
 }
 
 }  // namespace headscope::cuda

@@ -411,8 +411,9 @@ MapParams plan_of(const AttentionProblem& p, const MapStatistics& wanted) {
   params.recorded_rows = static_cast<int>(
       larger(0, smaller(wanted.cells, params.first_row_cell + params.rows.cells()) - params.first_recorded));
   params.buckets = wanted.distance_histogram ? static_cast<int>(smaller(wanted.distance_buckets, most_buckets)) : 0;
-  params.shape = ScoreShape::of(p, keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch);
-  const int64_t enough = ceil_div(8 * multiprocessors, larger(1, params.keys.pieces()));
+  const DeviceLimits limits = current_limits();
+  params.shape = ScoreShape::of(p, keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch, limits);
+  const int64_t enough = ceil_div(filling_blocks(limits, 8), larger(1, params.keys.pieces()));
   params.heads = static_cast<int>(smaller(p.batch * p.q_heads, enough));
   return params;
 }

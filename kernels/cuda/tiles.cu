@@ -348,6 +348,7 @@ struct TilePlan {
   int blocks = 0;         ///< of all jobs
   int cells = 0;          ///< that have parts
   double block_work = 0;  ///< multiply-adds of the largest block
+  DeviceLimits limits = current_limits();
 
   TilePlan(const AttentionProblem& p, const float* row_max, const float* log_sum) {
     params.problem = p;
@@ -371,7 +372,7 @@ struct TilePlan {
     return (of_groups == 1 ? sizeof(KnownRows<group_rows>) : sizeof(KnownRows<2 * group_rows>)) + (pools ? pool : sums);
   }
   ScoreShape shape_for(int of_groups) const {
-    return ScoreShape::of(params.problem, of_groups * group_rows, false, extra_bytes(of_groups));
+    return ScoreShape::of(params.problem, of_groups * group_rows, false, extra_bytes(of_groups), limits);
   }
 };
 
@@ -381,7 +382,7 @@ void TilePlan::cut() {
   for (int i = 0; i < params.jobs; ++i) {
     pieces += static_cast<double>(params.job[i].rows.pieces()) * static_cast<double>(params.job[i].keys.pieces());
   }
-  constexpr int enough_blocks = 8 * multiprocessors;
+  const int enough_blocks = filling_blocks(limits, 8);
   params.shape = shape_for(2);
   groups = pieces > 2 * enough_blocks && params.shape.one_plane() && params.shape.chunks() == 1 ? 2 : 1;
   params.shape = shape_for(groups);
