@@ -120,10 +120,22 @@ class FewRowsBlock {
     }
   }
 
+  /// Copies of all stages but one are under way: waits for the first of them.
+  HEADSCOPE_DEVICE static void wait_for_oldest(int stages) {
+    static_assert(tuning::few_rows_stages == 2 || tuning::few_rows_stages == 3 || tuning::few_rows_stages == 4);
+    if (tuning::few_rows_stages > 3 && stages > 3) {
+      wait_for_copies<2>();
+    } else if (stages > 2) {
+      wait_for_copies<1>();
+    } else {
+      wait_for_copies<0>();
+    }
+  }
+
   /// Brings a tile to its stage, for all threads to read.
   HEADSCOPE_DEVICE void take_tile(int tile, int stage) {
     const TilePlan& plan = params_.tiles;
-    if (plan.copied) plan.stages > 2 ? wait_for_copies<1>() : wait_for_copies<0>();
+    if (plan.copied) wait_for_oldest(plan.stages);
     block_barrier();  // and nobody reads the tile before this one any more
     if (plan.copied) {
       start_copies(tile + plan.stages - 1, stage > 0 ? stage - 1 : plan.stages - 1);

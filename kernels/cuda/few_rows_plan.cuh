@@ -1,19 +1,22 @@
 #pragma once
 
 #include "kernels/cuda/scores.cuh"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 
 // How the forward pass of few rows is cut into blocks, and a block's shared memory into tiles. Plain arithmetic for the
 // host and, where lengths are read on the device, for kernels.
 
-inline constexpr int tile_rows = 16;         ///< rows of one tile of the tensor cores
-inline constexpr int most_row_tiles = 4;     ///< a block has 1 or this many
-inline constexpr int most_tile_keys = 64;    ///< tiles start at its multiples, wherever splits begin
-inline constexpr int64_t least_split = 256;  ///< keys, a multiple of most_tile_keys
+inline constexpr int tile_rows = 16;                          ///< rows of one tile of the tensor cores
+inline constexpr int most_row_tiles = 4;                      ///< a block has 1 or this many
+inline constexpr int most_tile_keys = tuning::few_rows_keys;  ///< tiles start at its multiples, wherever splits begin
+inline constexpr int64_t least_split = tuning::least_split;   ///< keys, a multiple of most_tile_keys
 
-/// Blocks that all splits together should be: two for each multiprocessor.
-inline int64_t wanted_blocks(const DeviceLimits& limits) { return 2 * int64_t{limits.multiprocessors}; }
+/// Blocks that all splits together should be.
+inline int64_t wanted_blocks(const DeviceLimits& limits) {
+  return int64_t{tuning::split_blocks} * limits.multiprocessors;
+}
 
 HEADSCOPE_HOST_DEVICE KeyRange common(const KeyRange& a, const KeyRange& b) {
   const KeyRange both{a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
@@ -117,7 +120,7 @@ inline bool are_the_same(const InputRows& a, const InputRows& b) {
 /// Sets keys a tile and stages to the most that fit into `bytes`; false if nothing does.
 inline bool fit_tiles(TilePlan& plan, size_t bytes) {
   for (plan.tile_keys = most_tile_keys; plan.tile_keys >= 16; plan.tile_keys /= 2) {
-    for (plan.stages = plan.copied ? 3 : 1; plan.stages >= (plan.copied ? 2 : 1); --plan.stages) {
+    for (plan.stages = plan.copied ? tuning::few_rows_stages : 1; plan.stages >= (plan.copied ? 2 : 1); --plan.stages) {
       if (plan.bytes() <= bytes) return true;
     }
   }

@@ -5,16 +5,17 @@
 #include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/split_planes.h"
 #include "kernels/cuda/thumbnails.cuh"
+#include "kernels/cuda/tuning.h"
 #include "kernels/cuda/values.cuh"
 
 namespace headscope::cuda {
 namespace {
 
-// A block takes 64 query rows of one head over their keys, tile by tile, and keeps every result up to date as it goes:
-// an online softmax. Each of its four warps has 16 rows. The keys of the next tile arrive while the values of this one
+// A block takes some query rows (64) of one head over their keys, tile by tile, and keeps every result up to date as it
+// goes: an online softmax. Each of its warps has 16 rows. The keys of the next tile arrive while the values of this one
 // are multiplied, and its values while its scores are made.
 
-constexpr int block_rows = 64, warp_rows = 16;
+constexpr int block_rows = tuning::forward_rows, warp_rows = 16;
 constexpr int threads = block_rows / warp_rows * warp_size;
 
 struct ForwardParams {
@@ -31,7 +32,7 @@ struct ForwardParams {
 
 /// Keys of a tile: as many as leave the registers that three planes, or many values, need.
 template <int kPlanes, int kDims>
-constexpr int tile_keys = (kPlanes == 1 ? 64 : 32) / (kDims > 128 ? 2 : 1);
+constexpr int tile_keys = (kPlanes == 1 ? tuning::forward_keys : 32) / (kDims > 128 ? 2 : 1);
 
 /// The rows a block is at. In shared memory: registers are for what differs from thread to thread.
 struct RowBlock {
@@ -354,7 +355,7 @@ class Forward {
 };
 
 /// Blocks that shall fit on a multiprocessor at once, so that each has the registers it needs.
-constexpr int blocks_at_once = 2;
+constexpr int blocks_at_once = tuning::forward_blocks;
 
 template <int kPlanes, int kDims>
 HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, blocks_at_once) forward_rows(ForwardParams params) {

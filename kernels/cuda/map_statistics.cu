@@ -11,6 +11,7 @@
 #include "kernels/cuda/half.cuh"
 #include "kernels/cuda/known_weights.cuh"
 #include "kernels/cuda/paced_launches.h"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 namespace {
@@ -21,7 +22,7 @@ constexpr int flush_pieces = 8;   ///< whose column sums stay in registers
 constexpr int most_buckets = 33;  ///< distances have at most 32 binary digits
 
 /// Keys of a warp and of a block. Three planes take more registers.
-HEADSCOPE_HOST_DEVICE constexpr int keys_of_warp(int planes) { return planes == 1 ? 32 : 16; }
+HEADSCOPE_HOST_DEVICE constexpr int keys_of_warp(int planes) { return planes == 1 ? tuning::map_keys : 16; }
 HEADSCOPE_HOST_DEVICE constexpr int keys_of_block(int planes) { return keys_of_warp(planes) * map_warps; }
 constexpr int most_keys = keys_of_block(1);
 
@@ -413,7 +414,7 @@ MapParams plan_of(const AttentionProblem& p, const MapStatistics& wanted) {
   params.buckets = wanted.distance_histogram ? static_cast<int>(smaller(wanted.distance_buckets, most_buckets)) : 0;
   const DeviceLimits limits = current_limits();
   params.shape = ScoreShape::of(p, keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch, limits);
-  const int64_t enough = ceil_div(filling_blocks(limits, 8), larger(1, params.keys.pieces()));
+  const int64_t enough = ceil_div(filling_blocks(limits, tuning::map_blocks), larger(1, params.keys.pieces()));
   params.heads = static_cast<int>(smaller(p.batch * p.q_heads, enough));
   return params;
 }

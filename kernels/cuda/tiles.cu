@@ -10,6 +10,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/known_weights.cuh"
 #include "kernels/cuda/paced_launches.h"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 namespace {
@@ -382,7 +383,7 @@ void TilePlan::cut() {
   for (int i = 0; i < params.jobs; ++i) {
     pieces += static_cast<double>(params.job[i].rows.pieces()) * static_cast<double>(params.job[i].keys.pieces());
   }
-  const int enough_blocks = filling_blocks(limits, 8);
+  const int enough_blocks = filling_blocks(limits, tuning::map_blocks);
   params.shape = shape_for(2);
   groups = pieces > 2 * enough_blocks && params.shape.one_plane() && params.shape.chunks() == 1 ? 2 : 1;
   params.shape = shape_for(groups);
