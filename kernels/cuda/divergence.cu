@@ -1,6 +1,6 @@
 // Divergences of all pairs of heads: the call, and from sums to results. The sums are made by divergence_rows.cu and
 // divergence_sample.cu, the bounds on the weights by divergence_error.cu.
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 
 #include "kernels/cuda/attention.h"
 #include "kernels/divergence_estimate.h"

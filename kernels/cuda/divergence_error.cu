@@ -20,7 +20,7 @@
 // L2 norm of at most ln(kv_len) + 1.
 #include <algorithm>
 
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 
 namespace headscope::cuda {
 namespace {

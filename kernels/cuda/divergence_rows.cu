@@ -6,7 +6,7 @@
 // the special function unit, which the exact form keeps busy.
 #include <algorithm>
 
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 
 namespace headscope::cuda {
 namespace {

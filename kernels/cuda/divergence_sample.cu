@@ -1,7 +1,7 @@
 // Sums over sampled keys that the divergences of all head pairs are made of.
 #include <algorithm>
 
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 #include "kernels/divergence_estimate.h"
 
 namespace headscope::cuda {
