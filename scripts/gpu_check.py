@@ -12,7 +12,8 @@ import gpu_check_run  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LARGEST_BUNDLE = 64 << 20  # bytes
-PROGRAMS = {"test_gpu": "tests/kernels/test_gpu", "headscope": "app/cli/headscope",
+PROGRAMS = {"test_gpu": "tests/kernels/test_gpu", "test_gpu_models": "tests/run/test_gpu_models",
+            "headscope": "app/cli/headscope",
             "libheadscope_cuda.so": "lib/libheadscope_cuda.so"}
 VARIANTS = "lib/variants"  # of the library, where any were built
 SCRIPTS = ("gpu_check.sh", "gpu_check.py", "gpu_check_run.py")
@@ -28,7 +29,8 @@ def cached(build, name):
     """A variable of the build's CMakeCache.txt."""
     cache = build / "CMakeCache.txt"
     if not cache.exists():
-        refuse(f"{build} is no build; configure one and build test_gpu, headscope and headscope_cuda there")
+        refuse(f"{build} is no build; configure one and build test_gpu, test_gpu_models, headscope and "
+               "headscope_cuda there")
     found = re.search(rf"^{name}:\w+=(.*)$", cache.read_text(), re.MULTILINE)
     return found.group(1) if found else ""
 
@@ -65,7 +67,11 @@ def prepare(options):
     variants = {f"variants/{file.name}": file for file in sorted((build / VARIANTS).glob("*.so"))}
     for path in sources.values():
         if not path.exists():
-            refuse(f"{path} is not built; build test_gpu, headscope and headscope_cuda")
+            refuse(f"{path} is not built; build test_gpu, test_gpu_models, headscope and headscope_cuda")
+    library = sources["libheadscope_cuda.so"]
+    for path in variants.values():
+        if path.stat().st_mtime < library.stat().st_mtime:
+            refuse(f"{path} is older than {library}; build headscope_cuda_variants again, or remove it")
     libraries = {}
     for path in sources.values():
         libraries.update(needed_libraries(path, torch))

@@ -204,6 +204,7 @@ class Steps:
 
     def conformance(self):
         self.step("conformance", [self.bundle / "test_gpu"], 400, conformance_result)
+        self.step("models", [self.bundle / "test_gpu_models"], 150, conformance_result)
 
     def benchmarks(self):
         for family, limit in FAMILIES.items():
@@ -251,7 +252,7 @@ def names_of(part, variants):
     of_variants = [f"variant.{name}.{step}" for name in ((DEFAULT, *variants) if variants else ())
                    for step in ("conformance", "bench")]
     benchmarks = [f"bench.{family}" for family in FAMILIES]
-    names = {1: ["conformance"], 2: benchmarks + of_variants, 3: [f"sanitizer.{tool}" for tool in TOOLS], 4: of_variants}
+    names = {1: ["conformance", "models"], 2: benchmarks + of_variants, 3: [f"sanitizer.{tool}" for tool in TOOLS], 4: of_variants}
     return [name for number in ((part,) if part else (1, 2, 3)) for name in names[number]]
 
 

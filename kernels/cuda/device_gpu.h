@@ -6,6 +6,11 @@
 
 #include <string>
 
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define HEADSCOPE_HAS_NVTX 1
+#endif
+
 #include "kernels/cuda/library.h"
 
 #define HEADSCOPE_KERNEL __global__
@@ -159,11 +164,25 @@ void allow_shared_memory(const char* name, void (*kernel)(Params), size_t wanted
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)), name);
 }
 
+/// Shows a launch by its name in profilers (NVTX, whose header alone is needed; toolkits may come without it).
+class NamedRange {
+ public:
+#if HEADSCOPE_HAS_NVTX
+  explicit NamedRange(const char* name) { nvtxRangePushA(name); }
+  ~NamedRange() { nvtxRangePop(); }
+#else
+  explicit NamedRange(const char*) {}
+#endif
+  NamedRange(const NamedRange&) = delete;
+  NamedRange& operator=(const NamedRange&) = delete;
+};
+
 /// Starts `kernel(params)` on a stream (cudaStream_t). Throws CudaError with the kernel's `name`.
 template <class Params>
 void launch(const char* name, void (*kernel)(Params), Grid grid, int threads, size_t shared_bytes, void* stream,
             const Params& params) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  const NamedRange range(name);
   allow_shared_memory(name, kernel, shared_bytes);
   Params copy = params;
   void* arguments[] = {&copy};

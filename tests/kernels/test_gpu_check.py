@@ -20,7 +20,7 @@ SCRIPT = ROOT / "scripts" / "gpu_check.sh"
 sys.path.insert(0, str(ROOT / "scripts"))
 import gpu_check_run as steps  # noqa: E402
 
-ALL_STEPS = ["conformance", *(f"bench.{family}" for family in steps.FAMILIES),
+ALL_STEPS = ["conformance", "models", *(f"bench.{family}" for family in steps.FAMILIES),
              *(f"sanitizer.{tool}" for tool in steps.TOOLS)]
 OPTIONS = argparse.Namespace()
 
@@ -59,7 +59,7 @@ class Bundle(Folder):
         self.assertEqual(packed.returncode, 0, packed.stderr)
         self.assertRegex(packed.stdout, r"\d+\.\d MiB, kernels for 90-real")
         names = {file.name for file in bundle.iterdir()}
-        self.assertLessEqual({"test_gpu", "headscope", "libheadscope_cuda.so", "gpu_check.sh", "commit"}, names)
+        self.assertLessEqual({"test_gpu", "test_gpu_models", "headscope", "libheadscope_cuda.so", "gpu_check.sh", "commit"}, names)
         self.assertTrue(any(name.startswith("libhdf5") for name in names))
         self.assertFalse(any("torch" in name or name.startswith(("libc.so", "libcuda.so")) for name in names), names)
         self.assertLess(sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()), 64 << 20)
@@ -89,7 +89,7 @@ class BundleOfVariants(Folder):
 
     def test_variants_are_packed_where_there_are_any(self):
         program, build, bundle = shutil.which("true"), self.folder / "build", self.folder / "bundle"
-        for place in ("tests/kernels/test_gpu", "app/cli/headscope", "lib/libheadscope_cuda.so"):
+        for place in ("tests/kernels/test_gpu", "tests/run/test_gpu_models", "app/cli/headscope", "lib/libheadscope_cuda.so"):
             (build / place).parent.mkdir(parents=True)
             shutil.copy(program, build / place)
         (build / "CMakeCache.txt").write_text("HEADSCOPE_CUDA_ARCHITECTURES:STRING=90-real\nHEADSCOPE_TORCH:PATH=/none\n")
@@ -100,6 +100,8 @@ class BundleOfVariants(Folder):
         shutil.copy(program, build / "lib" / "variants" / "one.so")
         self.assertIn(" 1 variants,", call(SCRIPT, "prepare", bundle, "--build", build).stdout)
         self.assertEqual(steps.variants_of(bundle), ["one"])
+        os.utime(build / "lib" / "variants" / "one.so", (0, 0))
+        self.assertIn("is older than", call(SCRIPT, "prepare", bundle, "--build", build).stderr)
 
 
 SUITE = "echo 'device: Stand-in'; echo '[==========] Running 3 tests'; echo '[  PASSED  ] 3 tests.'; "
@@ -122,6 +124,7 @@ class StandIns(Folder):
             folder.mkdir()
         (self.bundle / "commit").write_text("abc\n")
         self.program(self.bundle / "test_gpu", SUITE)
+        self.program(self.bundle / "test_gpu_models", SUITE)
         self.program(self.bundle / "headscope", BENCH)
         self.program(self.tools / "nvidia-smi", "echo 'Stand-in, 580.1, 1980, 1980, 3201, 700.00, 143771'")
 
@@ -144,7 +147,7 @@ class StandIns(Folder):
         found = json.loads((self.out / "gpu-check.json").read_text())
         self.assertEqual((found["device"]["name"], found["device"]["driver_version"]), ("Stand-in", "580.1"))
         self.assertTrue(found["variants"].startswith("none"))
-        self.assertIn("0 of 1 targets met; missed one row, MQA: 0.5 of 0.8", found["steps"][1]["summary"])
+        self.assertIn("0 of 1 targets met; missed one row, MQA: 0.5 of 0.8", found["steps"][2]["summary"])
 
     def with_variants(self, **milliseconds):
         (self.bundle / "variants").mkdir()
@@ -186,7 +189,7 @@ class StandIns(Folder):
     def test_parts_add_up(self):
         self.sanitizer("echo 'device not supported'; exit 1")
         self.assertEqual(self.run_script("--part", "1"), 0)
-        self.assertEqual(list(statuses(self.out)), ["conformance"])
+        self.assertEqual(list(statuses(self.out)), ["conformance", "models"])
         self.assertEqual(self.run_script("--part", "3"), 2)
         self.assertEqual(statuses(self.out)["conformance"], "passed")
         self.assertEqual(statuses(self.out)["sanitizer.memcheck"], "UNAVAILABLE")
@@ -204,13 +207,15 @@ class StandIns(Folder):
 
     def test_failures(self):
         self.program(self.bundle / "headscope", "echo 'headscope: output of ours and of the library differ' >&2; exit 2")
-        self.program(self.bundle / "test_gpu", SUITE + "[ \"$1\" ] || { echo '[  FAILED  ] A.b, where'; exit 1; }")
+        wrong = SUITE + "[ \"$1\" ] || { echo '[  FAILED  ] A.b, where'; exit 1; }"
+        for suite in ("test_gpu", "test_gpu_models"):
+            self.program(self.bundle / suite, wrong)
         self.assertEqual(self.run_script("--part", "1"), 1)
         self.assertEqual(self.run_script("--part", "2"), 1)
         self.assertEqual(set(statuses(self.out).values()), {"failed"})
         found = json.loads((self.out / "gpu-check.json").read_text())["steps"]
         self.assertIn("first: A.b", found[0]["summary"])
-        self.assertIn("differ", found[1]["summary"])
+        self.assertIn("differ", found[2]["summary"])
 
     def test_an_empty_run_is_no_pass(self):
         self.program(self.bundle / "test_gpu", "echo 'device: Stand-in'; echo '[==========] Running 0 tests'")
