@@ -12,8 +12,10 @@ import gpu_check_run  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LARGEST_BUNDLE = 64 << 20  # bytes
-PROGRAMS = {"test_gpu": "tests/kernels/test_gpu", "headscope": "app/cli/headscope",
+PROGRAMS = {"test_gpu": "tests/kernels/test_gpu", "test_gpu_models": "tests/run/test_gpu_models",
+            "headscope": "app/cli/headscope",
             "libheadscope_cuda.so": "lib/libheadscope_cuda.so"}
+VARIANTS = "lib/variants"  # of the library, where any were built
 SCRIPTS = ("gpu_check.sh", "gpu_check.py", "gpu_check_run.py")
 # Of every Linux machine; its own have to be taken, because they go together with its kernel and driver.
 OF_THE_SYSTEM = re.compile(r"^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv|util|anl|cuda)\.so.*|linux-vdso.*)$")
@@ -27,7 +29,8 @@ def cached(build, name):
     """A variable of the build's CMakeCache.txt."""
     cache = build / "CMakeCache.txt"
     if not cache.exists():
-        refuse(f"{build} is no build; configure one and build test_gpu, headscope and headscope_cuda there")
+        refuse(f"{build} is no build; configure one and build test_gpu, test_gpu_models, headscope and "
+               "headscope_cuda there")
     found = re.search(rf"^{name}:\w+=(.*)$", cache.read_text(), re.MULTILINE)
     return found.group(1) if found else ""
 
@@ -61,22 +64,28 @@ def prepare(options):
     build, bundle = options.build.resolve(), options.folder
     architectures, torch = require_one_architecture(build), cached(build, "HEADSCOPE_TORCH")
     sources = {name: build / place for name, place in PROGRAMS.items()}
+    variants = {f"variants/{file.name}": file for file in sorted((build / VARIANTS).glob("*.so"))}
     for path in sources.values():
         if not path.exists():
-            refuse(f"{path} is not built; build test_gpu, headscope and headscope_cuda")
+            refuse(f"{path} is not built; build test_gpu, test_gpu_models, headscope and headscope_cuda")
+    library = sources["libheadscope_cuda.so"]
+    for path in variants.values():
+        if path.stat().st_mtime < library.stat().st_mtime:
+            refuse(f"{path} is older than {library}; build headscope_cuda_variants again, or remove it")
     libraries = {}
     for path in sources.values():
         libraries.update(needed_libraries(path, torch))
     shutil.rmtree(bundle, ignore_errors=True)
-    bundle.mkdir(parents=True)
-    for name, path in {**sources, **libraries}.items():
+    (bundle / "variants").mkdir(parents=True)
+    for name, path in {**sources, **libraries, **variants}.items():
         subprocess.run(["strip", "--strip-unneeded", "-o", bundle / name, path], check=True)
     for name in SCRIPTS:
         shutil.copy2(ROOT / "scripts" / name, bundle)
     (bundle / "commit").write_text(commit() + "\n")
     (bundle / "architectures").write_text(architectures + "\n")
-    size = sum(file.stat().st_size for file in bundle.iterdir())
-    print(f"{bundle}: {size / (1 << 20):.1f} MiB, kernels for {architectures}, with {', '.join(sorted(libraries))}")
+    size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
+    print(f"{bundle}: {size / (1 << 20):.1f} MiB, kernels for {architectures}, {len(variants)} variants, "
+          f"with {', '.join(sorted(libraries))}")
     if size >= LARGEST_BUNDLE:
         refuse(f"the bundle has to stay below {LARGEST_BUNDLE >> 20} MiB")
     return 0
@@ -92,7 +101,8 @@ def main():
     running = commands.add_parser("run", help="check and measure, on the machine with the GPU")
     running.add_argument("bundle", type=pathlib.Path)
     running.add_argument("out", type=pathlib.Path)
-    running.add_argument("--part", type=int, choices=(1, 2, 3), help="1 conformance, 2 benchmarks, 3 compute-sanitizer")
+    running.add_argument("--part", type=int, choices=(1, 2, 3, 4),
+                         help="1 conformance, 2 benchmarks and variants, 3 compute-sanitizer, 4 variants alone")
     running.set_defaults(action=lambda options: gpu_check_run.run(options.bundle, options.out, options.part))
     options = parser.parse_args()
     return options.action(options)

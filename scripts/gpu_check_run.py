@@ -20,7 +20,12 @@ FAMILIES = {"attention": 130, "decode": 130, "tile": 80, "statistics": 60, "dive
 # At most 20 tiny cases: each memory access is checked.
 SANITIZED = "*Determinism*/cuda*:*NoRowsAndNoKeys/cuda*:*Conformance.Holds/dims_of_1"
 TOOLS = ("memcheck", "racecheck", "synccheck")
-NO_VARIANTS = "none: tiles, stages and splits are constants of the kernels, or follow from the shape"
+NO_VARIANTS = "none: the bundle has no variants; build headscope_cuda_variants and prepare it again"
+# What tells variants of tiles, stages and splits apart: forward of 4,096 tokens, decoding, map statistics.
+VARIANT_BENCH = ("--only", "attention,decode,statistics", "--quick", "--repeats", "5")
+VARIANT_TESTS = "*Determinism*/cuda*:*Conformance.Holds/*:*MapStatisticsOf*/cuda*"
+VARIANT_LIMIT = 60  # seconds of each of a variant's steps
+DEFAULT = "default"
 
 
 class Report:
@@ -35,6 +40,7 @@ class Report:
             earlier = json.loads(self.path.read_text())
             if earlier["commit"] == commit:
                 self.content["steps"] = earlier["steps"]
+                self.content["variants"] = earlier["variants"]
 
     def add(self, name, status, seconds, summary):
         steps = self.content["steps"]
@@ -47,6 +53,24 @@ class Report:
         beside = self.path.with_suffix(".new")
         beside.write_text(json.dumps(self.content, indent=1) + "\n")
         beside.replace(self.path)
+
+    def add_variant(self, name, rows):
+        """A library's minimums in milliseconds, {row: ms}: each row of the table names the fastest so far."""
+        if not isinstance(self.content["variants"], dict):
+            self.content["variants"] = {"rows": []}
+        table = self.content["variants"]["rows"]
+        for row in table:
+            row["ms"].pop(name, None)
+        for title, milliseconds in rows.items():
+            row = next((row for row in table if row["row"] == title), None)
+            if row is None:
+                row = {"row": title, "ms": {}}
+                table.append(row)
+            row["ms"][name] = milliseconds
+        table[:] = [row for row in table if row["ms"]]
+        for row in table:
+            row["fastest"] = min(row["ms"], key=row["ms"].get)
+        self.write()
 
     def seconds_left(self):
         return CALL_LIMIT - (time.monotonic() - self.begun)
@@ -143,6 +167,12 @@ def bench_result(ended, file):
     return PASSED, f"{len(timed)} rows, {aims - len(missed)} of {aims} targets met" + "".join("; missed " + m for m in missed)
 
 
+def minimums(file):
+    """{operation and shape: our fastest round in ms} of a benchmark's JSON."""
+    rows = json.loads(file.read_text())["rows"]
+    return {f"{row['operation']}, {row['shape']}": row["ours_ms"]["min"] for row in rows if "ours_ms" in row}
+
+
 def sanitizer_result(ended):
     """A tool that did not get as far as the tests was refused by the machine: neither passed nor failed."""
     if "[==========] Running" not in ended.output:
@@ -158,18 +188,23 @@ class Steps:
         self.bundle, self.out, self.report = bundle, out, report
         self.environment = environment_of(bundle)
 
-    def step(self, name, command, limit, result):
-        """Runs it unless the call's time is over."""
+    def step(self, name, command, limit, result, **environment):
+        """Runs it unless the call's time is over. Returns whether it passed."""
         limit = min(limit, self.report.seconds_left())
         if limit < 5:
-            return self.report.add(name, TIMED_OUT, 0, "there was no time left in this call; run its part alone")
-        ended = run_process(command, self.environment, limit, self.out / f"{name}.log")
+            self.report.add(name, TIMED_OUT, 0, "there was no time left in this call; run its part alone")
+            return False
+        ended = run_process(command, {**self.environment, **environment}, limit, self.out / f"{name}.log")
         if ended.code is None:
-            return self.report.add(name, TIMED_OUT, ended.seconds, f"stopped after {limit:.0f} s")
-        return self.report.add(name, *_with_seconds(result(ended), ended.seconds))
+            self.report.add(name, TIMED_OUT, ended.seconds, f"stopped after {limit:.0f} s")
+            return False
+        status, summary = result(ended)
+        self.report.add(name, status, ended.seconds, summary)
+        return status == PASSED
 
     def conformance(self):
         self.step("conformance", [self.bundle / "test_gpu"], 400, conformance_result)
+        self.step("models", [self.bundle / "test_gpu_models"], 150, conformance_result)
 
     def benchmarks(self):
         for family, limit in FAMILIES.items():
@@ -177,6 +212,25 @@ class Steps:
             file.unlink(missing_ok=True)
             command = [self.bundle / "headscope", "bench", "--device", "cuda", "--only", family, "--out", file, "--quiet"]
             self.step(f"bench.{family}", command, limit, lambda ended, file=file: bench_result(ended, file))
+
+    def variants(self):
+        """Benchmarks the library and each of its variants, but for those that do not pass a short conformance."""
+        names = variants_of(self.bundle)
+        if not names:
+            return
+        for name in (DEFAULT, *names):
+            library = self.bundle / (f"variants/{name}.so" if name != DEFAULT else "libheadscope_cuda.so")
+            chosen = {"HEADSCOPE_CUDA_LIBRARY": str(library)}
+            self.report.add_variant(name, {})
+            suite = [self.bundle / "test_gpu", f"--gtest_filter={VARIANT_TESTS}"]
+            if not self.step(f"variant.{name}.conformance", suite, VARIANT_LIMIT, conformance_result, **chosen):
+                continue
+            file = self.out / f"bench-variant-{name}.json"
+            file.unlink(missing_ok=True)
+            command = [self.bundle / "headscope", "bench", "--device", "cuda", *VARIANT_BENCH, "--out", file, "--quiet"]
+            if self.step(f"variant.{name}.bench", command, VARIANT_LIMIT,
+                         lambda ended, file=file: bench_result(ended, file), **chosen):
+                self.report.add_variant(name, minimums(file))
 
     def sanitizers(self):
         tool = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
@@ -189,14 +243,17 @@ class Steps:
             self.step(f"sanitizer.{name}", command, 180, sanitizer_result)
 
 
-def _with_seconds(result, seconds):
-    status, summary = result
-    return status, seconds, summary
+def variants_of(bundle):
+    return sorted(file.stem for file in (bundle / "variants").glob("*.so"))
 
 
-def names_of(part):
-    names = {1: ["conformance"], 2: [f"bench.{family}" for family in FAMILIES], 3: [f"sanitizer.{tool}" for tool in TOOLS]}
-    return [name for number, list_ in names.items() if part in (None, number) for name in list_]
+def names_of(part, variants):
+    """The steps of a part, of all without one."""
+    of_variants = [f"variant.{name}.{step}" for name in ((DEFAULT, *variants) if variants else ())
+                   for step in ("conformance", "bench")]
+    benchmarks = [f"bench.{family}" for family in FAMILIES]
+    names = {1: ["conformance", "models"], 2: benchmarks + of_variants, 3: [f"sanitizer.{tool}" for tool in TOOLS], 4: of_variants}
+    return [name for number in ((part,) if part else (1, 2, 3)) for name in names[number]]
 
 
 def run(bundle, out, part):
@@ -215,12 +272,13 @@ def run(bundle, out, part):
         else:
             why = f"test_gpu does not start: {found.last_line()}"
         report.content["no_device"] = why
-        for name in names_of(part):
+        for name in names_of(part, variants_of(bundle)):
             report.add(name, UNAVAILABLE, 0, why)
         return report.exit_code()
     report.content["device"] = device_facts() or {"name": found.output.splitlines()[0].removeprefix("device: ")}
-    for number, action in ((1, steps.conformance), (2, steps.benchmarks), (3, steps.sanitizers)):
-        if part in (None, number):
+    actions = {1: (steps.conformance,), 2: (steps.benchmarks, steps.variants), 3: (steps.sanitizers,), 4: (steps.variants,)}
+    for number in (part,) if part else (1, 2, 3):
+        for action in actions[number]:
             action()
             report.content["clocks_at_end"] = (device_facts() or {}).get("clocks.sm")
     report.write()

@@ -160,13 +160,17 @@ void open_window_and_run(Options& options, SignalWatch& signals) {
   const auto platform =
       options.loop.headless ? open_headless(width, height, options.scale) : open_window({"HeadScope", width, height});
   const ChosenDevice chosen = choose_device(options.device);
-  App app({options.threads, !options.no_run, chosen.device, query_bytes, [&platform] { platform->wake(); }});
+  App app(
+      {options.threads, !options.no_run, chosen.device, chosen.reason, query_bytes, [&platform] { platform->wake(); }});
   const Announced announced(signals, *platform, app);
   if (loaded.state) app.state = *loaded.state;
-  if (!chosen.note.empty()) app.log.info(chosen.note);
   if (!loaded.problem.empty()) {
     app.log.error(loaded.problem);
     app.show(app.state.active, {"The saved workspace could not be read", loaded.problem, true, {}, {}, true});
+  }
+  if (!chosen.note.empty()) {
+    app.log.add(Log::Level::warning, chosen.note);
+    app.show(app.state.active, {"No GPU is used", chosen.reason + '.', false, {}, {}, true});
   }
   apply(options, app);
   Window window(app, *platform);

@@ -52,11 +52,13 @@ void store_numbers(const Device& device, const float* from, int64_t count, Eleme
   to_bf16(from, count, reinterpret_cast<uint16_t*>(to));
 }
 
-RowsView RowsView::on_host(int64_t first, int64_t count) const {
+RowsView RowsView::on_host(int64_t first, int64_t count, void* stream) const {
   if (device().is_host() && first == 0 && count == rows) return *this;
   auto copy =
       std::make_shared<RowBuffer>(std::make_shared<MemoryLedger>(), MemoryPurpose::viewer, count, width(), element());
-  if (count > 0) device().copy(copy->row(0), buffer->row(first), static_cast<size_t>(count * buffer->row_bytes()));
+  if (count > 0) {
+    device().copy(copy->row(0), buffer->row(first), static_cast<size_t>(count * buffer->row_bytes()), stream);
+  }
   return {std::move(copy), count};
 }
 

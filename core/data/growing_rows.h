@@ -68,8 +68,8 @@ struct RowsView {
   /// As kernels of the device take them.
   InputRows input() const { return {buffer->row(0), 0, 0, width(), element()}; }
   const Device& device() const { return buffer->device(); }
-  /// `count` rows from `first` on, in the host's memory: a copy where they are not there.
-  RowsView on_host(int64_t first, int64_t count) const;
+  /// `count` rows from `first` on, in the host's memory: a copy where they are not there, which waits for the stream.
+  RowsView on_host(int64_t first, int64_t count, void* stream = nullptr) const;
 
  private:
   const std::byte* host_row(int64_t index) const {

@@ -151,6 +151,7 @@ MapTilePtr extend_tile(const RunSnapshot& run, const TileKey& key, const MapTile
 
   auto tile = std::make_shared<MapTile>();
   tile->length = query.row_end;
+  tile->kernel = fresh.kernel;
   tile->cells.resize(static_cast<size_t>((kept + fresh.rows) * tile_cells), 0.0F);
   if (known) std::copy_n(known->cells.begin(), kept * tile_cells, tile->cells.begin());
   for (int64_t row = 0; row < fresh.rows; ++row) {
@@ -166,6 +167,7 @@ Composition compose_region(const RunSnapshot& run, const MapRegion& region, cons
   for (const TileSource& source : sources) {
     const bool exact = PartComposer(run, region, source, *cells).compose();
     out.exact = out.exact && exact;
+    if (source.tile) out.kernel = source.tile->kernel;
   }
   out.cells = std::move(cells);
   return out;

@@ -40,6 +40,7 @@ struct TileKey {
 struct MapTile {
   int64_t length = 0;  ///< query tokens before this one are in the cells, from the tile's first on
   std::vector<float> cells;
+  std::string_view kernel = {};
 
   size_t bytes() const { return sizeof(*this) + cells.size() * sizeof(float); }
 };
@@ -66,6 +67,7 @@ struct TileSource {
 struct Composition {
   std::shared_ptr<const std::vector<float>> cells;
   bool exact = true;
+  std::string_view kernel = {};  ///< that computed the tiles of this zoom; empty: none is there yet
 };
 
 /// Fills a region from the sources that it meets; cells without a source are 0.

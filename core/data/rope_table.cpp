@@ -91,12 +91,12 @@ KeyAngles::KeyAngles(const RopeTable& rope, int64_t positions, const ParallelFor
       }
     }
   });
-  there_.emplace(*device_, tables_);
+  there_.emplace(*device_, tables_, nullptr, MemoryPurpose::viewer);
 }
 
 KeyAngles::KeyAngles(const KeyAngles& other, std::shared_ptr<const Device> device)
     : positions_(other.positions_), shape_(other.shape_), device_(std::move(device)), tables_(other.tables_) {
-  there_.emplace(*device_, tables_);
+  there_.emplace(*device_, tables_, nullptr, MemoryPurpose::viewer);
 }
 
 std::shared_ptr<const KeyAngles> KeyAngles::on_host() const {

@@ -67,7 +67,7 @@ struct KvRows {
 };
 
 /// A run at one moment, immutable: what tiles, views and files are made from. Safe to share between threads;
-/// holding it keeps its buffers alive.
+/// holding it keeps its buffers alive. On a GPU its numbers are complete, so that any stream may read them.
 struct RunSnapshot {
   std::shared_ptr<const Architecture> architecture;
   std::string model;    ///< display name

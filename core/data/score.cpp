@@ -23,7 +23,8 @@ ScoredWeight score_and_weight(const RunSnapshot& run, const RowsView& of_layer, 
 
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
-  const RowsView queries = of_layer.on_host(query, 1), keys = run.store_of(layer).k.on_host(key, 1);
+  void* const stream = of_layer.device().side_stream();  // the window asks while the model runs
+  const RowsView queries = of_layer.on_host(query, 1, stream), keys = run.store_of(layer).k.on_host(key, 1, stream);
   const InputRows q = queries.input().from(0, head * problem.key_dim);
   const InputRows stored = keys.input().from(0, kv_head * problem.key_dim);
   std::vector<float> k;

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/data/lane.h"
 #include "core/data/map_tiles.h"
+#include "core/data/side_workers.h"
 #include "core/data/tiles.h"
 #include "kernels/thread_pool.h"
 
@@ -143,7 +144,8 @@ class TileStore::Impl {
     }
     Composition composed = compose_region(*run, region, sources);
     const std::lock_guard lock(mutex_);
-    ComposedMap map{std::move(composed.cells), region.rows(), region.columns(), composed.exact, ++versions_};
+    ComposedMap map{
+        std::move(composed.cells), region.rows(), region.columns(), composed.exact, ++versions_, composed.kernel};
     const auto viewer = viewers_.find(viewer_id);
     if (viewer != viewers_.end() && viewer->second.call == call) viewer->second.last = map;
     return map;
@@ -296,9 +298,10 @@ class TileStore::Impl {
   void compute(const TileKey& key, int64_t length, const RunSnapshot& run, const std::stop_token& stop) {
     bool failed = false;
     try {
+      const SideWorkers workers(*workers_, run.store_of(key.layer).k.device());
       MapTilePtr tile;
       while (wants_more(key, length, tile)) {
-        tile = extend_tile(run, key, tile.get(), *workers_, stop);
+        tile = extend_tile(run, key, tile.get(), workers, stop);
         if (!arrive(key, tile)) return;
         if (changed_) changed_();
       }

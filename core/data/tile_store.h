@@ -28,13 +28,15 @@ struct MapRegion {
 struct ComposedMap {
   std::shared_ptr<const std::vector<float>> cells;  ///< [rows, columns] largest weight of each cell
   int64_t rows = 0, columns = 0;
-  bool exact = false;    ///< false: some cells still come from a coarser tile or the thumbnail
-  uint64_t version = 0;  ///< differs when the cells do
+  bool exact = false;            ///< false: some cells still come from a coarser tile or the thumbnail
+  uint64_t version = 0;          ///< differs when the cells do
+  std::string_view kernel = {};  ///< that computed the tiles of this zoom; empty: none is there yet
 };
 
 /// Attention maps on demand: a cache of tiles of 256 x 256 cells at power-of-two zoom levels, computed on a lane of its
-/// own by kernels that need no LibTorch, least recently used out of a byte budget. Because rows of a run never change
-/// once written, tiles stay right while the run grows: one cut by its end is only continued. Thread-safe.
+/// own by kernels that need no LibTorch, on a GPU on its side stream, least recently used out of a byte budget. Because
+/// rows of a run never change once written, tiles stay right while the run grows: one cut by its end is only continued.
+/// Thread-safe.
 ///
 /// What comes from a coarser tile or the thumbnail is never too small: it is the largest weight of more than the cell.
 /// Keys after all queries of a cell are 0 at once. When a tile fails (no memory), its cells stay as coarse as they are

@@ -70,6 +70,7 @@ Tile compute_tile(const RunSnapshot& run, const RowsView& queries, const TileQue
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
   const Device& device = queries.device();
   void* const stream = workers.stream();
+  const StreamEnd end(device, stream);  // after the memory below, which goes in the stream's order
   const PositionBias bias(*run.architecture, query.head, 1, problem.kv_len, device, stream);
   bias.add_to(problem);
   const auto row_max = gather_head(layer.row_max, query.head, query.row_begin, query.row_end);
@@ -81,13 +82,13 @@ Tile compute_tile(const RunSnapshot& run, const RowsView& queries, const TileQue
   request.key_end = query.key_end;
   request.bin = query.bin;
   request.pooling = query.pooling;
-  Tile tile{request.rows(), request.columns(), {}};
-  tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
   const AttentionKernel& kernel = wanted != nullptr ? *wanted : kernel_for(device, problem);
+  Tile tile{request.rows(), request.columns(), {}, kernel.name};
+  tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
   const OnDevice<float> maxima(device, row_max, stream), sums(device, log_sum, stream);
-  FromDevice<float> cells(device, tile.cells);
+  FromDevice<float> cells(device, tile.cells, stream);
   float* const first = cells.data();
-  Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()), device);
+  Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()), device, stream);
   try {
     const std::span<const TileRequest> requests(&request, 1);
     if (!kernel.tiles(problem, maxima.data(), sums.data(), requests, {&first, 1}, workspace.span(), workers, stop)) {
@@ -96,7 +97,7 @@ Tile compute_tile(const RunSnapshot& run, const RowsView& queries, const TileQue
   } catch (const CudaError& error) {
     throw_device_error(error.what());
   }
-  cells.fetch(stream);
+  cells.fetch();
   return tile;
 }
 

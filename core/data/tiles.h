@@ -21,6 +21,7 @@ struct TileQuery {
 struct Tile {
   int64_t rows = 0, columns = 0;
   std::vector<float> cells;  ///< [rows, columns] weights
+  std::string_view kernel;   ///< the name of the one that computed them
 };
 
 /// Throws Error for a head that the model does not have and for ranges outside the run.
@@ -29,6 +30,7 @@ void check_tile_query(const RunSnapshot&, const TileQuery&);
 /// Recomputes the rectangle from Q, K and the log-sum-exp of the snapshot; exact at every zoom. Throws Error for
 /// ranges outside the run, and Cancelled when `stop` is requested. `kernel` is the fastest one where none is given.
 /// Takes longer where the layer's queries must be made first (queries_of).
+/// Work goes to the workers' stream, which is idle when this returns or throws: nothing reads the snapshot any more.
 Tile compute_tile(const RunSnapshot&, const TileQuery&, const ParallelFor&, std::stop_token stop = {},
                   const AttentionKernel* kernel = nullptr);
 

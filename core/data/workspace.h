@@ -7,11 +7,15 @@
 
 namespace headscope {
 
-/// Uninitialised scratch memory, 64-byte aligned, for kernels, which never allocate. Borrows the device.
+/// Uninitialised memory, 64-byte aligned, for kernels, which never allocate, on one stream. Borrows the device.
 class Workspace {
  public:
-  explicit Workspace(size_t bytes, const Device& device = *host())
-      : device_(device), bytes_(bytes), data_(device.allocate(bytes)) {}
+  explicit Workspace(size_t bytes, const Device& device = *host(), void* stream = nullptr,
+                     MemoryPurpose purpose = MemoryPurpose::scratch)
+      : device_(device),
+        bytes_(bytes),
+        data_(device.allocate(bytes, stream)),
+        counted_(device.counts(), purpose, static_cast<int64_t>(bytes)) {}
   ~Workspace() { device_.release(data_, bytes_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
@@ -22,6 +26,7 @@ class Workspace {
   const Device& device_;
   size_t bytes_;
   std::byte* data_;
+  CountedBytes counted_;
 };
 
 }  // namespace headscope

@@ -12,7 +12,8 @@ namespace headscope {
 /// Where models run when the user asks for "cpu", "cuda" or "auto": the GPU, or else the CPU.
 struct ChosenDevice {
   std::shared_ptr<const Device> device;
-  std::string note;  ///< why auto takes the CPU although the machine has an NVIDIA driver; else empty
+  std::string note;    ///< why auto takes the CPU although the machine has an NVIDIA driver; else empty
+  std::string reason;  ///< why auto takes the CPU, also where nobody expects a GPU; else empty
 };
 /// Throws Error with the reason when "cuda" cannot be had. Before LibTorch is first asked about CUDA.
 ChosenDevice choose_device(std::string_view name);

@@ -168,7 +168,8 @@ Model::Model(std::string name, Architecture architecture, Weights weights, std::
       architecture_(std::make_shared<const Architecture>(std::move(architecture))),
       weights_(std::make_unique<const Weights>(std::move(weights))),
       tokenizer_(std::move(tokenizer)),
-      device_(std::move(device)) {
+      device_(std::move(device)),
+      counted_(device_->counts(), MemoryPurpose::weights, storage_bytes(*weights_)) {
   validate(*architecture_);
   require_supported(*architecture_, name_);
   if (tokenizer_) check_tokenizer(*tokenizer_, *architecture_, name_);

@@ -68,6 +68,7 @@ class Model {
   std::unique_ptr<const Weights> weights_;
   std::optional<Tokenizer> tokenizer_;
   std::shared_ptr<const Device> device_;
+  CountedBytes counted_;  ///< the weights, by the device
   std::string tokenizer_problem_;
   std::vector<std::string> notes_;
   int64_t parameters_ = 0;

@@ -56,12 +56,7 @@ DecodeStep::DecodeStep(std::shared_ptr<const Model> model, LayerStack& layers, H
       architecture_(*model_->architecture()),
       layers_(layers),
       head_(std::move(head)),
-      place_(model_->weights().token_embedding.device()) {
-  if (architecture_.position.alibi_bf16) return;
-  for (const Layer& layer : architecture_.layers) {
-    biases_.push_back(std::make_unique<PositionBias>(architecture_, 0, layer.q_heads, 0, *model_->device()));
-  }
-}
+      place_(model_->weights().token_embedding.device()) {}
 
 bool DecodeStep::serves(std::span<const NextTokens> sequences) const {
   if (!model_->device()->records() || architecture_.position.alibi_bf16) return false;
@@ -73,9 +68,18 @@ bool DecodeStep::serves(std::span<const NextTokens> sequences) const {
   return true;
 }
 
+void DecodeStep::make_ready(int64_t sequences) {
+  const Device& device = *model_->device();
+  biases_.clear();  // of a first step that had no memory
+  for (const Layer& layer : architecture_.layers) {
+    biases_.push_back(std::make_unique<PositionBias>(architecture_, 0, layer.q_heads, 0, device));
+  }
+  inputs_.emplace(device, place_, layers_, architecture_.layer_count(), sequences);
+}
+
 at::Tensor DecodeStep::run(std::span<const int32_t> ids, std::span<const NextTokens> sequences) {
   const int64_t position = sequences.front().position, layers = architecture_.layer_count();
-  if (!inputs_) inputs_.emplace(*model_->device(), place_, layers_, layers, static_cast<int64_t>(sequences.size()));
+  if (!inputs_) make_ready(static_cast<int64_t>(sequences.size()));
   DecodePlan plan = plan_decode(*model_, layers_, sequences);
   inputs_->send(ids, position, layers_);
   perform(std::move(plan));

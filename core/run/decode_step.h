@@ -33,6 +33,7 @@ class DecodeStep {
   at::Tensor run(std::span<const int32_t> ids, std::span<const NextTokens>);
 
  private:
+  void make_ready(int64_t sequences);
   void perform(DecodePlan);
   void work(const ParallelFor& stream);
   void keep_input(int64_t layer, const at::Tensor& x) const;
@@ -47,7 +48,7 @@ class DecodeStep {
   LayerStack& layers_;
   Head head_;
   at::Device place_;                                   ///< LibTorch's name of the model's device
-  std::vector<std::unique_ptr<PositionBias>> biases_;  ///< [layers]
+  std::vector<std::unique_ptr<PositionBias>> biases_;  ///< [layers]; made with the inputs, at the first step
   std::optional<StepInputs> inputs_;
   DecodePlan plan_;
   std::unique_ptr<const RecordedWork> recording_;

@@ -12,10 +12,11 @@
 namespace headscope {
 
 struct Decoder::State {
-  State(std::shared_ptr<const Model> loaded, int64_t sequences, int64_t first_capacity)
+  State(std::shared_ptr<const Model> loaded, int64_t sequences, int64_t first_capacity, bool may_record)
       : model(std::move(loaded)),
         layers(model, {}, {}),
-        decode(model, layers, [this](const at::Tensor& x) { return likeliest(x); }) {
+        decode(model, layers, [this](const at::Tensor& x) { return likeliest(x); }),
+        recorded(may_record) {
     if (sequences < 1) fail("a batch has {} sequences; it takes 1 or more", sequences);
     const CacheOptions options{first_capacity, tokens_at_once(architecture(), RunOptions{}.chunk),
                                model->cache_element(), false};
@@ -44,11 +45,12 @@ struct Decoder::State {
   LayerStack layers;
   DecodeStep decode;
   std::vector<KvCache> caches;
+  const bool recorded;
   int64_t tokens = 0;
 };
 
-Decoder::Decoder(std::shared_ptr<const Model> model, int64_t sequences, int64_t first_capacity)
-    : state_(std::make_unique<State>(std::move(model), sequences, first_capacity)) {}
+Decoder::Decoder(std::shared_ptr<const Model> model, int64_t sequences, int64_t first_capacity, bool recorded)
+    : state_(std::make_unique<State>(std::move(model), sequences, first_capacity, recorded)) {}
 
 Decoder::~Decoder() = default;
 
@@ -84,7 +86,7 @@ std::vector<int32_t> Decoder::step(std::span<const int32_t> ids) {
   for (KvCache& cache : state.caches) next.push_back({&cache, nullptr, state.tokens, 1});
   std::vector<int32_t> likeliest(ids.size());
   with_torch_errors([&] {
-    const at::Tensor best = state.decode.serves(next)
+    const at::Tensor best = state.recorded && state.decode.serves(next)
                                 ? state.decode.run(ids, next)
                                 : state.likeliest(state.layers.forward(ids, next, [](int64_t) {})).cpu();
     std::copy_n(best.const_data_ptr<int64_t>(), likeliest.size(), likeliest.begin());

@@ -15,8 +15,9 @@ namespace headscope {
 /// One thread owns it (it calls LibTorch).
 class Decoder {
  public:
-  /// Caches start with room for `first_capacity` tokens each. Throws Error for fewer than one sequence.
-  Decoder(std::shared_ptr<const Model>, int64_t sequences, int64_t first_capacity);
+  /// Caches start with room for `first_capacity` tokens each. Where the device records, it repeats steps as recorded
+  /// work, unless `recorded` is false, for comparisons. Throws Error for fewer than one sequence.
+  Decoder(std::shared_ptr<const Model>, int64_t sequences, int64_t first_capacity, bool recorded = true);
   ~Decoder();
 
   /// Forwards a prompt through the first sequence and gives the others copies of its cache. Once, and first.

@@ -1,7 +1,6 @@
 #include "core/run/kv_measurement.h"
 
 #include <malloc.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -9,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/data/memory_report.h"
 #include "core/run/decoder.h"
 
 namespace headscope {
@@ -42,13 +42,6 @@ std::vector<int32_t> some_tokens(const Architecture& a, int64_t count) {
 }
 
 }  // namespace
-
-int64_t resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

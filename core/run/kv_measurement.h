@@ -54,9 +54,6 @@ KvComparison measure_in_turns(size_t models, std::span<const KvLoad> loads, int6
 /// Of an even number of values the mean of the two in the middle; there is at least one.
 double median(std::vector<double> values);
 
-/// Resident memory of this process.
-int64_t resident_bytes();
-
 /// Below so many tokens in the cache, weights and launches hide what the cache costs.
 inline constexpr int64_t fewest_telling_tokens = 256;
 

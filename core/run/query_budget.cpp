@@ -43,9 +43,10 @@ QueryBytes query_bytes(const Architecture& architecture, Element cache) {
 
 std::optional<int64_t> usual_query_bytes(const Device& device, const Architecture& architecture, Element cache,
                                          int64_t tokens) {
-  const std::optional<int64_t> free = device.free_bytes();
-  if (!free) return std::nullopt;
-  return std::max<int64_t>(0, *free - kv_bytes(architecture, 1, tokens, bytes_of(cache))) / 2;
+  const MemoryReport now = device.memory();
+  if (!now.device_total_bytes) return std::nullopt;
+  const int64_t free = *now.device_total_bytes - now.device_used_bytes.value_or(0) + now.kept_bytes.value_or(0);
+  return std::max<int64_t>(0, free - kv_bytes(architecture, 1, tokens, bytes_of(cache))) / 2;
 }
 
 QueryBudget::QueryBudget(std::shared_ptr<const Architecture> architecture, Element cache,

@@ -15,8 +15,7 @@ namespace headscope {
 QueryBytes query_bytes(const Architecture&, Element cache);
 
 /// Bytes for queries and layer inputs where nobody says how many: nothing (all queries are kept) on the host; on a GPU
-/// half of what is free now beside the cache of `tokens` tokens. The driver does not count as free what LibTorch keeps
-/// for later.
+/// half of what is free now, to the driver or to LibTorch, beside the cache of `tokens` tokens.
 std::optional<int64_t> usual_query_bytes(const Device&, const Architecture&, Element cache, int64_t tokens);
 
 /// What one run keeps of queries and layer inputs. Whole buffers count, and where one grows, the old and the new one

@@ -15,12 +15,6 @@ int64_t start_of(const Past& past, int64_t layer) {
   return layer;
 }
 
-/// Waits until the device has written them, so that whatever reads them next may do so in another order of work.
-void wait_for(const RowsView& rows) {
-  std::byte last{};
-  if (!rows.device().is_host()) rows.device().copy(&last, rows.buffer->row(0), sizeof last);
-}
-
 }  // namespace
 
 QueryMaker::QueryMaker(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaOptions mla,
@@ -45,7 +39,7 @@ RowsView QueryMaker::make(const RunSnapshot& run, const Past& past, int64_t laye
       const at::Tensor queries =
           with_torch_errors([&] { return queries_of_chunk(run, past, layer, position, chunk, stop); });
       mine.rows.append_as_is(queries.const_data_ptr(), chunk.end - position);
-      wait_for(mine.rows.view());
+      ledger_->device().wait();  // any stream may read them now
       const std::lock_guard lock(mutex_);
       mine.view = mine.rows.view();
       mine.bytes = mine.rows.allocated_bytes();

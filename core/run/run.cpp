@@ -166,6 +166,9 @@ const Model& Run::model() const { return *state_->model; }
 
 RunSnapshot Run::snapshot() const {
   const State& state = *state_;
+  // Rows are written on the default stream, for which other streams do not wait. Logits that were fetched say that it
+  // is idle, but for a pass that was stopped, where rows may still be on their way into a larger buffer.
+  state.model->device()->wait();
   RunSnapshot snapshot;
   snapshot.architecture = state.architecture;
   snapshot.model = state.model->name();

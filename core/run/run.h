@@ -85,7 +85,7 @@ class Run {
   std::span<const float> last_logits() const;
   /// Kept logits [rows, vocab]; row i belongs to position `logits.begin` + i.
   RowsView logits() const;
-  /// What is there now; `pieces` are filled when the model has a tokenizer.
+  /// What is there now, complete: waits for the device. `pieces` are filled when the model has a tokenizer.
   RunSnapshot snapshot() const;
   const Model& model() const;
   const RunOptions& options() const;

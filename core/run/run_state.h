@@ -17,7 +17,7 @@ struct Run::State {
         options(std::move(wanted)),
         architecture(model->architecture()),
         ledger(std::make_shared<MemoryLedger>(model->device())),
-        host_ledger(std::make_shared<MemoryLedger>()),
+        host_ledger(std::make_shared<MemoryLedger>(model->device()->is_host() ? model->device() : host())),
         cache(*architecture, ledger, cache_options()),
         layers(model, options.interventions, options.mla),
         decode(model, layers, [this](const at::Tensor& x) { return logits_of(x); }),

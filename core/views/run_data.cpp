@@ -83,6 +83,10 @@ bool is_off(const RunSnapshot& run, int64_t layer, int64_t head) {
   return std::find(run.interventions.begin(), run.interventions.end(), text) != run.interventions.end();
 }
 
+std::string kernel_note(const RunSnapshot& run, std::string_view kernel) {
+  return fmt::format("kernel {}, {}", kernel, run.dtype);
+}
+
 }  // namespace
 
 RunFacts run_facts(const RunSnapshot& run) {
@@ -91,7 +95,7 @@ RunFacts run_facts(const RunSnapshot& run) {
   facts.variant = variant_name(*run.architecture);
   facts.tokens = run.tokens();
   for (const std::string& intervention : run.interventions) facts.badges.push_back(badge_of(intervention));
-  facts.notes = {fmt::format("kernel {}, {}", run.kernel, run.dtype)};
+  facts.notes = {kernel_note(run, run.kernel)};
   const std::string_view alibi = alibi_name(run.architecture->position);
   if (!alibi.empty()) facts.notes.push_back(fmt::format("ALiBi {}", alibi));
   return facts;
@@ -180,6 +184,7 @@ MapData map_data(const RunSnapshot& run, const MapWindow& window, int64_t cells,
                         region.key_begin, region.key_end, region.bin};
   Tile tile = compute_tile(run, query, workers, stop);  // checks the ranges
   MapData data = map_of(run, region);
+  data.facts.notes.front() = kernel_note(run, tile.kernel);
   data.cells = Grid::of(tile.rows, tile.columns, std::move(tile.cells));
   data.pieces = run.pieces;
   return data;
@@ -206,6 +211,7 @@ MapRegion map_region(const MapWindow& window, int64_t tokens, int64_t cells) {
 
 MapData map_data(const std::shared_ptr<const RunSnapshot>& run, const MapRegion& region, const ComposedMap& composed) {
   MapData data = map_of(*run, region);
+  if (!composed.kernel.empty()) data.facts.notes.front() = kernel_note(*run, composed.kernel);
   data.cells = {composed.rows, composed.columns, composed.cells, 0, composed.columns};
   data.pieces = TokenTexts(std::shared_ptr<const std::vector<std::string>>(run, &run->pieces));
   return data;

@@ -1,11 +1,19 @@
 #include "kernels/cuda/attention.h"
 
+#include "kernels/cuda/few_rows_plan.cuh"
+
 namespace headscope::cuda {
 
 std::optional<std::string> unsupported(const AttentionProblem& p) {
   constexpr int64_t most_key_dim = 576, most_value_dim = 512;  // absorbed MLA's
   if (p.key_dim > most_key_dim || p.value_dim > most_value_dim) {
     return "CUDA kernels take keys of at most 576 numbers and values of at most 512";
+  }
+  const DeviceLimits limits = current_limits();
+  if (!tiles_fit(p, limits)) {
+    return "this GPU has " + std::to_string(limits.block_bytes / 1024) +
+           " KiB of shared memory for a block, too little for keys of " + std::to_string(p.key_dim) +
+           " numbers and values of " + std::to_string(p.value_dim) + " in these types";
   }
   return std::nullopt;
 }

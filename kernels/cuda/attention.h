@@ -15,7 +15,7 @@ namespace headscope::cuda {
 // and the functions return when it is started, not when it is done, but for those that say otherwise. A stop is looked
 // at between launches. They throw CudaError (library.h) when a launch fails.
 
-/// Why the kernels cannot run the problem, or nothing.
+/// Why the kernels cannot run the problem on the calling thread's current device, or nothing.
 std::optional<std::string> unsupported(const AttentionProblem&);
 
 // forward.cu

@@ -4,9 +4,6 @@
 
 namespace headscope::cuda {
 
-HEADSCOPE_HOST_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-HEADSCOPE_HOST_DEVICE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /// Places [origin, end) in cells of `bin` places, cut into pieces of at most `limit` places: several whole cells, or a
 /// part of one. How a cell is cut depends on the cell alone, and so does the order of the sums over it.
 struct CellCut {

@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/device_limits.h"
+
 namespace headscope::cuda {
 
 struct Grid {
@@ -18,10 +20,6 @@ struct Grid {
 };
 
 inline constexpr int warp_size = 32;
-
-/// The most shared memory that a block may ask for (compute capability 9.0). Others have less, 163 KiB at 8.0 and 99 at
-/// 8.6 and 8.9: there, launches that need more are refused with both numbers.
-inline constexpr size_t most_shared_bytes = 227 * 1024;
 
 }  // namespace headscope::cuda
 

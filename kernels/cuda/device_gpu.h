@@ -6,6 +6,11 @@
 
 #include <string>
 
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define HEADSCOPE_HAS_NVTX 1
+#endif
+
 #include "kernels/cuda/library.h"
 
 #define HEADSCOPE_KERNEL __global__
@@ -132,25 +137,52 @@ inline void check(cudaError_t error, const char* what) {
   throw CudaError(error, std::string(what) + ": " + cudaGetErrorString(error));
 }
 
+/// Those of the calling thread's current device. Throws CudaError.
+inline DeviceLimits current_limits() {
+  const char* const what = "limits of the GPU";
+  int device = 0;
+  check(cudaGetDevice(&device), what);
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device), what);
+    return value;
+  };
+  return {static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)),
+          static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)),
+          attribute(cudaDevAttrMultiProcessorCount)};
+}
+
 /// Lets a kernel have as much shared memory as the device gives a block: always the same, so that calls of several
 /// threads do not meet.
 template <class Params>
 void allow_shared_memory(const char* name, void (*kernel)(Params), size_t wanted) {
-  int device = 0, most = 0;
-  check(cudaGetDevice(&device), name);
-  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), name);
-  if (wanted > static_cast<size_t>(most)) {
+  const size_t most = current_limits().block_bytes;
+  if (wanted > most) {
     throw CudaError(cudaErrorInvalidValue, std::string(name) + ": a block needs " + std::to_string(wanted) +
                                                " bytes of shared memory, and this GPU has " + std::to_string(most));
   }
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), name);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)), name);
 }
+
+/// Shows a launch by its name in profilers (NVTX, whose header alone is needed; toolkits may come without it).
+class NamedRange {
+ public:
+#if HEADSCOPE_HAS_NVTX
+  explicit NamedRange(const char* name) { nvtxRangePushA(name); }
+  ~NamedRange() { nvtxRangePop(); }
+#else
+  explicit NamedRange(const char*) {}
+#endif
+  NamedRange(const NamedRange&) = delete;
+  NamedRange& operator=(const NamedRange&) = delete;
+};
 
 /// Starts `kernel(params)` on a stream (cudaStream_t). Throws CudaError with the kernel's `name`.
 template <class Params>
 void launch(const char* name, void (*kernel)(Params), Grid grid, int threads, size_t shared_bytes, void* stream,
             const Params& params) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  const NamedRange range(name);
   allow_shared_memory(name, kernel, shared_bytes);
   Params copy = params;
   void* arguments[] = {&copy};
@@ -168,8 +200,9 @@ inline void wait(const char* name, void* stream) {
 /// 4 ms at a fifth of the 990 TFLOP/s that the tensor cores of an H200 are specified for, and 10 ms at a twelfth.
 /// Unmeasured.
 inline constexpr double launch_work = 4e11;
-/// Of an H200. How work is cut goes by it, no result does.
-inline constexpr int multiprocessors = 132;
+
+/// How many blocks fill the device, `each` a multiprocessor, where no result hangs on it.
+inline int filling_blocks(const DeviceLimits& limits, int each) { return limits.multiprocessors * each; }
 
 /// Fills device memory with zeros.
 inline void clear(const char* name, void* memory, size_t bytes, void* stream) {

@@ -1,8 +1,6 @@
 // Divergences of all pairs of heads: the call, and from sums to results. The sums are made by divergence_rows.cu and
 // divergence_sample.cu, the bounds on the weights by divergence_error.cu.
-#include "kernels/cuda/divergence.cuh"
-
-#include <stop_token>
+#include "kernels/cuda/divergence_plan.cuh"
 
 #include "kernels/cuda/attention.h"
 #include "kernels/divergence_estimate.h"
@@ -50,18 +48,25 @@ class Finish {
   }
 
  private:
-  /// Numbers `step` doubles apart, in a fixed order.
-  HEADSCOPE_DEVICE static double total(const double* from, int64_t count, int64_t step) {
+  /// Numbers `step` doubles apart, each the sum of `pieces` numbers `piece_step` apart; in a fixed order.
+  HEADSCOPE_DEVICE static double total(const double* from, int64_t count, int64_t step, int pieces,
+                                       int64_t piece_step) {
     double sum = 0;
-    for (int64_t n = lane_index(); n < count; n += warp_size) sum += from[n * step];
+    for (int64_t n = lane_index(); n < count; n += warp_size) {
+      double number = 0;
+      for (int i = 0; i < pieces; ++i) number += from[n * step + i * piece_step];
+      sum += number;
+    }
     for (int mask = warp_size / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
     return sum;
   }
   HEADSCOPE_DEVICE double over_rows(int64_t i, int64_t j) const {
-    return total(p_.sums + p_.pairs.place(i, j), p_.pairs.parts, p_.pairs.part_size());
+    const PairPlan& plan = p_.pairs;
+    return total(p_.sums + plan.place(i, j), plan.parts, plan.part_size(), plan.slices, PairPlan::pair_block);
   }
   HEADSCOPE_DEVICE double drawn(int64_t head, int64_t other) const {
-    return total(p_.sums + p_.samples.place(head, other), p_.samples.runs, p_.samples.heads);
+    const SamplePlan& plan = p_.samples;
+    return total(p_.sums + plan.place(head, other), plan.runs, plan.run_size(), SamplePlan::warps, plan.heads);
   }
 
   /// Rows that are empty for one of the heads; without key_log_weight all heads see the same keys.
@@ -93,6 +98,7 @@ HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(finish_threads, 2) finish_divergen
 struct Memory {
   WeightErrors errors;
   double* sums;
+  Draw* draws;  ///< of sampled
   size_t bytes;
 
   Memory(const AttentionProblem& p, const DivergenceRequest& request, std::byte* base) {
@@ -105,8 +111,10 @@ struct Memory {
     errors.roots = reinterpret_cast<double*>(take(p.q_heads, sizeof(double)));
     errors.largest = reinterpret_cast<uint32_t*>(take(2 * p.q_heads, sizeof(uint32_t)));
     const bool sampled = request.estimator == DivergenceEstimator::sampled;
-    const int64_t count = sampled ? SamplePlan::of(p, request).sums() : PairPlan::of(p, request).sums();
+    const int64_t count =
+        sampled ? SamplePlan::of(p, request).sums() : PairPlan::of(p, request, current_limits()).sums();
     sums = reinterpret_cast<double*>(take(count, sizeof(double)));
+    draws = reinterpret_cast<Draw*>(take(sampled ? SamplePlan::of(p, request).draws() : 0, sizeof(Draw)));
   }
 };
 
@@ -124,22 +132,19 @@ bool divergence(const AttentionProblem& p, const float* row_max, const float* lo
   const DivergenceInputs in{p, row_max, log_sum, request};
   const Memory memory(p, request, workspace.data());
   FinishParams finish{in, output, memory.sums, memory.errors.roots, {}, {}, {}, 0};
-  if (stop.stop_requested()) return false;
-  start_weight_errors(in, memory.errors, parallel.stream());
-  if (stop.stop_requested()) return false;
+  PacedLaunches launches(parallel, stop);
+  if (!start_weight_errors(in, memory.errors, launches)) return false;
   if (request.estimator == DivergenceEstimator::sampled) {
     finish.samples = SamplePlan::of(p, request);
     finish.half_width = sampling_half_width(request, p.q_heads);
-    start_sample_sums(in, finish.samples, memory.sums, parallel.stream());
+    if (!start_sample_sums(in, finish.samples, {memory.sums, memory.draws}, launches)) return false;
   } else {
-    finish.pairs = PairPlan::of(p, request);
+    finish.pairs = PairPlan::of(p, request, current_limits());
     finish.roundings = pair_roundings(finish.pairs, request.estimator);
-    start_pair_sums(in, finish.pairs, memory.sums, parallel.stream());
+    if (!start_pair_sums(in, finish.pairs, memory.sums, launches)) return false;
   }
-  if (stop.stop_requested()) return false;
   const auto heads = static_cast<unsigned>(p.q_heads);
-  launch("divergences, finished", finish_divergences, {heads}, finish_threads, 0, parallel.stream(), finish);
-  return true;
+  return launches.start("divergences, finished", finish_divergences, {heads}, finish_threads, 0, finish, 0);
 }
 
 }  // namespace headscope::cuda

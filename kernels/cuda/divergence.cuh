@@ -1,14 +1,13 @@
 #pragma once
 
 #include <cstddef>
-#include <stop_token>
 
 #include "kernels/cuda/scores.cuh"
 #include "kernels/divergence.h"
 
 namespace headscope::cuda {
 
-// What the parts of the divergence share: their launchers, and weights of rows whose log-sum-exp is known.
+// What the parts of the divergence share: numbers, scores, and weights of rows whose log-sum-exp is known.
 
 /// What a call is about.
 struct DivergenceInputs {
@@ -101,6 +100,11 @@ struct RowReader {
   }
 };
 
+/// Whether queries and keys are taken as they are.
+HEADSCOPE_HOST_DEVICE bool is_plain_bf16(const AttentionProblem& p) {
+  return planes_of(p.q.element) == 1 && key_planes_of(p) == 1;
+}
+
 /// The readers of a call's queries and keys.
 struct DivergenceReaders {
   RowReader queries, keys;
@@ -183,82 +187,5 @@ struct KnownRow {
     return ((score_of(p, query, dot, key) - shift.shift) - shift.rest) * log2_e;
   }
 };
-
-// --- launchers ------------------------------------------------------------------------------------------------
-
-// divergence_error.cu: a bound on the rounding of recomputed weights
-struct WeightErrors {
-  double* roots = nullptr;      ///< [q_heads], the `root_error` of kernels/divergence_estimate.h
-  uint32_t* largest = nullptr;  ///< [q_heads][2]: of the keys, |k|^2 and |key_log_weight|, as the bits of floats
-};
-void start_weight_errors(const DivergenceInputs&, const WeightErrors&, void* stream);
-
-/// How the rows of an exact divergence, or of Hellinger's, are cut. Everything depends on the problem alone, so that
-/// results have the same bits on every device.
-///
-/// A block has the weights of up to 2 * 64 heads on a tile of 16 rows and `tile_keys` keys in shared memory and takes
-/// all pairs of them, 8 x 8 heads at a time; more heads are cut into groups of 64, and blocks take pairs of groups.
-struct PairPlan {
-  static constexpr int tile_rows = 16, unit_keys = 16, side = 8, pair_block = side * side, most_group = 64;
-  static constexpr int most_tile_keys = 128, weights_kept = 64 * 1024 / 4 / tile_rows;
-  static constexpr int64_t most_blocks = 264;  ///< two a multiprocessor of the largest GPUs of their time
-
-  int64_t heads = 0;
-  int group = 0;  ///< heads of a group, a multiple of 8
-  int groups = 0;
-  int tile_keys = 0;
-  int pair_blocks = 0;  ///< of two groups, at most
-  int slices = 0;       ///< parts of a tile's cells, so that all warps have about the same work
-  int64_t parts = 0;    ///< blocks of two groups
-
-  HEADSCOPE_HOST_DEVICE int group_pairs() const { return groups * (groups + 1) / 2; }
-  HEADSCOPE_HOST_DEVICE int group_blocks() const { return group / side; }
-  HEADSCOPE_HOST_DEVICE int local_heads() const { return groups > 1 ? 2 * group : group; }
-  HEADSCOPE_HOST_DEVICE int tile_cells() const { return tile_rows * tile_keys; }
-  HEADSCOPE_HOST_DEVICE int64_t part_size() const { return int64_t{pair_block} * pair_blocks; }
-  HEADSCOPE_HOST_DEVICE int64_t sums() const { return group_pairs() * parts * part_size(); }
-  /// Of a block: sums of each slice, and the weights of a tile.
-  size_t shared_bytes() const {
-    return static_cast<size_t>(part_size() * slices) * sizeof(double) +
-           static_cast<size_t>(local_heads() * tile_cells()) * sizeof(float);
-  }
-
-  static PairPlan of(const AttentionProblem&, const DivergenceRequest&);
-
-  /// Number of a pair i <= j of `count` things, pairs of equal ones included: (0, 0), (0, 1), ..., (1, 1), ...
-  HEADSCOPE_HOST_DEVICE static int64_t triangular(int64_t i, int64_t j, int64_t count) {
-    return i * count - i * (i - 1) / 2 + j - i;
-  }
-  /// Place of the pair i <= j of heads in the sums of part 0; that of the next part is part_size() further.
-  HEADSCOPE_HOST_DEVICE int64_t place(int64_t i, int64_t j) const {
-    const int64_t a = i / group, b = j / group, row = i % group / side, column = j % group / side;
-    const int64_t block = a == b ? triangular(row, column, group_blocks()) : row * group_blocks() + column;
-    return triangular(a, b, groups) * parts * part_size() + block * pair_block + i % side * side + j % side;
-  }
-};
-
-/// What finishing the sums must know of their rounding, in units of 2^-24 (divergence_rows.cu).
-struct PairRoundings {
-  double relative = 0;  ///< of the sum of the terms' absolute values
-  double absolute = 0;  ///< of a row's term, in bits
-};
-PairRoundings pair_roundings(const PairPlan&, DivergenceEstimator);
-void start_pair_sums(const DivergenceInputs&, const PairPlan&, double* sums, void* stream);
-
-/// divergence_sample.cu: draws of each head are cut into runs, one for each block.
-struct SamplePlan {
-  static constexpr int warps = 8, warp_rows = 16, chunk = warps * warp_rows;
-  static constexpr int64_t most_runs = 64;
-
-  int64_t heads = 0, samples = 0;
-  int64_t run = 0, runs = 0;
-
-  HEADSCOPE_HOST_DEVICE int64_t sums() const { return heads * runs * heads; }
-  /// Place of the sum over draws of `head` and terms with `other` in run 0; that of the next run is `heads` further.
-  HEADSCOPE_HOST_DEVICE int64_t place(int64_t head, int64_t other) const { return head * runs * heads + other; }
-
-  static SamplePlan of(const AttentionProblem&, const DivergenceRequest&);
-};
-void start_sample_sums(const DivergenceInputs&, const SamplePlan&, double* sums, void* stream);
 
 }  // namespace headscope::cuda

@@ -20,7 +20,7 @@
 // L2 norm of at most ln(kv_len) + 1.
 #include <algorithm>
 
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 
 namespace headscope::cuda {
 namespace {
@@ -138,15 +138,17 @@ KeyRange keys_of(const DivergenceInputs& in) {
 
 }  // namespace
 
-void start_weight_errors(const DivergenceInputs& in, const WeightErrors& errors, void* stream) {
+bool start_weight_errors(const DivergenceInputs& in, const WeightErrors& errors, PacedLaunches& launches) {
   const KeyRange keys = keys_of(in);
   const ErrorParams params{in, DivergenceReaders::of(in.problem), errors, keys};
   const auto heads = static_cast<unsigned>(in.problem.q_heads);
   const int64_t blocks = std::min((keys.end - keys.begin + threads - 1) / threads, most_key_blocks);
-  clear("largest keys, cleared", errors.largest, 2 * heads * sizeof(uint32_t), stream);
-  if (blocks > 0)
-    launch("largest keys", measure_keys, {static_cast<unsigned>(blocks), heads}, threads, 0, stream, params);
-  launch("weight errors", measure_rows, {heads}, threads, threads * sizeof(double), stream, params);
+  launches.clear("largest keys, cleared", errors.largest, 2 * heads * sizeof(uint32_t));
+  if (blocks > 0 &&
+      !launches.start("largest keys", measure_keys, {static_cast<unsigned>(blocks), heads}, threads, 0, params, 0)) {
+    return false;
+  }
+  return launches.start("weight errors", measure_rows, {heads}, threads, threads * sizeof(double), params, 0);
 }
 
 }  // namespace headscope::cuda

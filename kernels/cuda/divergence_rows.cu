@@ -6,7 +6,7 @@
 // the special function unit, which the exact form keeps busy.
 #include <algorithm>
 
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 
 namespace headscope::cuda {
 namespace {
@@ -37,7 +37,11 @@ struct PairParams {
   DivergenceInputs in;
   DivergenceReaders readers;
   PairPlan plan;
-  double* sums;
+  double* sums;            ///< [group pairs][parts][part_size]
+  int64_t first_tile = 0;  ///< of the launch
+  int tiles = 0;           ///< of the launch
+  int first_row = 0;       ///< where the first tile lies
+  int skipped_tiles = 0;   ///< before it, of the same rows
 };
 
 /// What a block works on: two groups of heads, or one with itself.
@@ -61,49 +65,33 @@ class PairBlock {
   HEADSCOPE_DEVICE explicit PairBlock(const PairParams& p)
       : p_(p), plan_(p.plan), groups_(GroupPair::of(static_cast<int>(block_index().y), p.plan.groups)) {
     sums_ = reinterpret_cast<double*>(shared_memory());
-    weights_ = reinterpret_cast<float*>(sums_ + plan_.part_size() * plan_.slices);
+    weights_ = reinterpret_cast<float*>(sums_ + plan_.part_size());
   }
 
   HEADSCOPE_DEVICE void run() {
-    for (int i = thread_index(); i < plan_.part_size() * plan_.slices; i += threads) sums_[i] = 0;
+    double* const kept = p_.sums + (block_index().y * plan_.parts + part()) * plan_.part_size();
+    const bool is_first = p_.first_tile + block_index().x < plan_.parts;
+    for (int i = thread_index(); i < plan_.part_size(); i += threads) sums_[i] = is_first ? 0 : kept[i];
     // Heads that do not exist keep these zeros.
     for (int i = thread_index(); i < plan_.local_heads() * plan_.tile_cells(); i += threads) weights_[i] = 0;
-    // Tiles are dealt to the parts in turn, row tile after row tile.
-    const auto rows_end = static_cast<int>(p_.in.request.row_end), parts = static_cast<int>(plan_.parts);
-    int next = static_cast<int>(block_index().x);  // of this part's tiles, counted from the first of the row tile
-    for (int row = static_cast<int>(p_.in.request.row_begin); row < rows_end; row += PairPlan::tile_rows) {
-      const Units seen = seen_from(row);
-      const int tiles = (seen.count + tile_units() - 1) / tile_units();
-      for (; next < tiles; next += parts) {
-        const int before = next * tile_units(), left = seen.count - before;
-        add_tile(row, (seen.first + before) * PairPlan::unit_keys, left < tile_units() ? left : tile_units());
+    // The block's next tile, and the launch's end, counted from the first of the row tile.
+    int next = p_.skipped_tiles + static_cast<int>(block_index().x), end = p_.skipped_tiles + p_.tiles;
+    for (int row = p_.first_row; next < end; row += PairPlan::tile_rows) {
+      const PairPlan::Units seen = PairPlan::seen_from(p_.in, row);
+      const int tiles = plan_.tiles_of(seen), units = plan_.tile_units();
+      for (; next < tiles && next < end; next += static_cast<int>(plan_.parts)) {
+        const int before = next * units, left = seen.count - before;
+        add_tile(row, (seen.first + before) * PairPlan::unit_keys, left < units ? left : units);
       }
       next -= tiles;
+      end -= tiles;
     }
-    write();
+    block_barrier();
+    for (int i = thread_index(); i < plan_.part_size(); i += threads) kept[i] = sums_[i];
   }
 
  private:
-  /// Keys, 16 at a time.
-  struct Units {
-    int first = 0, count = 0;
-  };
-
-  HEADSCOPE_DEVICE int tile_units() const { return plan_.tile_keys / PairPlan::unit_keys; }
-
-  /// What any row of the tile sees. The range begins and ends later with every row, but one that sees nothing has none.
-  HEADSCOPE_DEVICE Units seen_from(int row) const {
-    KeyRange seen;
-    for (int i = 0; i < PairPlan::tile_rows && row + i < p_.in.request.row_end; ++i) {
-      const KeyRange keys = visible_keys(p_.in.problem, row + i);
-      if (seen.empty()) seen = keys;
-      if (!keys.empty()) seen.end = keys.end;
-    }
-    if (seen.empty()) return {};
-    const auto first = static_cast<int>(seen.begin / PairPlan::unit_keys);
-    const auto end = static_cast<int>((seen.end + PairPlan::unit_keys - 1) / PairPlan::unit_keys);
-    return {first, end - first};
-  }
+  HEADSCOPE_DEVICE int64_t part() const { return (p_.first_tile + block_index().x) % plan_.parts; }
 
   HEADSCOPE_DEVICE int64_t head_of(int local) const {
     const int group = local < plan_.group ? groups_.first : groups_.second;
@@ -197,19 +185,6 @@ class PairBlock {
     if constexpr (kKept > 2) sum_over_lanes<kKept / 2>(numbers);
   }
 
-  /// The slices together, in order.
-  HEADSCOPE_DEVICE void write() const {
-    block_barrier();
-    double* to = p_.sums + (block_index().y * plan_.parts + block_index().x) * plan_.part_size();
-    for (int i = thread_index(); i < plan_.part_size(); i += threads) {
-      const int block = i / PairPlan::pair_block;
-      const double* from = sums_ + block * plan_.slices * PairPlan::pair_block + i % PairPlan::pair_block;
-      double sum = 0;
-      for (int slice = 0; slice < plan_.slices; ++slice) sum += from[slice * PairPlan::pair_block];
-      to[i] = sum;
-    }
-  }
-
   const PairParams& p_;
   const PairPlan& plan_;
   const GroupPair groups_;
@@ -222,18 +197,30 @@ HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, 2) sum_pairs(PairParams p
   PairBlock<Term, kPlanes>(p).run();
 }
 
+/// Starts the launch's tiles: a block for each part that has one.
 template <class Term>
-void start(const char* name, const PairParams& p, void* stream) {
-  const bool plain = p.in.problem.q.element == Element::bf16 && key_planes_of(p.in.problem) == 1;
+bool start(const char* name, const PairParams& p, PacedLaunches& launches) {
   const PairPlan& plan = p.plan;
-  launch(name, plain ? sum_pairs<Term, 1> : sum_pairs<Term, 3>,
-         {static_cast<unsigned>(plan.parts), static_cast<unsigned>(plan.group_pairs())}, threads, plan.shared_bytes(),
-         stream, p);
+  const auto parts = static_cast<unsigned>(std::min<int64_t>(plan.parts, p.tiles));
+  return launches.start(name, is_plain_bf16(p.in.problem) ? sum_pairs<Term, 1> : sum_pairs<Term, 3>,
+                        {parts, static_cast<unsigned>(plan.group_pairs())}, threads, plan.shared_bytes(), p,
+                        plan.tile_work * p.tiles);
+}
+
+/// What a tile takes, in multiply-adds of the tensor cores at the speed that PacedLaunches reckons with. There a launch
+/// is 4 ms of an H200. In as long its special function units make 1.5e10 logarithms (16 a clock and multiprocessor),
+/// and its other units 6e10 terms of two instructions.
+double work_of_tile(const PairPlan& plan, const AttentionProblem& p, DivergenceEstimator estimator) {
+  const double term = estimator == DivergenceEstimator::exact ? 27 : 7;
+  const double heads = double{1} * plan.group * plan.groups, weighed = heads * plan.groups;
+  const double products = is_plain_bf16(p) ? 1 : plane_pairs<3>();
+  return plan.tile_cells() * (heads * (heads + 1) / 2 * term +
+                              weighed * static_cast<double>(padded_dim(p.key_dim)) * products * slow_reads);
 }
 
 }  // namespace
 
-PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& request) {
+PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& request, const DeviceLimits& limits) {
   PairPlan plan;
   plan.heads = p.q_heads;
   plan.group = static_cast<int>(std::min<int64_t>((p.q_heads + side - 1) / side * side, most_group));
@@ -244,9 +231,12 @@ PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& reques
   plan.pair_blocks = plan.groups > 1 ? blocks * blocks : blocks * (blocks + 1) / 2;
   plan.slices = 1;
   while (plan.slices < 8 && plan.slices * plan.pair_blocks < 3 * warps) plan.slices *= 2;
-  const int64_t row_tiles = (request.row_end - request.row_begin + tile_rows - 1) / tile_rows;
-  const int64_t tiles = row_tiles * ((p.kv_len + plan.tile_keys - 1) / plan.tile_keys + 1);
-  plan.parts = std::clamp<int64_t>(most_blocks / plan.group_pairs(), 1, tiles);
+  for (int64_t row = request.row_begin; row < request.row_end; row += tile_rows) {
+    plan.tiles += plan.tiles_of(seen_from({p, nullptr, nullptr, request}, static_cast<int>(row)));
+  }
+  plan.parts = std::clamp<int64_t>(multiprocessor_blocks * limits.multiprocessors / plan.group_pairs(), 1,
+                                   std::max<int64_t>(plan.tiles, 1));
+  plan.tile_work = work_of_tile(plan, p, request.estimator);
   return plan;
 }
 
@@ -259,13 +249,26 @@ PairRoundings pair_roundings(const PairPlan& plan, DivergenceEstimator estimator
   return {added + 6, 6};
 }
 
-void start_pair_sums(const DivergenceInputs& in, const PairPlan& plan, double* sums, void* stream) {
-  const PairParams params{in, DivergenceReaders::of(in.problem), plan, sums};
-  if (in.request.estimator == DivergenceEstimator::exact) {
-    start<ExactTerm>("divergence, exact", params, stream);
-  } else {
-    start<HellingerTerm>("divergence, Hellinger", params, stream);
+bool start_pair_sums(const DivergenceInputs& in, const PairPlan& plan, double* sums, PacedLaunches& launches) {
+  PairParams params{in, DivergenceReaders::of(in.problem), plan, sums};
+  if (plan.tiles == 0) launches.clear("sums of no tiles", sums, static_cast<size_t>(plan.sums()) * sizeof(double));
+  int64_t at_once = launches.at_once(plan.tile_work, plan.tiles);
+  if (at_once > plan.parts && at_once < plan.tiles) at_once -= at_once % plan.parts;  // as much for each
+  params.first_row = static_cast<int>(in.request.row_begin);
+  for (; params.first_tile < plan.tiles; params.first_tile += params.tiles) {
+    params.tiles = static_cast<int>(std::min(at_once, plan.tiles - params.first_tile));
+    const bool goes_on = in.request.estimator == DivergenceEstimator::exact
+                             ? start<ExactTerm>("divergence, exact", params, launches)
+                             : start<HellingerTerm>("divergence, Hellinger", params, launches);
+    if (!goes_on) return false;
+    params.skipped_tiles += params.tiles;
+    const auto tiles_of_row = [&] { return plan.tiles_of(PairPlan::seen_from(in, params.first_row)); };
+    while (params.first_row < in.request.row_end && params.skipped_tiles >= tiles_of_row()) {
+      params.skipped_tiles -= tiles_of_row();
+      params.first_row += PairPlan::tile_rows;
+    }
   }
+  return true;
 }
 
 }  // namespace headscope::cuda

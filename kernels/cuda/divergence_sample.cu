@@ -1,31 +1,22 @@
 // Sums over sampled keys that the divergences of all head pairs are made of.
 #include <algorithm>
 
-#include "kernels/cuda/divergence.cuh"
+#include "kernels/cuda/divergence_plan.cuh"
 #include "kernels/divergence_estimate.h"
 
 namespace headscope::cuda {
 namespace {
 
 constexpr int threads = SamplePlan::warps * warp_size;
-constexpr int tile_keys = 32;
+constexpr int tile_keys = SamplePlan::tile_keys;
 constexpr int pitch = tile_keys + 1;  ///< of weights in shared memory: rows lie in different banks
 
 struct SampleParams {
   DivergenceInputs in;
   DivergenceReaders readers;
   SamplePlan plan;
-  double* sums;
-};
-
-/// What a lane knows of one of its two draws; the four lanes of a row know the same.
-struct Draw {
-  static constexpr int64_t none = -1, pending = -2;
-  static constexpr int64_t own_key = -3;  ///< where an empty row has its weight
-
-  int64_t key = none;
-  double target = 0;
-  double mass = 0;  ///< weight of the keys seen so far
+  SampleMemory memory;
+  int64_t first_step = 0, end_step = 0;  ///< of the launch
 };
 
 /// A warp's share of the shared memory.
@@ -51,7 +42,8 @@ struct WarpMemory {
   }
 };
 
-/// One block: a run of one head's draws, 128 at a time, 16 to a warp.
+/// One block: a run of one head's draws, 128 at a time, 16 to a warp. The four lanes of a row know the same of its
+/// draw.
 template <int kPlanes>
 class SampleBlock {
  public:
@@ -64,33 +56,37 @@ class SampleBlock {
         t_(lane_index() % quad) {}
 
   HEADSCOPE_DEVICE void run() {
-    for (int64_t other = lane_index(); other < p_.plan.heads; other += warp_size) memory_.sums[other] = 0;
-    const int64_t begin = block_index().x * p_.plan.run;
-    const int64_t end = begin + p_.plan.run < p_.plan.samples ? begin + p_.plan.run : p_.plan.samples;
-    for (int64_t first = begin; first < end; first += SamplePlan::chunk) {
-      const int64_t last = first + SamplePlan::chunk < end ? first + SamplePlan::chunk : end;
-      draw(first, last);
-      const KeyRange keys = keys_of(first, last);
-      search(keys);
-      // A row whose weights add up to less than the target, by rounding, is searched again for the same share.
-      for (Draw& draw : draws_) {
-        draw.target *= draw.mass;
-        draw.mass = 0;
-      }
-      search(keys);
-      add_terms();
+    const int64_t key_tiles = p_.plan.key_tiles;
+    for (int64_t step = p_.first_step; step < p_.end_step;) {
+      const int64_t search_begin = step / key_tiles * key_tiles, chunk = step / (2 * key_tiles);
+      const bool is_second = search_begin % (2 * key_tiles) != 0;
+      const KeyRange samples = samples_of(chunk);
+      if (samples.empty()) return;
+      if (step == p_.first_step || !is_second) draw(samples);
+      if (step == p_.first_step && (is_second || step > search_begin)) take_up_draws();
+      if (step == search_begin && is_second) search_again();
+      const int64_t search_end = search_begin + key_tiles, end = search_end < p_.end_step ? search_end : p_.end_step;
+      search(samples, step - search_begin, end - search_begin);
+      if (is_second && end == search_end) add_terms(chunk);
+      step = end;
     }
-    write();
+    if (p_.end_step % (2 * key_tiles) != 0) keep_draws();
   }
 
  private:
-  HEADSCOPE_DEVICE void draw(int64_t first, int64_t last) {
+  HEADSCOPE_DEVICE KeyRange samples_of(int64_t chunk) const {
+    const int64_t run_end = smaller((block_index().x + 1) * p_.plan.run, p_.plan.samples);
+    const int64_t begin = block_index().x * p_.plan.run + chunk * SamplePlan::chunk;
+    return {begin, smaller(begin + SamplePlan::chunk, run_end)};
+  }
+
+  HEADSCOPE_DEVICE void draw(const KeyRange& samples) {
     HEADSCOPE_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const int64_t sample = first + warp_index() * SamplePlan::warp_rows + g_ + 8 * r;
+      const int64_t sample = samples.begin + place_of(r);
       draws_[r] = {};
       KnownRow row;
-      if (sample < last) {
+      if (sample < samples.end) {
         const DivergenceDraw drawn = divergence_draw(p_.in.request, head_, sample);
         row = KnownRow::of(p_.in, head_, drawn.row);
         draws_[r].key = p_.in.empty(head_, drawn.row) ? Draw::own_key : Draw::pending;
@@ -100,10 +96,30 @@ class SampleBlock {
     }
   }
 
+  /// Of a lane's row in the chunk.
+  HEADSCOPE_DEVICE int place_of(int r) const { return warp_index() * SamplePlan::warp_rows + g_ + 8 * r; }
+  HEADSCOPE_DEVICE Draw* kept_draws() const {
+    return p_.memory.draws + (head_ * p_.plan.runs + block_index().x) * SamplePlan::chunk;
+  }
+  HEADSCOPE_DEVICE void take_up_draws() {
+    for (int r = 0; r < 2; ++r) draws_[r] = kept_draws()[place_of(r)];
+  }
+  HEADSCOPE_DEVICE void keep_draws() const {
+    for (int r = 0; r < 2 && t_ == 0; ++r) kept_draws()[place_of(r)] = draws_[r];
+  }
+
+  /// A row whose weights add up to less than the target, by rounding, is searched again for the same share.
+  HEADSCOPE_DEVICE void search_again() {
+    for (Draw& draw : draws_) {
+      draw.target *= draw.mass;
+      draw.mass = 0;
+    }
+  }
+
   /// What the block's rows see, which lie in order.
-  HEADSCOPE_DEVICE KeyRange keys_of(int64_t first, int64_t last) const {
-    const KeyRange begin = visible_keys(problem_, divergence_draw(p_.in.request, head_, first).row);
-    const KeyRange end = visible_keys(problem_, divergence_draw(p_.in.request, head_, last - 1).row);
+  HEADSCOPE_DEVICE KeyRange keys_of(const KeyRange& samples) const {
+    const KeyRange begin = visible_keys(problem_, divergence_draw(p_.in.request, head_, samples.begin).row);
+    const KeyRange end = visible_keys(problem_, divergence_draw(p_.in.request, head_, samples.end - 1).row);
     return {begin.begin, begin.empty() || end.empty() ? problem_.kv_len : end.end};
   }
 
@@ -114,10 +130,14 @@ class SampleBlock {
     return draws_[r].key == Draw::pending && keys.begin < first + tile_keys && first < keys.end;
   }
 
-  /// Adds up the weights of the rows tile by tile until each has passed its target. The warps keep step, so that they
-  /// find each other's keys in the cache.
-  HEADSCOPE_DEVICE void search(KeyRange keys) {
-    for (int64_t first = keys.begin / tile_keys * tile_keys; first < keys.end; first += tile_keys) {
+  /// Adds up the weights of the rows tile by tile, of tiles [begin, end) of the keys, until each has passed its target.
+  /// The warps keep step, so that they find each other's keys in the cache.
+  HEADSCOPE_DEVICE void search(const KeyRange& samples, int64_t begin, int64_t end) {
+    const KeyRange keys = keys_of(samples);
+    const int64_t keys_end = smaller(keys.end, end * tile_keys);
+    int64_t first = keys.begin / tile_keys * tile_keys;
+    if (first < begin * tile_keys) first = begin * tile_keys;
+    for (; first < keys_end; first += tile_keys) {
       block_barrier();
       if (any_of_warp(wants(0, first) || wants(1, first))) search_tile(first);
     }
@@ -181,7 +201,13 @@ class SampleBlock {
     return column;
   }
 
-  HEADSCOPE_DEVICE void add_terms() {
+  /// Adds the terms of a chunk to the sums of the chunks before it.
+  HEADSCOPE_DEVICE void add_terms(int64_t chunk) {
+    double* const kept =
+        p_.memory.sums + p_.plan.place(head_, warp_index() * p_.plan.heads) + block_index().x * p_.plan.run_size();
+    for (int64_t other = lane_index(); other < p_.plan.heads; other += warp_size) {
+      memory_.sums[other] = chunk == 0 ? 0 : kept[other];
+    }
     if (t_ == 0) memory_.keys[g_] = draws_[0].key, memory_.keys[g_ + 8] = draws_[1].key;
     warp_barrier();
     for (int i = 0; i < SamplePlan::warp_rows; ++i) {
@@ -195,6 +221,8 @@ class SampleBlock {
         if (t_ == 0 && other < p_.plan.heads) memory_.sums[other] += term(key, own, with, p_.in.empty(other, row));
       }
     }
+    warp_barrier();
+    for (int64_t other = lane_index(); other < p_.plan.heads; other += warp_size) kept[other] = memory_.sums[other];
     warp_barrier();
   }
   /// `own` is NaN where no key was found.
@@ -225,17 +253,6 @@ class SampleBlock {
     return exp(s - double{p_.in.row_max[p_.in.at(head, row)]} - double{p_.in.log_sum[p_.in.at(head, row)]});
   }
 
-  /// The warps together, in order.
-  HEADSCOPE_DEVICE void write() const {
-    block_barrier();
-    double* to = p_.sums + p_.plan.place(head_, 0) + block_index().x * p_.plan.heads;
-    for (int64_t other = thread_index(); other < p_.plan.heads; other += threads) {
-      double sum = 0;
-      for (int warp = 0; warp < SamplePlan::warps; ++warp) sum += WarpMemory::of(warp, p_.plan.heads).sums[other];
-      to[other] = sum;
-    }
-  }
-
   const SampleParams& p_;
   const AttentionProblem& problem_;
   const int64_t head_;
@@ -258,15 +275,27 @@ SamplePlan SamplePlan::of(const AttentionProblem& p, const DivergenceRequest& re
   const int64_t chunks = (plan.samples + chunk - 1) / chunk;
   plan.run = (chunks + most_runs - 1) / most_runs * chunk;
   plan.runs = (plan.samples + plan.run - 1) / plan.run;
+  plan.key_tiles = std::max<int64_t>(1, (p.kv_len + tile_keys - 1) / tile_keys);
+  const double rows = static_cast<double>(plan.heads * plan.runs * chunk),
+               products = is_plain_bf16(p) ? 1 : plane_pairs<3>();
+  plan.step_work = rows * tile_keys * static_cast<double>(padded_dim(p.key_dim)) * products * slow_reads;
   return plan;
 }
 
-void start_sample_sums(const DivergenceInputs& in, const SamplePlan& plan, double* sums, void* stream) {
-  const SampleParams params{in, DivergenceReaders::of(in.problem), plan, sums};
-  const bool plain = in.problem.q.element == Element::bf16 && key_planes_of(in.problem) == 1;
-  launch("divergence, sampled", plain ? sum_samples<1> : sum_samples<3>,
-         {static_cast<unsigned>(plan.runs), static_cast<unsigned>(plan.heads)}, threads,
-         SamplePlan::warps * WarpMemory::bytes(plan.heads), stream, params);
+bool start_sample_sums(const DivergenceInputs& in, const SamplePlan& plan, const SampleMemory& memory,
+                       PacedLaunches& launches) {
+  SampleParams params{in, DivergenceReaders::of(in.problem), plan, memory};
+  const Grid grid{static_cast<unsigned>(plan.runs), static_cast<unsigned>(plan.heads)};
+  const int64_t at_once = launches.at_once(plan.step_work, plan.steps());
+  for (; params.first_step < plan.steps(); params.first_step = params.end_step) {
+    params.end_step = std::min(params.first_step + at_once, plan.steps());
+    if (!launches.start("divergence, sampled", is_plain_bf16(in.problem) ? sum_samples<1> : sum_samples<3>, grid,
+                        threads, SamplePlan::warps * WarpMemory::bytes(plan.heads), params,
+                        plan.step_work * static_cast<double>(params.end_step - params.first_step))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace headscope::cuda

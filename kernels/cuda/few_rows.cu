@@ -120,10 +120,22 @@ class FewRowsBlock {
     }
   }
 
+  /// Copies of all stages but one are under way: waits for the first of them.
+  HEADSCOPE_DEVICE static void wait_for_oldest(int stages) {
+    static_assert(tuning::few_rows_stages == 2 || tuning::few_rows_stages == 3 || tuning::few_rows_stages == 4);
+    if (tuning::few_rows_stages > 3 && stages > 3) {
+      wait_for_copies<2>();
+    } else if (stages > 2) {
+      wait_for_copies<1>();
+    } else {
+      wait_for_copies<0>();
+    }
+  }
+
   /// Brings a tile to its stage, for all threads to read.
   HEADSCOPE_DEVICE void take_tile(int tile, int stage) {
     const TilePlan& plan = params_.tiles;
-    if (plan.copied) plan.stages > 2 ? wait_for_copies<1>() : wait_for_copies<0>();
+    if (plan.copied) wait_for_oldest(plan.stages);
     block_barrier();  // and nobody reads the tile before this one any more
     if (plan.copied) {
       start_copies(tile + plan.stages - 1, stage > 0 ? stage - 1 : plan.stages - 1);
@@ -390,11 +402,12 @@ struct Cut {
   /// Where lengths are read on the device, the cut serves all that may be. `memory` null: only counts.
   Cut(const AttentionProblem& p, const AttentionOutput& output, std::byte* memory) {
     params.problem = p, params.output = output;
-    params.tiles = plan_tiles(p);
+    params.tiles = plan_tiles(p, current_limits());
     params.blocks = p.batch * p.kv_heads * ceil_div(rows_of_kv_head(p), params.tiles.rows());
     // Splits are no larger and no more than those of all keys.
-    const SplitPlan plan = p.lengths ? SplitPlan::of({0, p.kv_len}, params.blocks) : params.split_plan(p);
-    splits = p.lengths ? SplitPlan::most_splits(p.kv_len, params.blocks) : plan.count;
+    const SplitPlan plan =
+        p.lengths ? SplitPlan::of({0, p.kv_len}, params.blocks, params.tiles.wanted_blocks) : params.split_plan(p);
+    splits = p.lengths ? SplitPlan::most_splits(p.kv_len, params.blocks, params.tiles.wanted_blocks) : plan.count;
     params.is_split = splits > 1;
     with_cells = output.thumbnails.max || output.thumbnails.sum;
     if (!params.is_split && !with_cells) return;

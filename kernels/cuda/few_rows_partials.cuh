@@ -47,7 +47,7 @@ struct FewRowsParams {
     return is_split ? partials.value_row(split, flat(p, batch, row)) : output_row(output.out, batch, row.head, row.row);
   }
   HEADSCOPE_HOST_DEVICE SplitPlan split_plan(const AttentionProblem& p) const {
-    return SplitPlan::of(keys_of_any(p, 0, p.q_len - 1), blocks);
+    return SplitPlan::of(keys_of_any(p, 0, p.q_len - 1), blocks, tiles.wanted_blocks);
   }
 };
 

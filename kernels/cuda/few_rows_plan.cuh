@@ -1,17 +1,22 @@
 #pragma once
 
 #include "kernels/cuda/scores.cuh"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 
 // How the forward pass of few rows is cut into blocks, and a block's shared memory into tiles. Plain arithmetic for the
 // host and, where lengths are read on the device, for kernels.
 
-inline constexpr int tile_rows = 16;               ///< rows of one tile of the tensor cores
-inline constexpr int most_row_tiles = 4;           ///< a block has 1 or this many
-inline constexpr int most_tile_keys = 64;          ///< tiles start at its multiples, wherever splits begin
-inline constexpr int64_t least_split = 256;        ///< keys, a multiple of most_tile_keys
-inline constexpr int64_t wanted_blocks = 2 * 132;  ///< two for each multiprocessor of an H200; results hang on it
+inline constexpr int tile_rows = 16;                          ///< rows of one tile of the tensor cores
+inline constexpr int most_row_tiles = 4;                      ///< a block has 1 or this many
+inline constexpr int most_tile_keys = tuning::few_rows_keys;  ///< tiles start at its multiples, wherever splits begin
+inline constexpr int64_t least_split = tuning::least_split;   ///< keys, a multiple of most_tile_keys
+
+/// Blocks that all splits together should be.
+inline int64_t wanted_blocks(const DeviceLimits& limits) {
+  return int64_t{tuning::split_blocks} * limits.multiprocessors;
+}
 
 HEADSCOPE_HOST_DEVICE KeyRange common(const KeyRange& a, const KeyRange& b) {
   const KeyRange both{a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
@@ -28,17 +33,17 @@ HEADSCOPE_HOST_DEVICE GroupRow group_row(const AttentionProblem& p, int64_t kv_h
   return {kv_head * group_of(p) + index % group_of(p), index / group_of(p)};
 }
 
-/// The keys of a problem, cut into splits that blocks compute side by side. A function of the range of keys and the
-/// number of blocks for each split, so the same call has the same bits always.
+/// The keys of a problem, cut into splits that blocks compute side by side. A function of the range of keys, the number
+/// of blocks for each split and that of `wanted` blocks, so the same call on the same device has the same bits always.
 struct SplitPlan {
   KeyRange keys;
   int64_t begin = 0;       ///< where split 0 would begin: a multiple of most_tile_keys
   int64_t split_keys = 0;  ///< a multiple of it, too
   int64_t count = 1;
 
-  HEADSCOPE_HOST_DEVICE static SplitPlan of(const KeyRange& keys, int64_t blocks) {
+  HEADSCOPE_HOST_DEVICE static SplitPlan of(const KeyRange& keys, int64_t blocks, int64_t wanted_blocks) {
     SplitPlan plan{keys, keys.begin / most_tile_keys * most_tile_keys, least_split, 1};
-    const int64_t length = keys.end - plan.begin, wanted = most_splits(length, blocks);
+    const int64_t length = keys.end - plan.begin, wanted = most_splits(length, blocks, wanted_blocks);
     if (wanted <= 1) {
       if (length > 0) plan.split_keys = ceil_div(length, most_tile_keys) * most_tile_keys;
       return plan;
@@ -49,7 +54,7 @@ struct SplitPlan {
     return plan;
   }
   /// No range of at most `length` keys is cut into more.
-  HEADSCOPE_HOST_DEVICE static int64_t most_splits(int64_t length, int64_t blocks) {
+  HEADSCOPE_HOST_DEVICE static int64_t most_splits(int64_t length, int64_t blocks, int64_t wanted_blocks) {
     const int64_t fill = blocks < wanted_blocks ? ceil_div(wanted_blocks, blocks > 0 ? blocks : 1) : 1;
     const int64_t most = ceil_div(length, least_split);
     const int64_t splits = fill < most ? fill : most;
@@ -75,6 +80,7 @@ struct TilePlan {
   bool turned = false;             ///< keys come as they are stored, one plane, and are turned in shared memory
   int tile_keys = 0;               ///< 16, 32 or 64
   int stages = 1;
+  int64_t wanted_blocks = 0;
 
   HEADSCOPE_HOST_DEVICE int rows() const { return tile_rows * row_tiles; }
   HEADSCOPE_HOST_DEVICE int score_pitch() const { return tile_keys + 8; }
@@ -114,32 +120,46 @@ inline bool are_the_same(const InputRows& a, const InputRows& b) {
 /// Sets keys a tile and stages to the most that fit into `bytes`; false if nothing does.
 inline bool fit_tiles(TilePlan& plan, size_t bytes) {
   for (plan.tile_keys = most_tile_keys; plan.tile_keys >= 16; plan.tile_keys /= 2) {
-    for (plan.stages = plan.copied ? 3 : 1; plan.stages >= (plan.copied ? 2 : 1); --plan.stages) {
+    for (plan.stages = plan.copied ? tuning::few_rows_stages : 1; plan.stages >= (plan.copied ? 2 : 1); --plan.stages) {
       if (plan.bytes() <= bytes) return true;
     }
   }
   return false;
 }
 
-/// The tiles of a problem. Two blocks of few rows shall share a multiprocessor where that is possible, so that
-/// one computes while the other waits for memory.
-inline TilePlan plan_tiles(const AttentionProblem& p) {
-  constexpr size_t share = (228 - 2) * 1024 / 2;  // of a multiprocessor's memory, of which a block costs 1 KiB
+/// What tiles of a problem hold and how it comes there, before they are fitted into memory: for 16 rows.
+inline TilePlan tiles_of(const AttentionProblem& p) {
   TilePlan plan;
   plan.query_planes = planes_of(p.q.element);
   plan.key_planes = key_planes_of(p);
   plan.value_planes = planes_of(p.v.element);
   plan.key_dim = padded_dim(p.key_dim), plan.value_dim = padded_dim(p.value_dim);
-  const bool exact = plan.query_planes + plan.key_planes + plan.value_planes > 3;
-  plan.weight_planes = exact ? 3 : 1;
+  plan.weight_planes = plan.query_planes + plan.key_planes + plan.value_planes > 3 ? 3 : 1;
   plan.turned = p.key_rotation.cosines && p.k.element == Element::bf16;
   const bool turned_late = p.key_rotation.cosines && !plan.turned;
   plan.values_in_keys = are_the_same(p.k, p.v) && p.value_dim <= p.key_dim && !turned_late;
   plan.copied = can_be_copied(p.k, p.key_dim) && (plan.values_in_keys || can_be_copied(p.v, p.value_dim));
+  return plan;
+}
+
+/// Whether the smallest tiles of a problem fit into a block's memory. plan_tiles is for problems whose do.
+inline bool tiles_fit(const AttentionProblem& p, const DeviceLimits& limits) {
+  TilePlan plan = tiles_of(p);
+  return fit_tiles(plan, limits.block_bytes);
+}
+
+/// The tiles of a problem. Two blocks of few rows shall share a multiprocessor where that is possible, so that one
+/// computes while the other waits for memory. Those of many rows take the registers of a whole one.
+inline TilePlan plan_tiles(const AttentionProblem& p, const DeviceLimits& limits) {
+  TilePlan plan = tiles_of(p);
+  plan.wanted_blocks = wanted_blocks(limits);
   const bool large = p.key_dim > 256 || p.value_dim > 256;
-  plan.row_tiles = rows_of_kv_head(p) > tile_rows && !(exact && large) ? most_row_tiles : 1;
-  const bool shares = plan.row_tiles == 1;  // blocks of many rows take the registers of a whole multiprocessor
-  if (!shares || !fit_tiles(plan, share)) fit_tiles(plan, most_shared_bytes);
+  if (rows_of_kv_head(p) > tile_rows && !(plan.weight_planes > 1 && large)) {
+    plan.row_tiles = most_row_tiles;
+    if (fit_tiles(plan, limits.block_bytes)) return plan;
+    plan.row_tiles = 1;
+  }
+  if (!fit_tiles(plan, limits.bytes_of_one_of(2))) fit_tiles(plan, limits.block_bytes);
   return plan;
 }
 

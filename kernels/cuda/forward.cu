@@ -5,16 +5,17 @@
 #include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/split_planes.h"
 #include "kernels/cuda/thumbnails.cuh"
+#include "kernels/cuda/tuning.h"
 #include "kernels/cuda/values.cuh"
 
 namespace headscope::cuda {
 namespace {
 
-// A block takes 64 query rows of one head over their keys, tile by tile, and keeps every result up to date as it goes:
-// an online softmax. Each of its four warps has 16 rows. The keys of the next tile arrive while the values of this one
+// A block takes some query rows (64) of one head over their keys, tile by tile, and keeps every result up to date as it
+// goes: an online softmax. Each of its warps has 16 rows. The keys of the next tile arrive while the values of this one
 // are multiplied, and its values while its scores are made.
 
-constexpr int block_rows = 64, warp_rows = 16;
+constexpr int block_rows = tuning::forward_rows, warp_rows = 16;
 constexpr int threads = block_rows / warp_rows * warp_size;
 
 struct ForwardParams {
@@ -31,7 +32,7 @@ struct ForwardParams {
 
 /// Keys of a tile: as many as leave the registers that three planes, or many values, need.
 template <int kPlanes, int kDims>
-constexpr int tile_keys = (kPlanes == 1 ? 64 : 32) / (kDims > 128 ? 2 : 1);
+constexpr int tile_keys = (kPlanes == 1 ? tuning::forward_keys : 32) / (kDims > 128 ? 2 : 1);
 
 /// The rows a block is at. In shared memory: registers are for what differs from thread to thread.
 struct RowBlock {
@@ -76,10 +77,11 @@ struct alignas(128) Notes {
 struct SharedLayout {
   SharedPlanes queries, keys, values;
 
-  HEADSCOPE_HOST_DEVICE SharedLayout(const ForwardParams& s, int keys_of_tile, int value_dim) {
-    queries = {nullptr, block_rows, padded_dim(s.p.key_dim), planes_of(s.p.q.element)};
-    keys = {nullptr, keys_of_tile, padded_dim(s.p.key_dim), s.keys.count};
-    values = {nullptr, keys_of_tile, value_dim, s.values.count};
+  HEADSCOPE_HOST_DEVICE SharedLayout(const AttentionProblem& p, int key_planes, int value_planes, int keys_of_tile,
+                                     int value_dim) {
+    queries = {nullptr, block_rows, padded_dim(p.key_dim), planes_of(p.q.element)};
+    keys = {nullptr, keys_of_tile, padded_dim(p.key_dim), key_planes};
+    values = {nullptr, keys_of_tile, value_dim, value_planes};
   }
   HEADSCOPE_HOST_DEVICE size_t bytes() const {
     return sizeof(Notes) + queries.bytes() + keys.bytes() + (values.count > 0 ? values.bytes() : 0);
@@ -117,7 +119,9 @@ template <int kPlanes, int kDims>
 class Forward {
  public:
   HEADSCOPE_DEVICE explicit Forward(const ForwardParams& params)
-      : s_(params), shared_(params, keys_of_tile, kDims), notes_(shared_.place(shared_memory())) {}
+      : s_(params),
+        shared_(params.p, params.keys.count, params.values.count, keys_of_tile, kDims),
+        notes_(shared_.place(shared_memory())) {}
 
   /// Takes blocks of rows until there are none.
   HEADSCOPE_DEVICE void run() {
@@ -351,7 +355,7 @@ class Forward {
 };
 
 /// Blocks that shall fit on a multiprocessor at once, so that each has the registers it needs.
-constexpr int blocks_at_once = 2;
+constexpr int blocks_at_once = tuning::forward_blocks;
 
 template <int kPlanes, int kDims>
 HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(threads, blocks_at_once) forward_rows(ForwardParams params) {
@@ -368,13 +372,24 @@ constexpr Instance instance() {
   return {forward_rows<kPlanes, kDims>, tile_keys<kPlanes, kDims>, kDims};
 }
 
-Instance instance_for(const AttentionProblem& p, const AttentionOutput& output) {
-  const bool with_values = output.out.data != nullptr;
+Instance instance_for(const AttentionProblem& p, bool with_values) {
   const bool one_plane = all_one_plane(p);
   const int64_t dims = with_values ? p.value_dim : 0;
   if (dims <= 64) return one_plane ? instance<1, 64>() : instance<3, 64>();
   if (dims <= 128) return one_plane ? instance<1, 128>() : instance<3, 128>();
   return instance<1, 256>();  // three planes of so many go to few_rows.cu
+}
+
+size_t bytes_of_block(const AttentionProblem& p, bool with_values) {
+  const Instance instance = instance_for(p, with_values);
+  const int value_planes = with_values ? planes_of(p.v.element) : 0;
+  return SharedLayout(p, key_planes_of(p), value_planes, instance.keys_of_tile, instance.value_dim).bytes();
+}
+
+/// Whether the kernel for few rows runs the problem: where tiles of this one do not fit into a block's memory, too,
+/// whatever is wanted of the problem. With 99 KiB that is so for f32 heads of 128 numbers.
+bool goes_to_few_rows(const AttentionProblem& p) {
+  return few_rows_takes(p) || bytes_of_block(p, true) > current_limits().block_bytes;
 }
 
 bool wants_cells(const AttentionOutput& output) { return output.thumbnails.max || output.thumbnails.sum; }
@@ -389,7 +404,9 @@ struct Plan {
   size_t key_bytes, value_bytes, block_bin_bytes = 0;
 
   Plan(const AttentionProblem& p, const AttentionOutput& output)
-      : instance(instance_for(p, output)), keys(PlaneSource::keys(p)), values(PlaneSource::values(p)) {
+      : instance(instance_for(p, output.out.data != nullptr)),
+        keys(PlaneSource::keys(p)),
+        values(PlaneSource::values(p)) {
     row_blocks = ceil_div(p.q_len, block_rows);
     items = blocks = p.batch * p.q_heads * row_blocks;
     const auto aligned = [](size_t bytes) { return (bytes + 127) / 128 * 128; };
@@ -397,7 +414,7 @@ struct Plan {
     value_bytes = output.out.data ? aligned(values.bytes()) : 0;
     if (!wants_cells(output)) return;
     block_bin_bytes = static_cast<size_t>(output.thumbnails.cells) * block_rows * sizeof(Bin);
-    blocks = std::min<int64_t>(blocks, multiprocessors * blocks_at_once);
+    blocks = std::min<int64_t>(blocks, filling_blocks(current_limits(), blocks_at_once));
   }
   size_t bytes() const {
     return counter_bytes + key_bytes + value_bytes + static_cast<size_t>(blocks) * block_bin_bytes;
@@ -407,7 +424,7 @@ struct Plan {
 }  // namespace
 
 size_t forward_workspace(const AttentionProblem& p, const AttentionOutput& output, int workers) {
-  if (few_rows_takes(p)) return few_rows_workspace(p, output, workers);
+  if (goes_to_few_rows(p)) return few_rows_workspace(p, output, workers);
   return p.q_len == 0 ? 0 : Plan(p, output).bytes();
 }
 
@@ -416,7 +433,7 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   if (wants_cells(output) && output.thumbnails.cells > Thumbnails::max_cells) {
     throw std::invalid_argument("a thumbnail has more cells than a kernel has scratch for");
   }
-  if (few_rows_takes(p)) return few_rows_forward(p, output, workspace, parallel);
+  if (goes_to_few_rows(p)) return few_rows_forward(p, output, workspace, parallel);
   if (p.q_len == 0) return;
   const Plan plan(p, output);
   void* const stream = parallel.stream();
@@ -438,9 +455,8 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
     params.values.count = 0;
   }
   clear("forward: the counter of blocks", params.next, Plan::counter_bytes, stream);
-  const SharedLayout layout(params, plan.instance.keys_of_tile, plan.instance.value_dim);
   launch("forward: scores, softmax, statistics, values", plan.instance.kernel, {static_cast<unsigned>(plan.blocks)},
-         threads, layout.bytes(), stream, params);
+         threads, bytes_of_block(p, output.out.data != nullptr), stream, params);
 }
 
 }  // namespace headscope::cuda

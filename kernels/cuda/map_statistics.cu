@@ -11,6 +11,7 @@
 #include "kernels/cuda/half.cuh"
 #include "kernels/cuda/known_weights.cuh"
 #include "kernels/cuda/paced_launches.h"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 namespace {
@@ -21,7 +22,7 @@ constexpr int flush_pieces = 8;   ///< whose column sums stay in registers
 constexpr int most_buckets = 33;  ///< distances have at most 32 binary digits
 
 /// Keys of a warp and of a block. Three planes take more registers.
-HEADSCOPE_HOST_DEVICE constexpr int keys_of_warp(int planes) { return planes == 1 ? 32 : 16; }
+HEADSCOPE_HOST_DEVICE constexpr int keys_of_warp(int planes) { return planes == 1 ? tuning::map_keys : 16; }
 HEADSCOPE_HOST_DEVICE constexpr int keys_of_block(int planes) { return keys_of_warp(planes) * map_warps; }
 constexpr int most_keys = keys_of_block(1);
 
@@ -411,8 +412,9 @@ MapParams plan_of(const AttentionProblem& p, const MapStatistics& wanted) {
   params.recorded_rows = static_cast<int>(
       larger(0, smaller(wanted.cells, params.first_row_cell + params.rows.cells()) - params.first_recorded));
   params.buckets = wanted.distance_histogram ? static_cast<int>(smaller(wanted.distance_buckets, most_buckets)) : 0;
-  params.shape = ScoreShape::of(p, keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch);
-  const int64_t enough = ceil_div(8 * multiprocessors, larger(1, params.keys.pieces()));
+  const DeviceLimits limits = current_limits();
+  params.shape = ScoreShape::of(p, keys, true, sizeof(MapShared) + piece_rows * sizeof(float) * weights_pitch, limits);
+  const int64_t enough = ceil_div(filling_blocks(limits, tuning::map_blocks), larger(1, params.keys.pieces()));
   params.heads = static_cast<int>(smaller(p.batch * p.q_heads, enough));
   return params;
 }
@@ -428,7 +430,7 @@ bool start_pass(MapParams& p, const MapWorkspace& workspace, PacedLaunches& laun
   const int blocks = p.heads * p.keys.pieces();
   const double products = p.shape.kept_planes * p.shape.passing_planes;
   const double block_work = products * p.shape.dim * p.shape.kept_rows * static_cast<double>(p.problem.q_len);
-  const auto at_once = static_cast<int>(PacedLaunches::at_once(block_work, blocks));
+  const auto at_once = static_cast<int>(launches.at_once(block_work, blocks));
   for (p.first_block = 0; p.first_block < blocks; p.first_block += at_once) {
     const auto count = static_cast<unsigned>(smaller(at_once, blocks - p.first_block));
     if (!launches.start("map statistics", p.shape.one_plane() ? map_kernel<1> : map_kernel<3>, {count}, map_threads,

@@ -7,16 +7,18 @@
 
 namespace headscope::cuda {
 
-/// Starts the launches of one call so that a stop comes through soon: a stream that holds about launch_work is waited
+/// Starts the launches of one call so that a stop comes through soon: a stream that holds about most_work is waited
 /// for before it gets more, and the stop is looked at before each launch, after the stream was asked for.
 class PacedLaunches {
  public:
-  PacedLaunches(const ParallelFor& parallel, std::stop_token stop) : parallel_(parallel), stop_(std::move(stop)) {}
+  /// `most_work`: multiply-adds of a launch. No result depends on it.
+  PacedLaunches(const ParallelFor& parallel, std::stop_token stop, double most_work = launch_work)
+      : parallel_(parallel), stop_(std::move(stop)), most_work_(most_work) {}
 
-  /// How many of `count` blocks of `cost` multiply-adds a launch may hold.
-  static int64_t at_once(double cost, int64_t count) {
-    if (cost * static_cast<double>(count) <= launch_work) return count;
-    return cost < launch_work ? static_cast<int64_t>(launch_work / cost) : 1;
+  /// How many of `count` pieces of `cost` multiply-adds a launch may hold.
+  int64_t at_once(double cost, int64_t count) const {
+    if (cost * static_cast<double>(count) <= most_work_) return count;
+    return cost < most_work_ ? static_cast<int64_t>(most_work_ / cost) : 1;
   }
 
   /// Starts a kernel of about `work` multiply-adds; false where a stop was requested.
@@ -24,7 +26,7 @@ class PacedLaunches {
   bool start(const char* name, void (*kernel)(Params), Grid grid, int threads, size_t shared_bytes,
              const Params& params, double work) {
     void* const stream = parallel_.stream();
-    if (started_ > 0 && started_ + work > launch_work) {
+    if (started_ > 0 && started_ + work > most_work_) {
       wait(name, stream);
       started_ = 0;
     }
@@ -42,6 +44,7 @@ class PacedLaunches {
  private:
   const ParallelFor& parallel_;
   std::stop_token stop_;
+  double most_work_;
   double started_ = 0;  ///< work since the stream was last waited for
 };
 

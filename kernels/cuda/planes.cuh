@@ -41,6 +41,8 @@ HEADSCOPE_HOST_DEVICE bool all_one_plane(const AttentionProblem& p) {
 }
 
 HEADSCOPE_HOST_DEVICE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+HEADSCOPE_HOST_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+HEADSCOPE_HOST_DEVICE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// Whether rows lie in whole pieces of 16 bytes, each aligned so.
 HEADSCOPE_HOST_DEVICE bool in_whole_pieces(const InputRows& rows, int64_t dims) {

@@ -100,15 +100,18 @@ struct ScoreShape {
   }
 
   /// `more`: bytes that the kernel needs beside.
-  static ScoreShape of(const AttentionProblem& p, int kept_rows, bool keeps_keys, size_t more) {
-    constexpr int chunk_of_long_rows = 64;
+  static ScoreShape of(const AttentionProblem& p, int kept_rows, bool keeps_keys, size_t more,
+                       const DeviceLimits& limits) {
+    constexpr int chunk_of_long_rows = 64, smallest_chunk = 16;
     const int queries = planes_of(p.q.element), keys = key_planes_of(p);
     ScoreShape shape{padded_dim(p.key_dim), 0, kept_rows, keeps_keys ? keys : queries, keeps_keys ? queries : keys};
     const bool copied_queries = can_be_copied(p.q, p.key_dim), copied_keys = keys == 1 && can_be_copied(p.k, p.key_dim);
     shape.kept_copied = keeps_keys ? copied_keys : copied_queries;
     shape.passing_copied = keeps_keys ? copied_queries : copied_keys;
     shape.chunk = shape.dim;
-    if (shape.bytes() + more > most_shared_bytes) shape.chunk = chunk_of_long_rows;
+    const auto fits = [&] { return shape.bytes() + more <= limits.block_bytes; };
+    if (!fits() && shape.dim > chunk_of_long_rows) shape.chunk = chunk_of_long_rows;
+    while (!fits() && shape.chunk > smallest_chunk) shape.chunk = padded_dim(shape.chunk / 2);
     return shape;
   }
 };

@@ -10,6 +10,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/known_weights.cuh"
 #include "kernels/cuda/paced_launches.h"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 namespace {
@@ -348,6 +349,7 @@ struct TilePlan {
   int blocks = 0;         ///< of all jobs
   int cells = 0;          ///< that have parts
   double block_work = 0;  ///< multiply-adds of the largest block
+  DeviceLimits limits = current_limits();
 
   TilePlan(const AttentionProblem& p, const float* row_max, const float* log_sum) {
     params.problem = p;
@@ -371,7 +373,7 @@ struct TilePlan {
     return (of_groups == 1 ? sizeof(KnownRows<group_rows>) : sizeof(KnownRows<2 * group_rows>)) + (pools ? pool : sums);
   }
   ScoreShape shape_for(int of_groups) const {
-    return ScoreShape::of(params.problem, of_groups * group_rows, false, extra_bytes(of_groups));
+    return ScoreShape::of(params.problem, of_groups * group_rows, false, extra_bytes(of_groups), limits);
   }
 };
 
@@ -381,7 +383,7 @@ void TilePlan::cut() {
   for (int i = 0; i < params.jobs; ++i) {
     pieces += static_cast<double>(params.job[i].rows.pieces()) * static_cast<double>(params.job[i].keys.pieces());
   }
-  constexpr int enough_blocks = 8 * multiprocessors;
+  const int enough_blocks = filling_blocks(limits, tuning::map_blocks);
   params.shape = shape_for(2);
   groups = pieces > 2 * enough_blocks && params.shape.one_plane() && params.shape.chunks() == 1 ? 2 : 1;
   params.shape = shape_for(groups);
@@ -407,7 +409,7 @@ auto tile_kernel_of(const TilePlan& plan) {
 
 bool start(TilePlan& plan, PacedLaunches& launches) {
   plan.cut();
-  const auto at_once = static_cast<int>(PacedLaunches::at_once(plan.block_work, plan.blocks));
+  const auto at_once = static_cast<int>(launches.at_once(plan.block_work, plan.blocks));
   for (plan.params.first_block = 0; plan.params.first_block < plan.blocks; plan.params.first_block += at_once) {
     const auto count = static_cast<unsigned>(std::min(at_once, plan.blocks - plan.params.first_block));
     if (!launches.start("tiles", tile_kernel_of(plan), {count}, tile_threads, plan.shared_bytes(), plan.params,

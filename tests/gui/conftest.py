@@ -21,6 +21,7 @@ def pytest_addoption(parser):
     parser.addoption("--headscope", default=str(ROOT / "headscope"), help="the command line")
     parser.addoption("--headscope-gui", default=str(ROOT / "build/release/app/gui/headscope-gui"),
                      help="the window's program")
+    parser.addoption("--cuda-stand-in", help="the library of tests/unit/cuda_stand_in.cpp")
 
 
 @pytest.fixture

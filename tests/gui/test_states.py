@@ -19,13 +19,14 @@ def tour(prefix, settle="wait 3"):
     lines += ["toggle_log", "wait 2", f"shot {prefix}-log.png", "toggle_log"]
     for keys, name in (("ctrl+k", "palette"), ("ctrl+o", "browser"), ("ctrl+e", "export")):
         lines += [f"key {keys}", "wait 2", f"shot {prefix}-{name}.png", "key escape", "wait 2"]
-    lines += ["about", "wait 2", f"shot {prefix}-about.png", "key escape", "wait 2"]
+    for command in ("about", "toggle_device"):
+        lines += [command, "wait 2", f"shot {prefix}-{command}.png", "key escape", "wait 2"]
     lines += ["view atlas", "resize 1600x1000", settle, f"shot {prefix}-wide.png"]
     lines += ["resize 1280x800", settle, 'expect imgui_misuse == ""']
     return "\n".join(lines)
 
 
-SHOTS = ("atlas", "map", "kv", "log", "palette", "browser", "export", "about", "wide")
+SHOTS = ("atlas", "map", "kv", "log", "palette", "browser", "export", "about", "toggle_device", "wide")
 
 
 def require_drawn(result, prefix, theme="dark"):
@@ -36,7 +37,7 @@ def require_drawn(result, prefix, theme="dark"):
     result.picture(f"{prefix}-wide.png").require_drawn(theme)
     # An open palette, browser or export field lies over what is below it.
     plain = result.picture(f"{prefix}-kv.png")
-    for name in ("log", "palette", "browser", "export", "about"):
+    for name in ("log", "palette", "browser", "export", "about", "toggle_device"):
         assert result.picture(f"{prefix}-{name}.png").changed(plain) > 0.05, f"{name} is not to be seen"
 
 

@@ -325,3 +325,77 @@ def test_text_is_tokenized_as_by_the_command_line(window, headscope, stories, ho
         state = result.state(f"{i}.json")["slots"]["A"]
         assert state["prompt"] == text
         assert state["ids"] == headscope.json("run", stories, "--prompt", text)["ids"]
+
+
+def test_see_where_the_model_runs_and_what_memory_is_for(window, headscope, stories):
+    """Weights are the numbers of the file's tensors, in f32; the cache is what the run says it allocated."""
+    run = headscope.json("run", stories, "--prompt", PROMPT, "--device", "cpu")
+    tensors = headscope.json("info", stories)["parameters"]
+    lines = """
+        wait idle
+        expect device.name == cpu
+        expect device.open == false
+        view map
+        wait idle
+        wait 2
+        click device
+        wait 2
+        state open.json
+        shot device.png
+        hover device/close
+        wait 40
+        click device/close
+        wait 2
+        expect device.open == false
+        key ctrl+m
+        wait 2
+        expect device.open == true
+        key escape
+        wait 2
+        expect device.open == false
+        close
+        wait idle
+        """
+    result = window.play(lines, stories, "--prompt", PROMPT, "--device", "cpu")
+    state = result.state("open.json")
+    memory, slot = state["memory"], state["slots"]["A"]
+    assert state["device"]["open"] and state["device"]["reason"] == "", "the CPU was asked for"
+    assert slot["kernel"] == run["kernel"] and state["map_cells"]["kernel"] in run["kernel"]
+    assert memory["weights"] == 4 * tensors
+    assert memory["cache"] == slot["kv"]["allocated_bytes"] == memory["peak"]["cache"]
+    assert memory["run"] > 0 and memory["scratch"] == 0 < memory["peak"]["scratch"]
+    assert sum(memory[name] for name in ("weights", "cache", "run")) < memory["process"] < 1 << 32
+    assert memory["device_used"] is memory["device_total"] is memory["kept"] is memory["untagged"] is None
+    result.picture("device.png").require_drawn()
+    closed = result.state()["memory"]
+    assert all(closed[name] == 0 for name in ("weights", "cache", "run", "scratch"))
+    assert closed["peak"]["weights"] == memory["weights"]
+
+
+def test_why_there_is_no_gpu_is_said(window, stories):
+    """Nobody asked for the CPU; on a machine without an NVIDIA driver that is no message, but it can be seen."""
+    state = window.play("wait idle", stories).state()
+    if state["device"]["name"] != "cpu":
+        pytest.skip("there is a GPU")
+    assert state["device"]["reason"]
+    if "no NVIDIA driver" in state["device"]["reason"]:
+        assert state["slots"]["A"]["plates"] == 0
+
+
+def test_a_gpu_that_cannot_be_used_is_a_message(window, stories, request):
+    """The library's stand-in finds a GPU that is too old."""
+    stand_in = request.config.getoption("--cuda-stand-in")
+    if stand_in is None:
+        pytest.skip("--cuda-stand-in is not given")
+    result = window.play("""
+        wait idle
+        state start.json
+        shot start.png
+        dismiss
+        expect slots.A.plates == 0
+        """, stories, env={"HEADSCOPE_CUDA_LIBRARY": stand_in, "HEADSCOPE_STAND_IN": "device_too_old"})
+    start = result.state("start.json")
+    assert start["slots"]["A"]["plates"] == 1 and start["slots"]["A"]["error"] == ""
+    assert start["device"]["name"] == "cpu"
+    assert start["device"]["reason"] == '"Tesla T4" is too old: it has compute capability 7.5, and 8.0 is needed'
+    assert result.picture("start.png").changed(result.picture()) > 0.05

@@ -80,7 +80,7 @@ void score_kernel(ScoreParams p) { p.plain ? score_tile<1>(p) : score_tile<3>(p)
 /// The largest error of the dot products, of numbers of about 3 times 3 times sqrt(dim).
 double score_error(int dim, bool plain, const std::vector<float>& q, const std::vector<float>& k) {
   std::vector<float> dots(tile_rows * tile_rows);
-  launch("score_kernel", score_kernel, {}, 64, most_shared_bytes, nullptr,
+  launch("score_kernel", score_kernel, {}, 64, current_limits().block_bytes, nullptr,
          ScoreParams{q.data(), k.data(), dots.data(), dim, plain});
   double worst = 0;
   for (int i = 0; i < tile_rows; ++i) {

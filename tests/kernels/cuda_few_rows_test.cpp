@@ -214,10 +214,11 @@ TEST_P(FewRows, SplitsAgreeWithOneSplit) {
   spec.q_heads = spec.kv_heads = 1;
   const AttentionCase few(spec);
   AttentionCase many(few);
-  many.problem.batch = cuda::wanted_blocks;
+  const int64_t wanted = cuda::wanted_blocks({});
+  many.problem.batch = wanted;
   for (InputRows* rows : {&many.problem.q, &many.problem.k, &many.problem.v}) rows->batch_stride = 0;
-  ASSERT_EQ(SplitPlan::of({0, 600}, 1).count, 3);
-  ASSERT_EQ(SplitPlan::of({0, 600}, cuda::wanted_blocks).count, 1);
+  ASSERT_EQ(SplitPlan::of({0, 600}, 1, wanted).count, 3);
+  ASSERT_EQ(SplitPlan::of({0, 600}, wanted, wanted).count, 1);
   const Results split = run(few), whole = run(many);
   for (const NamedArray& array : result_arrays()) {
     const auto& all = whole.*array.array;

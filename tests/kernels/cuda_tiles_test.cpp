@@ -75,10 +75,12 @@ TEST(CellCut, WhereACellIsCutDependsOnTheCell) {
 }
 
 TEST(PacedLaunches, ALaunchHoldsABoundedNumberOfBlocks) {
-  EXPECT_EQ(PacedLaunches::at_once(launch_work / 4.5, 100), 4);
-  EXPECT_EQ(PacedLaunches::at_once(launch_work / 4.5, 3), 3);
-  EXPECT_EQ(PacedLaunches::at_once(launch_work * 2, 100), 1);
-  EXPECT_EQ(PacedLaunches::at_once(0, 100), 100);
+  const SerialFor serial;
+  const PacedLaunches launches(serial, {});
+  EXPECT_EQ(launches.at_once(launch_work / 4.5, 100), 4);
+  EXPECT_EQ(launches.at_once(launch_work / 4.5, 3), 3);
+  EXPECT_EQ(launches.at_once(launch_work * 2, 100), 1);
+  EXPECT_EQ(launches.at_once(0, 100), 100);
 }
 
 // --- the kernels -------------------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ DenseDivergences<double> dense_divergences(const AttentionProblem& problem, cons
 /// In plain f32: how far rounding alone takes the results.
 DenseDivergences<float> naive_divergences(const AttentionCase& c, const DivergenceRequest& request);
 
-/// Runs every task on the calling thread and asks for a stop before one of them, of each run.
+/// Runs every task on the calling thread and asks for a stop before one of them, of each run; of a kernel of a GPU,
+/// which asks for the stream before each launch, before one of these.
 class StopAtTask final : public ParallelFor {
  public:
   StopAtTask(std::stop_source& source, int64_t stopping_task) : source_(source), stopping_task_(stopping_task) {}
@@ -52,10 +53,16 @@ class StopAtTask final : public ParallelFor {
       body(task, 0);
     }
   }
+  void* stream() const override {
+    if (launches_++ == stopping_task_) source_.request_stop();
+    return nullptr;
+  }
+  int64_t launches() const { return launches_; }
 
  private:
   std::stop_source& source_;
   int64_t stopping_task_;
+  mutable int64_t launches_ = 0;
 };
 
 /// The value that the estimator `hellinger` gives for h2.

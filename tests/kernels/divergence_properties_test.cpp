@@ -236,12 +236,12 @@ TEST_P(DivergenceProperties, AStopWritesNothing) {
   const AttentionCase c(spec_of(4, 2, 500));
   const Results forward = run_forward(GetParam(), c, pool_);
   for (const auto estimator : {exact, hellinger, sampled}) {
-    const DivergenceRequest request = divergence_request(c.problem, estimator);
-    for (const int64_t stopping_task : {0, 1, 5}) {
+    DivergenceRequest request = divergence_request(c.problem, estimator);
+    request.samples = 200;
+    for (const int64_t stopping_task : {0, 1, 3}) {
       Guarded<float> value(16), lower(16), upper(16);
       Guarded<std::byte> workspace(GetParam().divergence_workspace(c.problem, request, 1));
       std::stop_source source;
-      if (GetParam().device == "cuda") source.request_stop();  // its tasks are not those of a ParallelFor
       EXPECT_FALSE(GetParam().divergence(c.problem, forward.row_max.data(), forward.log_sum.data(), request,
                                          {value.data(), lower.data(), upper.data()}, workspace.span(),
                                          StopAtTask(source, stopping_task), source.get_token()));

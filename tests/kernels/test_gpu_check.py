@@ -8,6 +8,8 @@ import ctypes
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ SCRIPT = ROOT / "scripts" / "gpu_check.sh"
 sys.path.insert(0, str(ROOT / "scripts"))
 import gpu_check_run as steps  # noqa: E402
 
-ALL_STEPS = ["conformance", *(f"bench.{family}" for family in steps.FAMILIES),
+ALL_STEPS = ["conformance", "models", *(f"bench.{family}" for family in steps.FAMILIES),
              *(f"sanitizer.{tool}" for tool in steps.TOOLS)]
 OPTIONS = argparse.Namespace()
 
@@ -57,10 +59,10 @@ class Bundle(Folder):
         self.assertEqual(packed.returncode, 0, packed.stderr)
         self.assertRegex(packed.stdout, r"\d+\.\d MiB, kernels for 90-real")
         names = {file.name for file in bundle.iterdir()}
-        self.assertLessEqual({"test_gpu", "headscope", "libheadscope_cuda.so", "gpu_check.sh", "commit"}, names)
+        self.assertLessEqual({"test_gpu", "test_gpu_models", "headscope", "libheadscope_cuda.so", "gpu_check.sh", "commit"}, names)
         self.assertTrue(any(name.startswith("libhdf5") for name in names))
         self.assertFalse(any("torch" in name or name.startswith(("libc.so", "libcuda.so")) for name in names), names)
-        self.assertLess(sum(file.stat().st_size for file in bundle.iterdir()), 64 << 20)
+        self.assertLess(sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()), 64 << 20)
         if has_driver():
             self.skipTest("this machine has an NVIDIA driver")
         done = call(bundle / "gpu_check.sh", "run", bundle, out)
@@ -69,7 +71,7 @@ class Bundle(Folder):
         self.assertIsNone(found["device"])
         self.assertEqual(found["no_device"], "there is no NVIDIA driver on this machine")
         self.assertEqual(found["commit"], (bundle / "commit").read_text().strip())
-        self.assertEqual([step["name"] for step in found["steps"]], ALL_STEPS)
+        self.assertEqual([step["name"] for step in found["steps"]], steps.names_of(None, steps.variants_of(bundle)))
         for step in found["steps"]:
             self.assertEqual((step["status"], step["summary"]), ("UNAVAILABLE", found["no_device"]))
 
@@ -82,9 +84,32 @@ class Bundle(Folder):
         self.assertIn("is no bundle", call(SCRIPT, "run", self.folder, self.folder / "out").stderr)
 
 
+class BundleOfVariants(Folder):
+    """Programs that stand in for those of a build."""
+
+    def test_variants_are_packed_where_there_are_any(self):
+        program, build, bundle = shutil.which("true"), self.folder / "build", self.folder / "bundle"
+        for place in ("tests/kernels/test_gpu", "tests/run/test_gpu_models", "app/cli/headscope", "lib/libheadscope_cuda.so"):
+            (build / place).parent.mkdir(parents=True)
+            shutil.copy(program, build / place)
+        (build / "CMakeCache.txt").write_text("HEADSCOPE_CUDA_ARCHITECTURES:STRING=90-real\nHEADSCOPE_TORCH:PATH=/none\n")
+        packed = call(SCRIPT, "prepare", bundle, "--build", build)
+        self.assertIn(" 0 variants,", packed.stdout, packed.stderr)
+        self.assertEqual(steps.variants_of(bundle), [])
+        (build / "lib" / "variants").mkdir()
+        shutil.copy(program, build / "lib" / "variants" / "one.so")
+        self.assertIn(" 1 variants,", call(SCRIPT, "prepare", bundle, "--build", build).stdout)
+        self.assertEqual(steps.variants_of(bundle), ["one"])
+        os.utime(build / "lib" / "variants" / "one.so", (0, 0))
+        self.assertIn("is older than", call(SCRIPT, "prepare", bundle, "--build", build).stderr)
+
+
 SUITE = "echo 'device: Stand-in'; echo '[==========] Running 3 tests'; echo '[  PASSED  ] 3 tests.'; "
+# "one row" takes as many ms as its library's file says.
 BENCH = """while [ "$1" != --out ]; do shift; done
-echo '{"rows": [{"operation": "one row", "shape": "MQA", "target": {"found": 0.5, "wanted": 0.8, "met": false}},
+ms=$(cat "${HEADSCOPE_CUDA_LIBRARY:-/dev/null}")
+echo '{"rows": [{"operation": "one row", "shape": "MQA", "target": {"found": 0.5, "wanted": 0.8, "met": false},
+                "ours_ms": {"min": '${ms:-9}'}},
                {"operation": "other", "shape": "MQA"}]}' > "$2"
 """
 
@@ -99,6 +124,7 @@ class StandIns(Folder):
             folder.mkdir()
         (self.bundle / "commit").write_text("abc\n")
         self.program(self.bundle / "test_gpu", SUITE)
+        self.program(self.bundle / "test_gpu_models", SUITE)
         self.program(self.bundle / "headscope", BENCH)
         self.program(self.tools / "nvidia-smi", "echo 'Stand-in, 580.1, 1980, 1980, 3201, 700.00, 143771'")
 
@@ -121,12 +147,49 @@ class StandIns(Folder):
         found = json.loads((self.out / "gpu-check.json").read_text())
         self.assertEqual((found["device"]["name"], found["device"]["driver_version"]), ("Stand-in", "580.1"))
         self.assertTrue(found["variants"].startswith("none"))
-        self.assertIn("0 of 1 targets met; missed one row, MQA: 0.5 of 0.8", found["steps"][1]["summary"])
+        self.assertIn("0 of 1 targets met; missed one row, MQA: 0.5 of 0.8", found["steps"][2]["summary"])
+
+    def with_variants(self, **milliseconds):
+        (self.bundle / "variants").mkdir()
+        (self.bundle / "libheadscope_cuda.so").write_text("2.5")
+        for name, ms in milliseconds.items():
+            (self.bundle / "variants" / f"{name}.so").write_text(ms)
+
+    def test_variants_are_compared(self):
+        self.with_variants(slow="3.5", swift="1.5")
+        self.assertEqual(self.run_script("--part", "2"), 0)
+        self.assertEqual(list(statuses(self.out)), steps.names_of(2, ["slow", "swift"]))
+        table = json.loads((self.out / "gpu-check.json").read_text())["variants"]
+        self.assertEqual(table, {"rows": [{"row": "one row, MQA", "fastest": "swift",
+                                           "ms": {"default": 2.5, "slow": 3.5, "swift": 1.5}}]})
+        # Again, alone: the table is filled anew, and stays when another part follows.
+        (self.bundle / "variants" / "slow.so").write_text("0.5")
+        self.assertEqual(self.run_script("--part", "4"), 0)
+        self.run_script("--part", "1")
+        rows = json.loads((self.out / "gpu-check.json").read_text())["variants"]["rows"]
+        self.assertEqual((rows[0]["fastest"], rows[0]["ms"]["slow"]), ("slow", 0.5))
+
+    def test_a_wrong_variant_does_not_win(self):
+        self.with_variants(wrong="0.5", right="3.5")
+        wrong = 'case "$HEADSCOPE_CUDA_LIBRARY" in *wrong.so) echo "[  FAILED  ] A.b, where"; exit 1;; esac; '
+        self.program(self.bundle / "test_gpu", '[ "$1" = --gtest_list_tests ] || { ' + wrong + "true; }; " + SUITE)
+        self.assertEqual(self.run_script("--part", "4"), 1)
+        self.assertEqual(statuses(self.out)["variant.wrong.conformance"], "failed")
+        self.assertNotIn("variant.wrong.bench", statuses(self.out))
+        rows = json.loads((self.out / "gpu-check.json").read_text())["variants"]["rows"]
+        self.assertEqual((rows[0]["fastest"], sorted(rows[0]["ms"])), ("default", ["default", "right"]))
+
+    def test_a_variant_is_measured_with_its_library_alone(self):
+        self.with_variants(one="1")
+        self.program(self.bundle / "test_gpu", 'echo "$1 $HEADSCOPE_CUDA_LIBRARY"; ' + SUITE)
+        self.run_script("--part", "4")
+        log = (self.out / "variant.one.conformance.log").read_text()
+        self.assertIn(f"--gtest_filter={steps.VARIANT_TESTS} {self.bundle.resolve()}/variants/one.so", log)
 
     def test_parts_add_up(self):
         self.sanitizer("echo 'device not supported'; exit 1")
         self.assertEqual(self.run_script("--part", "1"), 0)
-        self.assertEqual(list(statuses(self.out)), ["conformance"])
+        self.assertEqual(list(statuses(self.out)), ["conformance", "models"])
         self.assertEqual(self.run_script("--part", "3"), 2)
         self.assertEqual(statuses(self.out)["conformance"], "passed")
         self.assertEqual(statuses(self.out)["sanitizer.memcheck"], "UNAVAILABLE")
@@ -144,13 +207,15 @@ class StandIns(Folder):
 
     def test_failures(self):
         self.program(self.bundle / "headscope", "echo 'headscope: output of ours and of the library differ' >&2; exit 2")
-        self.program(self.bundle / "test_gpu", SUITE + "[ \"$1\" ] || { echo '[  FAILED  ] A.b, where'; exit 1; }")
+        wrong = SUITE + "[ \"$1\" ] || { echo '[  FAILED  ] A.b, where'; exit 1; }"
+        for suite in ("test_gpu", "test_gpu_models"):
+            self.program(self.bundle / suite, wrong)
         self.assertEqual(self.run_script("--part", "1"), 1)
         self.assertEqual(self.run_script("--part", "2"), 1)
         self.assertEqual(set(statuses(self.out).values()), {"failed"})
         found = json.loads((self.out / "gpu-check.json").read_text())["steps"]
         self.assertIn("first: A.b", found[0]["summary"])
-        self.assertIn("differ", found[1]["summary"])
+        self.assertIn("differ", found[2]["summary"])
 
     def test_an_empty_run_is_no_pass(self):
         self.program(self.bundle / "test_gpu", "echo 'device: Stand-in'; echo '[==========] Running 0 tests'")
@@ -164,6 +229,20 @@ class StandIns(Folder):
         one.step("later", ["true"], 5, steps.conformance_result)
         self.assertEqual(statuses(self.folder), {"slow": "timed out", "later": "timed out"})
         self.assertEqual(report.exit_code(), 1)
+
+
+class Variants(unittest.TestCase):
+    """Those that CMake knows (kernels/cuda/variants.cmake)."""
+
+    def test_they_set_constants_that_exist_to_other_values(self):
+        folder = ROOT / "kernels" / "cuda"
+        defaults = dict(re.findall(r"^#define (HEADSCOPE_TUNE_\w+) (\d+)$", (folder / "tuning.h").read_text(), re.MULTILINE))
+        listed = re.findall(r'^  "(\w+)((?: HEADSCOPE_TUNE_\w+=\d+)+)"$', (folder / "variants.cmake").read_text(), re.MULTILINE)
+        self.assertGreater(len(listed), 2)
+        for name, definitions in listed:
+            for constant, value in (one.split("=") for one in definitions.split()):
+                self.assertIn(constant, defaults, name)
+                self.assertNotEqual(value, defaults[constant], name)
 
 
 class Filter(unittest.TestCase):

@@ -7,6 +7,7 @@
 
 #include "app/cli/bench/gpu.h"
 #include "core/base/error.h"
+#include "tests/run/recording_device.h"
 
 namespace headscope::cli::bench {
 namespace {
@@ -88,8 +89,22 @@ TEST(GpuBench, Divergence) { expect_complete(rows_of(bench_gpu_divergence), 2, 2
 
 TEST(GpuBench, Model) {
   const std::vector<Row> rows = rows_of(bench_gpu_model);
-  expect_complete(rows, 1, 1);
+  ASSERT_EQ(rows.size(), 2u);
+  expect_complete({rows[0]}, 1, 1);
   EXPECT_GT(rows[0].memory->pass, 0);
+  EXPECT_EQ(rows[1].skipped, "the device records no work");
+}
+
+TEST(GpuBench, ModelOnADeviceThatRecords) {
+  const auto gpu = processor();
+  const auto device = testing::device_that(testing::Records::yes);
+  gpu->device = device;
+  gpu->kernel = device->kernels().front();
+  const std::vector<Row> rows = rows_of(bench_gpu_model, gpu);
+  expect_complete(rows, 2, 1);
+  EXPECT_EQ(rows[1].what, "a token");
+  EXPECT_EQ(rows[1].compared.size(), 1u);
+  EXPECT_GE(device->repeats, 3);
 }
 
 TEST(GpuBench, AWrongKernelIsNotTimed) {

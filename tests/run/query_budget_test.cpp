@@ -115,17 +115,17 @@ TEST(QueryBudget, OfADeviceThatTellsWhatIsFree) {
   const Architecture a = small_architecture();
   EXPECT_EQ(usual_query_bytes(device, a, Element::f32, 100), std::nullopt);
   const int64_t cache = 100 * 3 * 2 * 12 * 4;  // tokens, layers, KV heads, K and V, bytes
-  device.free = cache + 5000;
+  device.free_memory = cache + 5000;
   EXPECT_EQ(usual_query_bytes(device, a, Element::f32, 100), 2500);
-  device.free = cache - 1;
+  device.free_memory = cache - 1;
   EXPECT_EQ(usual_query_bytes(device, a, Element::f32, 100), 0);
 
   const auto small = std::make_shared<testing::Elsewhere>(attention_kernels());
-  small->free = 20000;
+  small->free_memory = 20000;
   const auto model = random_model(a, 1, small);
   const RunSnapshot limited = fed_run(model, {40, 1, 1}, {}).snapshot();
   EXPECT_LT(kept_layers(limited), 3);
-  small->free = std::nullopt;
+  small->free_memory = std::nullopt;
   expect_same_queries(fed_run(model, {40, 1, 1}, {}).snapshot(), limited);
 }
 

@@ -165,12 +165,13 @@ class StopsAfter final : public Device {
   std::string_view name() const override { return "cpu"; }
   bool is_host() const override { return true; }
   bool on_gpu() const override { return false; }
-  std::byte* allocate(size_t bytes) const override { return host()->allocate(bytes); }
+  std::byte* allocate(size_t bytes, void*) const override { return host()->allocate(bytes); }
   void release(std::byte* memory, size_t bytes) const noexcept override { host()->release(memory, bytes); }
   void copy(void* to, const void* from, size_t bytes, void* stream) const override {
     host()->copy(to, from, bytes, stream);
     if (--copies_ == 0) stop.request_stop();
   }
+  void wait(void*) const override {}
   std::span<const AttentionKernel> kernels() const override { return host()->kernels(); }
 
   mutable std::stop_source stop;

@@ -11,6 +11,7 @@
 #include "core/data/map_tiles.h"
 #include "core/data/tile_store.h"
 #include "core/data/tiles.h"
+#include "core/views/run_data.h"
 #include "tests/unit/data_sample.h"
 
 namespace headscope {
@@ -169,6 +170,24 @@ TEST(TileStoreTest, TheFirstPictureComesFromTheThumbnailWithoutWaiting) {
       ASSERT_EQ((*map.cells)[static_cast<size_t>(r * 96 + c)], most) << r << " " << c;
     }
   }
+}
+
+TEST(TileStoreTest, ItSaysWhichKernelComputedTheTiles) {
+  GrowingRun run({.expected_tokens = 300}, 5);
+  run.append(300);
+  const auto snapshot = run.snapshot();
+  const MapRegion region{0, 0, 0, 300, 0, 300, 2};
+  TileStore store(1, plenty, {});
+  EXPECT_EQ(store.region(snapshot, 1, {0, 1, 0, 300, 0, 300, 1}).kernel, "") << "a thumbnail is the run's";
+  store.drain();
+  store.region(snapshot, 1, region);
+  store.drain();
+  const ComposedMap map = store.region(snapshot, 1, region);
+  EXPECT_EQ(map.kernel, select_attention_kernel({}).name) << "of f32";
+  EXPECT_THAT(map_data(snapshot, region, map).facts.notes.front(),
+              ::testing::HasSubstr(fmt::format("kernel {},", map.kernel)));
+  const AttentionKernel& reference = attention_kernels().front();
+  EXPECT_EQ(compute_tile(*snapshot, {0, 0, 0, 9, 0, 9}, SerialFor(), {}, &reference).kernel, reference.name);
 }
 
 TEST(TileStoreTest, NothingNewGivesTheSameCells) {

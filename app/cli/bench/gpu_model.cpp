@@ -1,13 +1,15 @@
 // A whole model of Llama-1B's shape with random weights: a long prompt with all statistics of all heads, and the memory
-// that the driver says it takes.
+// that the driver says it takes; and tokens one by one, as a graph that is repeated and step by step.
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "app/cli/bench/gpu.h"
 #include "core/arch/footprint.h"
 #include "core/arch/published.h"
 #include "core/base/text.h"
 #include "core/model/random_weights.h"
+#include "core/run/decoder.h"
 #include "core/run/run.h"
 
 namespace headscope::cli::bench {
@@ -64,6 +66,9 @@ class ModelPass {
     });
   }
 
+  const std::shared_ptr<const Model>& model() const { return model_; }
+  std::span<const int32_t> prompt(int64_t tokens) const { return std::span(ids_).first(static_cast<size_t>(tokens)); }
+
   /// Beside the weights, by the driver. LibTorch's allocator keeps what it once had, so this is the peak.
   int64_t peak_bytes() const { return used_bytes(gpu_) - before_ - weights; }
 
@@ -85,6 +90,51 @@ class ModelPass {
   std::unique_ptr<Run> run_;
 };
 
+/// Tokens one by one behind a prompt, the likeliest ones, with nothing kept for viewers.
+class Tokens {
+ public:
+  Tokens(const std::shared_ptr<const Model>& model, std::span<const int32_t> prompt, int64_t room, bool recorded)
+      : decoder_(model, 1, static_cast<int64_t>(prompt.size()) + room, recorded) {
+    decoder_.prefill(prompt);
+    for (int i = 0; i < 3; ++i) step();  // the first makes ready, the second records
+  }
+  /// Seconds of one token, of so many in a row.
+  double run(int count) {
+    return seconds_of([&] {
+             for (int i = 0; i < count; ++i) step();
+           }) /
+           count;
+  }
+  int64_t bytes_read() const { return decoder_.kv_read_bytes(); }
+  std::vector<float> chosen() const { return {chosen_.begin(), chosen_.end()}; }  ///< ids below 2^24, as numbers
+
+ private:
+  void step() {
+    next_ = decoder_.step(next_);
+    chosen_.push_back(next_.front());
+  }
+
+  Decoder decoder_;
+  std::vector<int32_t> next_ = {7}, chosen_;
+};
+
+void decode(Bench& bench, const ModelPass& pass, const char* shape) {
+  const Setting& setting = bench.setting();
+  const Gpu& gpu = *setting.gpu;
+  const int64_t keys = setting.length(4096) / 2;
+  const std::string name = fmt::format("{}, {} cached tokens", shape, format_count(static_cast<uint64_t>(keys)));
+  const std::string ours = std::string(gpu.kernel.name) + ", bf16, graph", theirs = "ours, step by step";
+  if (!gpu.device->records()) return bench.skip("a token", name, ours, theirs, "the device records no work");
+  const int count = setting.tiny ? 2 : 16;
+  const int64_t room = 2048;  // buffers that stay, for all rounds
+  Tokens recorded(pass.model(), pass.prompt(keys), room, true), plain(pass.model(), pass.prompt(keys), room, false);
+  const Floor floor = bench.floor({{"read", static_cast<double>(pass.weights + recorded.bytes_read())}});
+  const auto compare = [&] { return std::vector{require_equal("tokens", recorded.chosen(), plain.chosen(), 0)}; };
+  bench.hold({name,
+              {{ours, [&] { return recorded.run(count); }, ""}, {theirs, [&] { return plain.run(count); }, ""}},
+              {{"a token", 0, 1, floor, compare}}});
+}
+
 }  // namespace
 
 void bench_gpu_model(Bench& bench) {
@@ -100,6 +150,7 @@ void bench_gpu_model(Bench& bench) {
   contest.pairings.push_back(
       {"all statistics, all heads", 0, std::nullopt, std::nullopt, {}, "", memory, Target{Target::Of::memory, 1.15}});
   bench.hold(contest);
+  decode(bench, pass, shape);
 }
 
 }  // namespace headscope::cli::bench

@@ -44,7 +44,9 @@ std::string whole_path(const std::string& path) {
 App::App(Options options)
     : options_(std::move(options)),
       tiles_(tile_workers(options_.threads), tile_budget_bytes, options_.wake),
-      engine_(options_.threads, options_.device, options_.query_bytes, options_.wake) {}
+      engine_(options_.threads, options_.device, options_.query_bytes, options_.wake) {
+  engine_.measure_memory();
+}
 
 App::~App() = default;
 
@@ -52,15 +54,19 @@ bool App::idle() const { return engine_.idle() && tiles_.idle(); }
 
 bool App::update() {
   auto events = engine_.take_events();
+  bool news = false;
   for (EngineEvent& event : events) {
     const bool grew = std::holds_alternative<RunGrew>(event.what);
+    const bool measured = std::holds_alternative<MemoryMeasured>(event.what);
     std::visit([&](auto&& what) { take(event.slot, std::move(what)); }, std::move(event.what));
     if (grew) {
       keep_heads_of_run(event.slot, event.request);
-    } else {
+    } else if (!measured) {
       end_request(event.slot, event.request);
     }
+    news = news || !measured;
   }
+  if (news) engine_.measure_memory();
   return !events.empty();
 }
 
@@ -118,6 +124,8 @@ void App::take(ModelSlot slot, RunGrew&& grew) {
     selection.head = furthest->head;
   }
 }
+
+void App::take(ModelSlot, MemoryMeasured&& measured) { memory_ = std::move(measured.report); }
 
 void App::take(ModelSlot slot, JobEnded&& ended) {
   if (ended.note.empty()) return;

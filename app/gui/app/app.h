@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/gui/app/device_readout.h"
 #include "app/gui/app/engine.h"
 #include "app/gui/app/log.h"
 #include "app/gui/app/state.h"
@@ -44,9 +45,10 @@ class App {
   struct Options {
     int threads = 0;  ///< of LibTorch; 0: as many as the machine has
     bool run_on_open = true;
-    std::shared_ptr<const Device> device = host();  ///< where models run
-    std::optional<int64_t> query_bytes = {};        ///< of each run, as RunOptions has it
-    std::function<void()> wake;                     ///< called on any thread when `update` has something to do
+    std::shared_ptr<const Device> device = counting_host();  ///< where models run
+    std::string device_reason;  ///< why that is the CPU, where a GPU was not refused by the user; or empty
+    std::optional<int64_t> query_bytes = {};  ///< of each run, as RunOptions has it
+    std::function<void()> wake;               ///< called on any thread when `update` has something to do
   };
   explicit App(Options);
   ~App();
@@ -63,6 +65,10 @@ class App {
   const SlotData& data(ModelSlot slot) const { return data_[index_of(slot)]; }
   const SlotData& data() const { return data(state.active); }
   TileStore& tiles() { return tiles_; }
+  const Device& device() const { return *options_.device; }
+  const std::string& device_reason() const { return options_.device_reason; }
+  /// Of the device, as it was after the newest event; nothing before the first was read.
+  const std::optional<MemoryReport>& memory() const { return memory_; }
 
   // What commands do. Those that cannot be done throw Error with the reason.
   void open(ModelSlot, const std::string& path);
@@ -88,6 +94,7 @@ class App {
   SlotData& mutable_data(ModelSlot slot) { return data_[index_of(slot)]; }
   void take(ModelSlot, ModelOpened&&);
   void take(ModelSlot, RunGrew&&);
+  void take(ModelSlot, MemoryMeasured&&);
   void end_request(ModelSlot, uint64_t request);
   void take(ModelSlot, JobEnded&&);
   void take(ModelSlot, JobCancelled&&);
@@ -101,6 +108,7 @@ class App {
 
   Options options_;
   uint64_t models_opened_ = 0;
+  std::optional<MemoryReport> memory_;
   std::array<SlotData, 2> data_;
   TileStore tiles_;
   Engine engine_;
@@ -114,6 +122,9 @@ std::string whole_path(const std::string&);
 
 /// What figures without a run say of the active slot.
 RunFacts facts_of(const App&);
+
+/// What the window says of the device and of what the active slot shows; `map_kernel`: of the map that is shown.
+DeviceReadout readout_of(const App&, std::string_view map_kernel);
 
 /// Whether the selection names a head of the architecture.
 bool has_head(const Architecture&, const Selection&);

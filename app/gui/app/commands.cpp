@@ -221,6 +221,7 @@ void dismiss(App& app, Shell&, const Call& call) {
 
 void palette(App&, Shell& shell, const Call&) { shell.show_palette(); }
 void toggle_log(App& app, Shell&, const Call&) { app.state.log_open = !app.state.log_open; }
+void toggle_device(App&, Shell& shell, const Call&) { shell.toggle_device(); }
 void toggle_head(App&, Shell& shell, const Call&) { shell.toggle_head(); }
 void reset_layout(App&, Shell& shell, const Call&) { shell.reset_layout(); }
 void copy_command(App& app, Shell& shell, const Call&) { shell.copy(render_line(app, shell.view_size())); }
@@ -257,6 +258,8 @@ constexpr Command table[] = {
     {"usual_size", "Usual text size", "Ctrl+0", "View", "As designed.", always, usual_size},
     {"toggle_head", "Head panel", "Ctrl+H", "View", "Shows or hides the panel of the selected head.", always,
      toggle_head},
+    {"toggle_device", "Device and memory", "Ctrl+M", "View",
+     "Where the model runs, which kernels computed what is shown, and what memory is used for.", always, toggle_device},
     {"toggle_log", "Log", "Ctrl+L", "View", "The last messages and the facts a report needs.", always, toggle_log},
     {"reset_layout", "Reset layout", "", "View", "Panels as they were at first.", always, reset_layout},
     {"other_slot", "Other model", "Ctrl+Tab", "Model", "Switches between slots A and B.", always, other_slot},

@@ -67,6 +67,8 @@ class Shell {
   virtual void reset_layout() = 0;
   /// Shows or hides the selected head's card.
   virtual void toggle_head() = 0;
+  /// Shows or hides the device, its memory and the kernels.
+  virtual void toggle_device() = 0;
   /// Undoes the last popup, mode or lock; returns whether there was one.
   virtual bool step_back() = 0;
   virtual void copy(const std::string& text) = 0;

@@ -266,6 +266,27 @@ void Engine::discard(std::shared_ptr<const void> thing) {
   text_lane_.submit(fmt::format("discard/{}", ++discards_), [thing = std::move(thing)](std::stop_token) {});
 }
 
+void Engine::measure_memory() {
+  constexpr int behind_discards = -1;
+  text_lane_.submit(
+      "memory",
+      [this](std::stop_token) {
+        MemoryReport report;
+        try {
+          report = device_->memory();
+        } catch (const std::exception& error) {  // a GPU that is lost, which others tell
+          report.device = device_->title();
+          report.process_refusal = error.what();
+        }
+        {
+          const std::lock_guard lock(mutex_);
+          events_.push_back({ModelSlot::a, 0, MemoryMeasured{std::move(report)}});
+        }
+        wake_();
+      },
+      behind_discards);
+}
+
 void Engine::cancel() {
   for (auto& wanted : wanted_tokens_) wanted = 0;
   for (const char* verb : {"opening", "running", "generating"}) lane_.cancel_all(verb);  // a slot closes in any case

@@ -75,10 +75,14 @@ struct PromptEncoded {
   std::vector<std::string> pieces;
   uint64_t number = 0;  ///< differs between encodings
 };
+/// Of the device; the event's slot means nothing.
+struct MemoryMeasured {
+  MemoryReport report;
+};
 struct EngineEvent {
   ModelSlot slot = ModelSlot::a;
   uint64_t request = 0;  ///< what Engine::run returned, of events about that run and of how it ended
-  std::variant<ModelOpened, RunGrew, JobEnded, JobCancelled, JobFailed, PromptEncoded> what;
+  std::variant<ModelOpened, RunGrew, JobEnded, JobCancelled, JobFailed, PromptEncoded, MemoryMeasured> what;
 };
 
 /// Everything that takes time and needs LibTorch, on one thread of its own with lowered priority (the run lane), and
@@ -101,6 +105,8 @@ class Engine {
   void generate(ModelSlot, GenerateRequest);
   /// Text to token ids, for the display.
   void encode(ModelSlot, std::shared_ptr<const Model>, std::string text);
+  /// Reads the device's memory, behind all that is to be let go of.
+  void measure_memory();
   void cancel();
   /// Lets go of something on a lane: freeing a model or a run takes longer than a frame.
   void discard(std::shared_ptr<const void>);

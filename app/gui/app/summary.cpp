@@ -43,6 +43,8 @@ Json slot_summary(const App& app, ModelSlot slot) {
   if (data.run && !data.run->next.empty() && std::isfinite(data.run->next.front().before)) {
     json["next_before"] = data.run->next.front().before;
   }
+  json["kernel"] = data.run ? data.run->snapshot->kernel : "";
+  json["linear"] = data.run ? data.run->snapshot->linear : "";
   json["plates"] = data.plates.size();
   json["error"] = "";
   for (const Plate& plate : data.plates) {
@@ -72,7 +74,41 @@ Json selection_summary(const App& app, ModelSlot slot) {
   return json;
 }
 
+Json device_summary(const App& app) {
+  const Device& device = app.device();
+  return {{"name", device.name()}, {"title", device.title()}, {"reason", app.device_reason()}};
+}
+
+Json memory_summary(const std::optional<MemoryReport>& report) {
+  Json json;
+  const auto set = [&](const char* key, const std::optional<int64_t>& bytes) { json[key] = number(bytes); };
+  const MemoryReport none;
+  const MemoryReport& now = report ? *report : none;
+  for (size_t i = 0; i < memory_purposes; ++i) {
+    const std::string name(memory_purpose_names[i]);
+    json[name] = now.counted ? Json(now.tagged[i].bytes) : Json(nullptr);
+    json["peak"][name] = now.counted ? Json(now.tagged[i].peak_bytes) : Json(nullptr);
+  }
+  set("untagged", now.untagged_bytes);
+  set("kept", now.kept_bytes);
+  set("process", now.process_bytes);
+  json["process_refusal"] = now.process_refusal;
+  set("device_used", now.device_used_bytes);
+  set("device_total", now.device_total_bytes);
+  return json;
+}
+
 }  // namespace
+
+DeviceReadout readout_of(const App& app, std::string_view map_kernel) {
+  const SlotData& data = app.data();
+  return device_readout({.title = app.device().title(),
+                         .is_host = app.device().is_host(),
+                         .reason = app.device_reason(),
+                         .memory = app.memory() ? &*app.memory() : nullptr,
+                         .run = data.run ? data.run->snapshot.get() : nullptr,
+                         .map_kernel = map_kernel});
+}
 
 Json summary(const App& app) {
   Json json;
@@ -81,6 +117,8 @@ Json summary(const App& app) {
     json["slots"][name] = slot_summary(app, slot);
     json["selection"][name] = selection_summary(app, slot);
   }
+  json["device"] = device_summary(app);
+  json["memory"] = memory_summary(app.memory());
   json["active"] = slot_name(app.state.active);
   json["view"] = app.state.view;
   json["theme"] = app.state.theme == Theme::dark ? "dark" : "light";

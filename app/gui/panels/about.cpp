@@ -10,7 +10,7 @@ void draw_about(Ui& ui, const ProgramFacts& facts, bool& open) {
                ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_AlwaysAutoResize | ImGuiWindowFlags_NoDocking |
                    ImGuiWindowFlags_NoSavedSettings);
   ImGui::Text("HeadScope %s", facts.version.c_str());
-  ImGui::Text("Kernel %s", facts.kernel.c_str());
+  ImGui::Text("%s, kernel %s", facts.device.c_str(), facts.kernel.c_str());
   ImGui::TextUnformatted(facts.renderer.c_str());
   ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
   ImGui::TextUnformatted(

@@ -7,7 +7,7 @@ namespace {
 void draw_lines(Ui& ui, const ProgramFacts& program) {
   const auto font = ui.font(TextRole::number);
   const std::string facts =
-      fmt::format("HeadScope {}; {}; kernel {}", program.version, program.renderer, program.kernel);
+      fmt::format("HeadScope {}; {}; {}, kernel {}", program.version, program.renderer, program.device, program.kernel);
   ImGui::PushStyleColor(ImGuiCol_Text, ui.colour(ColourRole::dim));
   ImGui::TextWrapped("%s", facts.c_str());
   ImGui::PopStyleColor();

@@ -75,6 +75,7 @@ void note_cells(MapPlace& place, const MapRegion& region, uint64_t run, const Co
   place.region = region;
   place.version = composed.version;
   place.exact = composed.exact;
+  place.kernel = composed.kernel;
 }
 
 /// Why there is no map.

@@ -14,7 +14,7 @@ namespace headscope::gui {
 
 /// What a report of a fault needs.
 struct ProgramFacts {
-  std::string version, kernel, renderer;
+  std::string version, device, kernel, renderer;
 };
 
 /// Where the panel in the middle lies, in ImGui pixels.
@@ -22,8 +22,12 @@ struct Middle {
   ImVec2 at, size;
 };
 
-/// Menus, model tabs, command search, progress: a window of its own at the top.
-void draw_top_bar(Ui&);
+struct DevicePanel {
+  bool open = false;
+  std::string map_kernel;  ///< of the map that is shown, or empty
+};
+/// Menus, model tabs, command search, and progress or the device: a window of its own at the top.
+void draw_top_bar(Ui&, const DevicePanel&);
 
 /// Models that were open before, a line each `width` px wide; 0: as wide as the longest, with whole paths.
 void draw_recent_models(Ui&, double width);
@@ -66,6 +70,7 @@ struct MapPlace {
   bool exact = false;   ///< false: some cells still come from coarser tiles
   int64_t updates = 0;  ///< 1: what was there when this part of the map was chosen; more: tiles have arrived since
   uint64_t version = 0, run = 0;
+  std::string kernel;  ///< that computed its tiles; empty: none is there yet
   MapRegion region;
   Tokens window;
   int64_t bin = 1;
@@ -102,6 +107,10 @@ void draw_head_overlay(Ui&, const Middle&, bool& open);
 
 /// The growing KV cache in `width` x `height` px: the view in the middle, or the strip at the bottom.
 void draw_kv_view(Ui&, const char* place, double width, double height);
+
+/// Where the model runs, which kernels computed what is shown, and the device's memory by purpose; over the right of
+/// the window, below the top bar.
+void draw_device_panel(Ui&, const DevicePanel&);
 
 void draw_log_window(Ui&, const ProgramFacts&, bool& open);
 void draw_about(Ui&, const ProgramFacts&, bool& open);

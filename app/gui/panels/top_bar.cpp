@@ -96,9 +96,31 @@ void draw_search(Ui& ui, double width) {
   explain(ui, "Finds any command by its name.", "Ctrl+K");
 }
 
-/// What runs, with a bar and a cross; else the kernel.
-void draw_status(Ui& ui, double width) {
+/// Device, kernel and memory in two lines; a click shows them at length.
+void draw_device(Ui& ui, double width, const DevicePanel& device) {
+  const ImVec2 at = ImGui::GetCursorScreenPos();
+  if (ImGui::InvisibleButton("device", ImVec2(ui.px(width), ui.px(32)))) ui.send("toggle_device");
+  ui.regions.add_last_item("device");
+  const DeviceReadout readout = readout_of(ui.app, device.map_kernel);
+  const float small = ui.fonts.size(TextRole::caption, ui.scale);
+  const auto line = [&](double y, const std::string& words, ColourRole colour) {
+    const std::string shown = ui.text.fitted(words, TextRole::caption, width);
+    const ImVec2 place(at.x + ui.px(width - ui.text.width(shown, TextRole::caption)), at.y + ui.px(y));
+    ImGui::GetWindowDrawList()->AddText(ui.fonts.font(TextRole::caption), small, place, ui.colour(colour),
+                                        shown.c_str());
+  };
+  line(1, readout.computes, ImGui::IsItemHovered() ? ColourRole::text : ColourRole::dim);
+  line(17, readout.holds, ImGui::IsItemHovered() ? ColourRole::text : ColourRole::dim);
+  if (device.open) return;  // which says the same
+  std::string help = readout.computes + '\n';
+  for (const std::string& sentence : {readout.held, readout.reason}) help += sentence + (sentence.empty() ? "" : "\n");
+  explain(ui, help + "Shows device, kernels and memory by purpose.", "Ctrl+M");
+}
+
+/// What runs, with a bar and a cross; else device and kernel.
+void draw_status(Ui& ui, double width, const DevicePanel& device) {
   const Engine::Status job = ui.app.status();
+  if (!job.busy) return draw_device(ui, width, device);
   const ImVec2 at = ImGui::GetCursorScreenPos();
   ImDrawList& list = *ImGui::GetWindowDrawList();
   const float small = ui.fonts.size(TextRole::caption, ui.scale);
@@ -106,15 +128,6 @@ void draw_status(Ui& ui, double width) {
   const auto text = [&](double x, const std::string& words, ImU32 colour) {
     list.AddText(ui.fonts.font(TextRole::caption), small, ImVec2(at.x + ui.px(x), y), colour, words.c_str());
   };
-  if (!job.busy) {
-    const SlotData& data = ui.app.data();
-    std::string words = data.run
-                            ? fmt::format("{}  {} threads", data.run->snapshot->kernel, data.run->snapshot->threads)
-                            : std::string();
-    words = ui.text.fitted(words, TextRole::caption, width);
-    text(width - ui.text.width(words, TextRole::caption), words, ui.colour(ColourRole::dim));
-    return;
-  }
   text(0, fmt::format("{} {}", job.stage, slot_name(job.slot)), ui.colour(ColourRole::text));
   const double from = 92, to = width - 34;
   const float middle = at.y + ui.px(14);
@@ -137,7 +150,7 @@ void draw_status(Ui& ui, double width) {
   explain(ui, "Stops what is running; what is done stays.", "Ctrl+.");
 }
 
-void draw_bar(Ui& ui) {
+void draw_bar(Ui& ui, const DevicePanel& device) {
   const double width = ImGui::GetWindowWidth() / ui.scale;
   if (ImGui::BeginMenuBar()) {
     {
@@ -163,8 +176,8 @@ void draw_bar(Ui& ui) {
       draw_search(ui, search);
     }
     ImGui::SetCursorPosX(ui.px(width - status - 16));
-    centre(ui, 28);
-    draw_status(ui, status);
+    centre(ui, ui.app.status().busy ? 28 : 32);
+    draw_status(ui, status, device);
     ImGui::SameLine();
     ImGui::Dummy(ImVec2(0, 0));  // ImGui wants an item behind a moved cursor
     ImGui::EndMenuBar();
@@ -173,7 +186,7 @@ void draw_bar(Ui& ui) {
 
 }  // namespace
 
-void draw_top_bar(Ui& ui) {
+void draw_top_bar(Ui& ui, const DevicePanel& device) {
   ImGui::SetNextWindowPos(ImVec2(0, 0));
   ImGui::SetNextWindowSize(ImVec2(ImGui::GetMainViewport()->Size.x, ui.px(top_bar_height)));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(ui.px(16), 0));
@@ -185,7 +198,7 @@ void draw_top_bar(Ui& ui) {
                ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_MenuBar | ImGuiWindowFlags_NoMove |
                    ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking |
                    ImGuiWindowFlags_NoBringToFrontOnFocus);
-  draw_bar(ui);
+  draw_bar(ui, device);
   ImGui::End();
   ImGui::PopStyleColor(2);
   ImGui::PopStyleVar(3);

@@ -9,7 +9,6 @@
 #include "app/gui/panels/dock.h"
 #include "core/base/text.h"
 #include "core/views/write.h"
-#include "kernels/kernels.h"
 
 namespace headscope::gui {
 namespace {
@@ -23,7 +22,8 @@ Window::Window(App& app, Platform& platform)
     : app_(app),
       platform_(platform),
       painter_(fonts_),
-      facts_{HEADSCOPE_VERSION, std::string(select_attention_kernel({}).name), platform.renderer()} {
+      facts_{HEADSCOPE_VERSION, std::string(app.device().title()), std::string(app.device().kernels().back().name),
+             platform.renderer()} {
   platform_.on_drop = [this](const std::vector<std::string>& paths) {
     try {
       app_.drop(paths);
@@ -47,7 +47,8 @@ Ui Window::make_ui() {
 }
 
 void Window::draw_panels(Ui& ui) {
-  draw_top_bar(ui);
+  device_.map_kernel = app_.state.view == "map" && centre_.map.shown ? centre_.map.kernel : "";
+  draw_top_bar(ui, device_);
   draw_dock(ui, std::exchange(relayout_, false));
   docked_panel(ui, "Model", 16, false, [&] {
     draw_model_panel(ui);
@@ -72,6 +73,7 @@ void Window::draw_panels(Ui& ui) {
     docked_panel(ui, "Head", 0, true, [&] { draw_head_panel(ui); });
   }
   draw_notes(ui, middle);
+  draw_device_panel(ui, device_);
   draw_log_window(ui, facts_, app_.state.log_open);
   draw_palette(ui, palette_);
   draw_browser(ui, browser_);
@@ -147,6 +149,7 @@ Json Window::summary() const {
   json["browser_problem"] = browser_.open ? browser_.problem : "";
   json["editing"] = prompt_.editing;
   json["overlay"] = overlay_;
+  json["device"]["open"] = device_.open;
   const auto figure = figures_.places.find(app_.state.view);
   json["sentence"] = figure == figures_.places.end() ? "" : figure->second.figure.sentence;
   json["title"] = figure == figures_.places.end() ? "" : figure->second.figure.title;
@@ -154,6 +157,7 @@ Json Window::summary() const {
   json["map_cells"] = {{"shown", centre_.map.shown && app_.state.view == "map"},
                        {"exact", centre_.map.exact},
                        {"updates", centre_.map.updates},
+                       {"kernel", centre_.map.kernel},
                        {"bin", centre_.map.bin}};
   json["imgui_misuse"] = imgui_misuse().first;
   json["size"] = {{"width", platform_.width()}, {"height", platform_.height()}};
@@ -190,12 +194,13 @@ bool Window::step_back() {
     return true;
   }
   const auto& plates = app_.data().plates;
-  const bool dialog = palette_.open || browser_.open || export_.open || about_ || prompt_.editing;
+  const bool dialog = palette_.open || browser_.open || export_.open || about_ || device_.open || prompt_.editing;
   if (!dialog && !plates.empty()) {
     app_.dismiss(app_.state.active, plates.size() - 1);
     return true;
   }
-  for (bool* open : {&palette_.open, &browser_.open, &export_.open, &about_, &prompt_.editing, &overlay_}) {
+  for (bool* open :
+       {&palette_.open, &browser_.open, &export_.open, &about_, &prompt_.editing, &device_.open, &overlay_}) {
     if (std::exchange(*open, false)) return true;
   }
   return false;

@@ -36,6 +36,7 @@ class Window final : public Shell {
   void edit_prompt() override;
   void reset_layout() override;
   void toggle_head() override;
+  void toggle_device() override { device_.open = !device_.open; }
   bool step_back() override;
   void copy(const std::string& text) override;
   std::string under_cursor() const override { return under_cursor_; }
@@ -69,6 +70,7 @@ class Window final : public Shell {
   std::string exported_;  ///< the newest file
   ProgramFacts facts_;
   bool about_ = false;
+  DevicePanel device_;
   bool overlay_ = false;  ///< the head's panel over the middle, in narrow windows
   bool relayout_ = false;
   bool typing_ = false;

@@ -185,12 +185,15 @@ inline uint64_t atomic_swap_if(uint64_t* to, uint64_t expected, uint64_t value) 
   return seen;
 }
 
+inline DeviceLimits current_limits() { return emulator::machine().limits; }
+
 template <class Params>
 void launch(const char* name, void (*kernel)(Params), Grid grid, int threads, size_t shared_bytes, void* /*stream*/,
             const Params& params) {
-  if (shared_bytes > most_shared_bytes) {
+  if (shared_bytes > current_limits().block_bytes) {
     throw emulator::EmulationError(std::string(name) + ": a block asks for more shared memory than there is");
   }
+  if (!emulator::machine().runs) return;
   emulator::run({name, grid.x, grid.y, grid.z, threads, shared_bytes}, [&] { kernel(params); });
 }
 
@@ -198,8 +201,8 @@ inline void wait(const char* /*name*/, void* /*stream*/) {}
 
 /// Small, so that the tests see requests of several launches, and stops between them.
 inline constexpr double launch_work = 2e7;
-/// So that small problems are cut as large ones are on a GPU.
-inline constexpr int multiprocessors = 1;
+/// As if there were one multiprocessor, so that small problems are cut as large ones are on a GPU.
+inline int filling_blocks(const DeviceLimits& /*limits*/, int each) { return each; }
 
 inline void clear(const char* /*name*/, void* memory, size_t bytes, void* /*stream*/) {
   if (bytes > 0) std::memset(memory, 0, bytes);

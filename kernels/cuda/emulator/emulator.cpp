@@ -79,6 +79,9 @@ class Block {
 /// handed down.
 thread_local Block* running = nullptr;
 
+/// What OnMachine says, as the current device is a property of the thread on a GPU; null: an H200.
+thread_local const Machine* chosen = nullptr;
+
 [[noreturn]] void fail(const Launch& launch, const std::string& what) {
   throw EmulationError(std::string(launch.name) + ": " + what);
 }
@@ -210,6 +213,13 @@ void run(const Launch& launch, const std::function<void()>& thread) {
     }
   }
 }
+
+const Machine& machine() {
+  static const Machine h200;
+  return chosen ? *chosen : h200;
+}
+OnMachine::OnMachine(const Machine& machine) : machine_(machine), outer_(std::exchange(chosen, &machine_)) {}
+OnMachine::~OnMachine() { chosen = outer_; }
 
 const Place& place() { return running->current().place; }
 

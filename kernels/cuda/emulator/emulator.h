@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/cuda/device_limits.h"
+
 namespace headscope::cuda::emulator {
 
 /// Runs kernels of kernels/cuda on the calling thread of the CPU: every thread of a block is a fiber that stops at
@@ -31,6 +33,27 @@ struct Launch {
 
 /// Calls `thread()` once for every thread of every block. Throws EmulationError.
 void run(const Launch&, const std::function<void()>& thread);
+
+/// The GPU that is emulated.
+struct Machine {
+  DeviceLimits limits;
+  bool runs = true;  ///< otherwise launches are looked at and left out: what they would write is not written
+};
+/// Of the calling thread: an H200, or what the innermost OnMachine says.
+const Machine& machine();
+
+/// Kernels that this thread starts while it lives are those of another machine.
+class OnMachine {
+ public:
+  explicit OnMachine(const Machine&);
+  ~OnMachine();
+  OnMachine(const OnMachine&) = delete;
+  OnMachine& operator=(const OnMachine&) = delete;
+
+ private:
+  Machine machine_;
+  const Machine* outer_;
+};
 
 // What a thread of a kernel asks for. Only within `run`.
 
