@@ -108,7 +108,9 @@ def test_a_memory_budget_changes_nothing_that_is_seen(window, stories):
         selection = result.state()["selection"]["A"]
         assert selection["weight"] is not None
         found.append((selection, result.picture().pixels))
-    assert found[0][0] == found[1][0] and (found[0][1] == found[1][1]).all()
+    assert found[0][0] == found[1][0]
+    bar = 48  # has the process's memory, which differs from start to start
+    assert (found[0][1][bar:] == found[1][1][bar:]).all()
 
 
 @pytest.mark.parametrize("budget", [[], ["--memory-budget", "0"]])
