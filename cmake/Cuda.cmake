@@ -73,6 +73,8 @@ set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
 
 add_library(headscope_cuda_flags INTERFACE)
 target_include_directories(headscope_cuda_flags INTERFACE ${PROJECT_SOURCE_DIR})
+# A bundle for a machine with a GPU holds the library and its variants.
+target_compile_options(headscope_cuda_flags INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size>")
 # Every warning is an error: nvcc's, the host compiler's and ptxas's. ptxas warns of registers that spill to memory and
 # of arrays that it cannot hold in registers.
 target_compile_options(headscope_cuda_flags INTERFACE
