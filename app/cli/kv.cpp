@@ -9,6 +9,7 @@
 #include "core/arch/footprint.h"
 #include "core/arch/what_if.h"
 #include "core/base/atomic_file.h"
+#include "core/base/text.h"
 #include "core/views/kv_compare.h"
 #include "core/views/write.h"
 
@@ -165,6 +166,7 @@ MeasureOptions measure_options(const Options& options, const KvCompareData& data
   out.repeats = options.repeats;
   if (options.memory_limit.empty()) return out;
   out.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
+  if (*out.memory_limit == 0) throw UsageError("--memory-limit must be above 0");
   out.memory_limit_text = options.memory_limit;
   return out;
 }

@@ -46,7 +46,4 @@ Measured measure(const std::vector<MeasureSubject>&, const MeasureOptions&, Cont
 Json measured_json(const Measured&, size_t row);
 std::string measured_text(const Measured&);
 
-/// "2GiB", "500MB": bytes. Throws UsageError.
-int64_t parse_bytes(const std::string& text, std::string_view what);
-
 }  // namespace headscope::cli

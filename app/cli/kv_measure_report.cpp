@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <array>
-#include <charconv>
 
 #include "app/cli/kv_measure.h"
 #include "app/cli/terminal.h"
@@ -90,26 +88,6 @@ std::string measured_text(const Measured& measured) {
       "slim makes values anew at each step. Prefill is that of\none sequence, whose cache is copied to the others; "
       "decode is of all sequences together.\n";
   return out;
-}
-
-int64_t parse_bytes(const std::string& text, std::string_view what) {
-  static constexpr std::array<std::pair<std::string_view, int64_t>, 8> units{{{"KiB", int64_t{1} << 10},
-                                                                              {"MiB", int64_t{1} << 20},
-                                                                              {"GiB", int64_t{1} << 30},
-                                                                              {"TiB", int64_t{1} << 40},
-                                                                              {"kB", 1000},
-                                                                              {"MB", 1000000},
-                                                                              {"GB", 1000000000},
-                                                                              {"TB", 1000000000000}}};
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  const auto found = std::find_if(units.begin(), units.end(), [&](const auto& one) { return one.first == unit; });
-  if (error != std::errc() || found == units.end() || !(number > 0) ||
-      number * static_cast<double>(found->second) > 1e18) {
-    throw UsageError(fmt::format("{} {} must be a size as in 2GiB or 500MB", what, quoted(text)));
-  }
-  return static_cast<int64_t>(number * static_cast<double>(found->second));
 }
 
 }  // namespace headscope::cli

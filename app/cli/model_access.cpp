@@ -99,6 +99,18 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
       ->check(CLI::IsMember({"own", "libtorch"}));
 }
 
+void add_budget_option(CLI::App& command, std::optional<std::string>& budget) {
+  command.add_option(
+      "--memory-budget", budget,
+      "How much may be kept so that maps can be shown: queries, and layer inputs that other queries are made from when "
+      "they are looked at; as in 2GiB, 500MB or 0. Without it: all queries on the CPU, on a GPU half of what is free");
+}
+
+std::optional<int64_t> query_bytes(const std::optional<std::string>& budget) {
+  if (!budget) return std::nullopt;
+  return parse_bytes(*budget, "--memory-budget");
+}
+
 std::shared_ptr<const Model> load_model(const std::string& path, LoadOptions options, const Context& context) {
   check_dtype(context.global);
   options.device = chosen_device(context);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,6 +42,12 @@ void check_dtype(const GlobalOptions&);
 
 /// Adds what LoadOptions has. The options must outlive the parsing.
 void add_load_options(CLI::App& command, LoadOptions&);
+
+/// Adds --memory-budget. The text must outlive the parsing.
+void add_budget_option(CLI::App& command, std::optional<std::string>& budget);
+
+/// The option as RunOptions::query_bytes has it; throws UsageError for what is no size.
+std::optional<int64_t> query_bytes(const std::optional<std::string>& budget);
 
 /// Opens and loads a model for a run, in the global options' dtype, which it checks: sets the number of threads, prints
 /// the checkpoint's notes, and why the device is the CPU where another could be expected.

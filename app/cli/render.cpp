@@ -26,6 +26,7 @@ struct Options {
   std::string model;
   PromptOptions prompt;
   LoadOptions load;
+  std::optional<std::string> memory_budget;
   std::string view = "atlas";
   int64_t layer = 0;
   int64_t head = 0;
@@ -207,6 +208,7 @@ void render(const Options& options, Context& context) {
   const Json state = read_state(options.state);
   const Theme theme = options.theme == "light" ? Theme::light : Theme::dark;
 
+  const std::optional<int64_t> budget = query_bytes(options.memory_budget);
   { const AtomicFile can_be_written(options.out); }  // before the work, not after it
   const auto model = load_model(options.model, options.load, context);
   check_selection(options, *model->architecture());
@@ -214,6 +216,7 @@ void render(const Options& options, Context& context) {
   const auto ids = ids_to_render(*model, options.prompt, context.stop, notes);
   const Progress progress = context.progress();
   RunOptions run_options;
+  run_options.query_bytes = budget;
   run_options.interventions = parse_zeroed_heads(options.prompt.zero);
   run_options.expected_tokens = static_cast<int64_t>(ids.size()) + options.prompt.generate;
   Run run(model, run_options);
@@ -245,6 +248,7 @@ void add_render(CLI::App& app, Action& action) {
   command->add_option("--view", options->view, fmt::format("One of {}", listed(names)))->capture_default_str();
   add_prompt_options(*command, options->prompt);
   add_load_options(*command, options->load);
+  add_budget_option(*command, options->memory_budget);
   options->layer_option =
       command->add_option("--layer", options->layer, "Layer of the selected head")->check(CLI::NonNegativeNumber);
   options->head_option =

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "app/cli/command.h"
@@ -26,6 +27,7 @@ struct Options {
   std::string logits;
   int64_t chunk = RunOptions().chunk;
   std::string mla = "absorbed";
+  std::optional<std::string> memory_budget;
   SamplingOptions sampling;
 };
 
@@ -41,10 +43,12 @@ LogitsWanted parse_logits(const std::string& text) {
   return wanted;
 }
 
-RunOptions run_options(const Options& options, const LogitsWanted& logits, size_t prompt_tokens) {
+RunOptions run_options(const Options& options, const LogitsWanted& logits, std::optional<int64_t> budget,
+                       size_t prompt_tokens) {
   RunOptions wanted;
   wanted.logits = logits;
   wanted.chunk = options.chunk;
+  wanted.query_bytes = budget;
   if (options.mla == "naive") wanted.mla.form = MlaForm::naive;
   wanted.interventions = parse_zeroed_heads(options.prompt.zero);
   wanted.expected_tokens = static_cast<int64_t>(prompt_tokens) + options.prompt.generate;
@@ -114,6 +118,13 @@ std::string cache_text(const RunSnapshot& snapshot) {
                      windows ? " (a sliding window keeps its tokens and has room for those written at once)" : "");
 }
 
+std::string budget_text(const RunSnapshot& snapshot) {
+  const auto kept = std::count_if(snapshot.layers.begin(), snapshot.layers.end(),
+                                  [](const LayerRows& layer) { return layer.q.buffer != nullptr; });
+  return fmt::format("queries of {} of {} layers are kept, the others are made again when they are looked at\n", kept,
+                     snapshot.layers.size());
+}
+
 std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
   const Model& model = run.model();
   std::string out;
@@ -129,6 +140,7 @@ std::string as_text(const Run& run, const RunSnapshot& snapshot, int64_t top) {
       {"KV cache", cache_text(snapshot)},
       {"computed", computed_by(snapshot)},
   });
+  if (snapshot.query_source) out += budget_text(snapshot);
   if (!snapshot.interventions.empty()) out += fmt::format("with {}\n", listed(snapshot.interventions));
   const auto candidates = top_candidates(run.last_logits(), top);
   if (candidates.empty()) return top == 0 ? out : out + "\nthe logits hold values that are not finite numbers\n";
@@ -148,6 +160,7 @@ void run_prompt(Options options, Context& context) {
   if (options.chunk < 1) throw UsageError(fmt::format("--chunk must be at least 1, but is {}", options.chunk));
   options.sampling.seed = context.global.seed;
   check(options.sampling);
+  const std::optional<int64_t> budget = query_bytes(options.memory_budget);
   const LogitsWanted asked = parse_logits(options.logits);
   const LogitsWanted logits = parts.contains("logits") ? asked : LogitsWanted{};
 
@@ -156,7 +169,7 @@ void run_prompt(Options options, Context& context) {
   const auto model = load_model(options.model, options.load, context);
   const auto ids = prompt_ids(*model, options.prompt, context.stop);
   const Progress progress = context.progress();
-  const RunOptions wanted = run_options(options, logits, ids.size());
+  const RunOptions wanted = run_options(options, logits, budget, ids.size());
   if (!options.out.empty()) check_disk(*model->architecture(), wanted, parts, options.out);
   Run run(model, wanted);
   seconds.load = watch.lap();
@@ -184,6 +197,7 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file")->required();
   add_prompt_options(*command, options->prompt);
   add_load_options(*command, options->load);
+  add_budget_option(*command, options->memory_budget);
   command->add_option("--save", options->save,
                       "What to save, a list of logits,attention,stats,q,k,v,lse,kv (qk = q,k)");
   command->add_option("--out", options->out, "The .h5 file to save to");

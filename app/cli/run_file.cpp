@@ -122,7 +122,7 @@ void write_statistics(const Job& job) {
 
 void write_queries(const Job& job) {
   for (int64_t layer = 0; layer < job.layers(); ++layer) {
-    write_by_head(job, layer_path("q", layer), job.snapshot.layers[static_cast<size_t>(layer)].q, job.q_heads(layer),
+    write_by_head(job, layer_path("q", layer), queries_of(job.snapshot, layer, job.progress.stop), job.q_heads(layer),
                   job.architecture.store_of(layer).key_dim);
   }
 }

@@ -114,13 +114,16 @@ Check check_kv_bytes(const RunSnapshot& run) {
 struct Options {
   std::string model;
   LoadOptions load;
+  std::optional<std::string> memory_budget;
 };
 
 void check_model(const Options& options, const Context& context, const ParallelFor& workers, Findings& findings) {
+  RunOptions run_options;
+  run_options.query_bytes = query_bytes(options.memory_budget);
   const auto model = load_model(options.model, options.load, context);
   const Progress progress = context.progress();
   const auto ids = verification_ids(*model);
-  Run run(model, {});
+  Run run(model, run_options);
   run.extend(ids, progress);
   const RunSnapshot snapshot = run.snapshot();
   findings.checks.push_back(check_tokenizer(*model));
@@ -171,6 +174,7 @@ void report(const Findings& findings, Context& context) {
 
 void verify(Options options, Context& context) {
   if (options.model.empty() && options.load.exact_alibi) throw UsageError("--exact-alibi needs a MODEL to verify");
+  if (options.model.empty() && options.memory_budget) throw UsageError("--memory-budget needs a MODEL to verify");
   if (options.model.empty() && options.load.linear) throw UsageError("--linear needs a MODEL to verify");
   options.load.dtype = DType::f32;  // unless --dtype says bf16, whose rounding would hide small mistakes
   Findings findings;
@@ -192,6 +196,7 @@ void add_verify(CLI::App& app, Action& action) {
       "verify", "Check the kernels of this machine and, if given, a model (in f32 unless --dtype is bf16)");
   command->add_option("MODEL", options->model, "Hugging Face folder or .h5 file");
   add_load_options(*command, options->load);
+  add_budget_option(*command, options->memory_budget);
   command->footer("Example: headscope verify models/gpt2");
   command->callback([options, &action] { action = [options](Context& context) { verify(*options, context); }; });
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +13,7 @@
 #include "app/gui/paint/imgui_misuse.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 #include "core/model/cuda_device.h"
 
 namespace headscope::gui {
@@ -25,6 +27,7 @@ struct Options {
   double scale = 1;
   int64_t cut = 0;
   int threads = 0;
+  std::optional<std::string> memory_budget;
   bool no_run = false;
   LoopOptions loop;
   CLI::Option* prompt_option = nullptr;
@@ -150,11 +153,15 @@ void open_window_and_run(Options& options, SignalWatch& signals) {
     height = static_cast<int>(std::clamp<int64_t>(loaded.state->height, smallest_height, largest_side));
   }
 
+  std::optional<int64_t> query_bytes;
+  if (options.memory_budget) query_bytes = parse_bytes(*options.memory_budget, "--memory-budget");
+
   const ImguiContext imgui;
   const auto platform =
       options.loop.headless ? open_headless(width, height, options.scale) : open_window({"HeadScope", width, height});
   const ChosenDevice chosen = choose_device(options.device);
-  App app({options.threads, !options.no_run, chosen.device, chosen.reason, [&platform] { platform->wake(); }});
+  App app(
+      {options.threads, !options.no_run, chosen.device, chosen.reason, query_bytes, [&platform] { platform->wake(); }});
   const Announced announced(signals, *platform, app);
   if (loaded.state) app.state = *loaded.state;
   if (!loaded.problem.empty()) {
@@ -198,6 +205,11 @@ void add_options(CLI::App& cli, Options& options) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   cli.add_option("--threads", options.threads, "Threads; 0 takes as many as the machine has")
       ->check(CLI::Range(0, 1024));
+  cli.add_option(
+      "--memory-budget", options.memory_budget,
+      "How much each run may keep so that maps can be shown, as in 2GiB, 500MB or 0; what has no room is made again "
+      "when "
+      "it is looked at. Without it: all on the CPU, on a GPU half of what is free");
   cli.add_option("--frame-times", options.loop.frame_times, "Write the times of frames as JSON at the end");
   cli.footer("Example: headscope-gui models/gpt2 --prompt \"The cat sat\"");
 }

@@ -17,6 +17,9 @@ std::string format_bytes(uint64_t bytes);
 /// The same in decimal units ("4.83 GB"; kB is 1,000, GB 10^9); exact below 10 kB.
 std::string format_decimal_bytes(uint64_t bytes);
 
+/// "2GiB", "500MB", "0": bytes. `option` is named in the UsageError for anything else, or more than 10^18.
+int64_t parse_bytes(std::string_view text, std::string_view option);
+
 /// What `decode_utf8` returns for bytes that are not UTF-8.
 inline constexpr char32_t invalid_code_point = 0xFFFFFFFF;
 

@@ -84,9 +84,7 @@ void GrowingRows::append_as_is(const void* rows, int64_t count) {
 std::byte* GrowingRows::room(int64_t rows) {
   const int64_t needed = rows_ + rows;
   if (needed > capacity()) {
-    const int64_t grown = buffer_ ? capacity() + capacity() / 2 : first_capacity_;
-    const int64_t rows_then = std::max(needed, std::min(grown, most_rows_));
-    auto larger = std::make_shared<RowBuffer>(ledger_, purpose_, rows_then, width_, element_);
+    auto larger = std::make_shared<RowBuffer>(ledger_, purpose_, capacity_with(needed), width_, element_);
     if (buffer_) {
       if (rows_ > 0) ledger_->device().copy(larger->row(0), buffer_->row(0), static_cast<size_t>(used_bytes()));
       buffer_->retire();
@@ -94,6 +92,12 @@ std::byte* GrowingRows::room(int64_t rows) {
     buffer_ = std::move(larger);
   }
   return buffer_->row(rows_);
+}
+
+int64_t GrowingRows::capacity_with(int64_t rows) const {
+  if (rows <= capacity()) return capacity();
+  const int64_t grown = buffer_ ? capacity() + capacity() / 2 : first_capacity_;
+  return std::max(rows, std::min(grown, most_rows_));
 }
 
 GrowingRows GrowingRows::copy() const {

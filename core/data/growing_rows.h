@@ -118,6 +118,8 @@ class GrowingRows {
   int64_t width() const { return width_; }
   int64_t row_bytes() const { return width_ * bytes_of(element_); }
   int64_t capacity() const { return buffer_ ? buffer_->capacity() : 0; }
+  /// What capacity() will be when there is room for so many rows.
+  int64_t capacity_with(int64_t rows) const;
   /// Bytes of the written rows, and of the whole current storage.
   int64_t used_bytes() const { return rows_ * row_bytes(); }
   int64_t allocated_bytes() const { return buffer_ ? buffer_->bytes() : 0; }

@@ -25,7 +25,10 @@ RunSnapshot RunSnapshot::on_host() const {
   const auto bring = [](RowsView& rows) {
     if (rows.buffer) rows = rows.on_host(0, rows.rows);
   };
-  for (LayerRows& layer : here.layers) {
+  here.query_source = nullptr;
+  for (size_t index = 0; index < layers.size(); ++index) {
+    LayerRows& layer = here.layers[index];
+    if (tokens() > 0) layer.q = queries_of(*this, static_cast<int64_t>(index));
     bring(layer.q);
     if (layer.key_angles) layer.key_angles = layer.key_angles->on_host();
   }

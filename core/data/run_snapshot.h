@@ -7,6 +7,7 @@
 
 #include "core/arch/architecture.h"
 #include "core/data/growing_rows.h"
+#include "core/data/query_source.h"
 #include "core/data/rope_table.h"
 
 namespace headscope {
@@ -40,7 +41,9 @@ struct ThumbnailGrid {
 
 /// What a run keeps of one layer for viewers. Row i belongs to token i.
 struct LayerRows {
-  RowsView q;           ///< [n, q_heads * key_dim], rotated and as scored, before the scale
+  /// [n, q_heads * key_dim], rotated and as scored, before the scale. No buffer where the run's memory budget has no
+  /// room for them: ask queries_of.
+  RowsView q;
   RowsView row_max;     ///< [n, q_heads]; log-sum-exp = row_max + log_sum, nats
   RowsView log_sum;     ///< [n, q_heads]
   RowsView statistics;  ///< [n, statistic_count * q_heads], statistic-major; argmax is exact below 2^24
@@ -79,18 +82,20 @@ struct RunSnapshot {
   std::vector<std::string> pieces;  ///< text of each id, empty without a tokenizer
   int64_t prompt_tokens = 0;
   std::vector<LayerRows> layers;
-  std::vector<KvRows> stores;              ///< one for each owning layer, ascending
-  std::vector<std::string> interventions;  ///< "zero 2:5"; empty when the model is as it is
-  std::vector<int64_t> allocated_history;  ///< [n] KV bytes allocated when token i was written
-  int64_t viewer_bytes = 0;                ///< queries, statistics, replaced buffers; not what the model needs too
-  int64_t kv_peak_bytes = 0;               ///< largest KV allocation, growth copies included
+  std::shared_ptr<const QuerySource> query_source;  ///< of layers that have no q; null where all have
+  std::vector<KvRows> stores;                       ///< one for each owning layer, ascending
+  std::vector<std::string> interventions;           ///< "zero 2:5"; empty when the model is as it is
+  std::vector<int64_t> allocated_history;           ///< [n] KV bytes allocated when token i was written
+  int64_t viewer_bytes = 0;       ///< queries, layer inputs, statistics, replaced buffers; not what the model needs too
+  int64_t viewer_peak_bytes = 0;  ///< largest so far on the model's device, which has queries and layer inputs
+  int64_t kv_peak_bytes = 0;      ///< largest KV allocation, growth copies included
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   const KvRows& store_of(int64_t layer) const;
   /// All owning layers together.
   int64_t kv_used_bytes() const;
   int64_t kv_allocated_bytes() const;
-  /// The same run with every buffer in the host's memory; copies of those that are not.
+  /// The same run with every buffer in the host's memory, queries of all layers too; copies of those that are not.
   RunSnapshot on_host() const;
   /// One number for each layer, as files and JSON have it: 0 for layers that own no cache.
   std::vector<uint64_t> kv_bytes_by_layer(int64_t KvRows::*bytes) const;

@@ -11,14 +11,20 @@ namespace headscope {
 
 ScoredWeight score_and_weight(const RunSnapshot& run, int64_t layer, int64_t head, int64_t query, int64_t key) {
   check_tile_query(run, {layer, head, query, query + 1, key, key + 1});
+  return score_and_weight(run, queries_of(run, layer), layer, head, query, key);
+}
+
+ScoredWeight score_and_weight(const RunSnapshot& run, const RowsView& of_layer, int64_t layer, int64_t head,
+                              int64_t query, int64_t key) {
+  check_tile_query(run, {layer, head, query, query + 1, key, key + 1});
   const AttentionProblem problem = layer_problem(*run.architecture, layer);
   constexpr double infinity = std::numeric_limits<double>::infinity();
   if (key > query || (problem.window != 0 && key <= query - problem.window)) return {-infinity, 0};
 
   const LayerRows& rows = run.layers[static_cast<size_t>(layer)];
   const int64_t kv_head = head / (problem.q_heads / problem.kv_heads);
-  void* const stream = rows.q.device().side_stream();  // the window asks while the model runs
-  const RowsView queries = rows.q.on_host(query, 1, stream), keys = run.store_of(layer).k.on_host(key, 1, stream);
+  void* const stream = of_layer.device().side_stream();  // the window asks while the model runs
+  const RowsView queries = of_layer.on_host(query, 1, stream), keys = run.store_of(layer).k.on_host(key, 1, stream);
   const InputRows q = queries.input().from(0, head * problem.key_dim);
   const InputRows stored = keys.input().from(0, kv_head * problem.key_dim);
   std::vector<float> k;

@@ -151,8 +151,22 @@ class TileStore::Impl {
     return map;
   }
 
+  std::optional<RowsView> queries(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, int64_t layer,
+                                  int64_t rows) {
+    if (auto there = queries_at_hand(*run, layer, rows)) return there;
+    const std::lock_guard lock(mutex_);
+    const Asked asked{run_id, layer, run->tokens()};
+    if (asked == asked_) return std::nullopt;
+    const std::string key = queries_job(asked);
+    if (asked_.run != 0 && queries_job(asked_) != key) lane_.cancel(queries_job(asked_));
+    asked_ = asked;
+    lane_.submit(key, [this, asked, run](std::stop_token stop) { make_queries(asked, *run, std::move(stop)); });
+    return std::nullopt;
+  }
+
   void forget(uint64_t run_id) {
     const std::lock_guard lock(mutex_);
+    if (asked_.run == run_id) asked_ = {};
     cache_.remove_run(run_id);
     std::erase_if(wanted_, [run_id](const auto& entry) { return entry.first.run == run_id; });
     std::erase_if(viewers_, [run_id](const auto& entry) { return entry.second.run == run_id; });
@@ -182,6 +196,13 @@ class TileStore::Impl {
       const bool whole = wanted.row_begin + wanted.rows() * wanted.bin <= std::min(tokens, now);
       return (fresh && tokens == now) || (last.exact && whole);
     }
+  };
+
+  /// Queries that are queued or in work, or that could not be made.
+  struct Asked {
+    uint64_t run = 0;  ///< 0: none
+    int64_t layer = 0, tokens = 0;
+    bool operator==(const Asked&) const = default;
   };
 
   /// A tile that is queued or in work.
@@ -257,11 +278,27 @@ class TileStore::Impl {
         job_name(key), [this, key, length, run](std::stop_token stop) { compute(key, length, *run, stop); }, priority);
   }
 
+  static std::string queries_job(const Asked& asked) { return fmt::format("{}/queries/{}", asked.run, asked.layer); }
+
+  /// On the lane.
+  void make_queries(const Asked& asked, const RunSnapshot& run, std::stop_token stop) {
+    try {
+      queries_of(run, asked.layer, std::move(stop));
+    } catch (const std::exception&) {
+      return;  // nobody wants them any more, or they cannot be made
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (asked_ == asked) asked_ = {};
+    }
+    if (changed_) changed_();
+  }
+
   /// On the lane. Whoever cancels takes the tile out of `wanted_` itself, and it may be wanted again by now.
   void compute(const TileKey& key, int64_t length, const RunSnapshot& run, const std::stop_token& stop) {
     bool failed = false;
     try {
-      const SideWorkers workers(*workers_, run.layers[static_cast<size_t>(key.layer)].q.device());
+      const SideWorkers workers(*workers_, run.store_of(key.layer).k.device());
       MapTilePtr tile;
       while (wants_more(key, length, tile)) {
         tile = extend_tile(run, key, tile.get(), workers, stop);
@@ -310,6 +347,7 @@ class TileStore::Impl {
   TileCache cache_;
   std::map<TileKey, Wanted> wanted_;
   std::map<int, Viewer> viewers_;
+  Asked asked_;
   uint64_t calls_ = 0, versions_ = 0;
   std::unique_ptr<ParallelFor> workers_;  ///< made and used on the lane
   Lane lane_;                             ///< last: its jobs use the rest
@@ -319,6 +357,11 @@ TileStore::TileStore(int workers, size_t byte_budget, std::function<void()> chan
     : impl_(std::make_unique<Impl>(workers, byte_budget, std::move(changed))) {}
 
 TileStore::~TileStore() = default;
+
+std::optional<RowsView> TileStore::queries(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id,
+                                           int64_t layer, int64_t rows) {
+  return impl_->queries(run, run_id, layer, rows);
+}
 
 ComposedMap TileStore::region(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, const MapRegion& region,
                               int viewer) {

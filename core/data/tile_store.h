@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/data/run_snapshot.h"
@@ -57,6 +58,13 @@ class TileStore {
   /// for a region outside the run, a bin that is no power of two, or more than `most_cells` cells.
   ComposedMap region(const std::shared_ptr<const RunSnapshot>&, uint64_t run_id, const MapRegion&, int viewer = 0);
   static constexpr int64_t most_cells = int64_t{1} << 24;
+
+  /// The queries of a layer, of the first `rows` tokens at least, for a thread that must not wait: where they are
+  /// neither kept nor made, they are made on the lane in the meantime and `changed` is called; what was asked for
+  /// before and is still being made is not wanted any more then. When that fails, it is not tried again for the same
+  /// snapshot's tokens until something else has been asked for.
+  std::optional<RowsView> queries(const std::shared_ptr<const RunSnapshot>&, uint64_t run_id, int64_t layer,
+                                  int64_t rows);
 
   bool idle() const;
   /// Waits until nothing is queued or running; for tests and scripts.

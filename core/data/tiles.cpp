@@ -16,7 +16,7 @@ std::vector<float> gather_head(const RowsView& rows, int64_t head, int64_t begin
 }
 
 /// The problem of one query head over the rows of the query and all keys, as views into the snapshot.
-AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
+AttentionProblem head_problem(const RunSnapshot& run, const RowsView& queries, const TileQuery& query) {
   AttentionProblem problem = layer_problem(*run.architecture, query.layer);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
   const KvRows& store = run.store_of(query.layer);
@@ -25,7 +25,7 @@ AttentionProblem head_problem(const RunSnapshot& run, const TileQuery& query) {
   problem.q_len = query.row_end - query.row_begin;
   problem.kv_len = run.tokens();
   problem.causal_offset = query.row_begin;
-  problem.q = layer.q.input().from(query.row_begin, query.head * problem.key_dim);
+  problem.q = queries.input().from(query.row_begin, query.head * problem.key_dim);
   problem.k = store.k.input().from(0, kv_head * problem.key_dim);
   // Values that are made from keys are f32, so the kernel is the one that the forward pass had. Tiles read none.
   if (run.architecture->store_of(query.layer).stored != Stored::keys_only) {
@@ -60,9 +60,15 @@ void check_tile_query(const RunSnapshot& run, const TileQuery& query) {
 Tile compute_tile(const RunSnapshot& run, const TileQuery& query, const ParallelFor& workers, std::stop_token stop,
                   const AttentionKernel* wanted) {
   check_tile_query(run, query);
-  AttentionProblem problem = head_problem(run, query);
+  return compute_tile(run, queries_of(run, query.layer, stop), query, workers, stop, wanted);
+}
+
+Tile compute_tile(const RunSnapshot& run, const RowsView& queries, const TileQuery& query, const ParallelFor& workers,
+                  std::stop_token stop, const AttentionKernel* wanted) {
+  check_tile_query(run, query);
+  AttentionProblem problem = head_problem(run, queries, query);
   const LayerRows& layer = run.layers[static_cast<size_t>(query.layer)];
-  const Device& device = layer.q.device();
+  const Device& device = queries.device();
   void* const stream = workers.stream();
   const StreamEnd end(device, stream);  // after the memory below, which goes in the stream's order
   const PositionBias bias(*run.architecture, query.head, 1, problem.kv_len, device, stream);

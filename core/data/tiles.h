@@ -29,8 +29,13 @@ void check_tile_query(const RunSnapshot&, const TileQuery&);
 
 /// Recomputes the rectangle from Q, K and the log-sum-exp of the snapshot; exact at every zoom. Throws Error for
 /// ranges outside the run, and Cancelled when `stop` is requested. `kernel` is the fastest one where none is given.
+/// Takes longer where the layer's queries must be made first (queries_of).
 /// Work goes to the workers' stream, which is idle when this returns or throws: nothing reads the snapshot any more.
 Tile compute_tile(const RunSnapshot&, const TileQuery&, const ParallelFor&, std::stop_token stop = {},
                   const AttentionKernel* kernel = nullptr);
+
+/// The same with the layer's queries at hand.
+Tile compute_tile(const RunSnapshot&, const RowsView& queries, const TileQuery&, const ParallelFor&,
+                  std::stop_token stop = {}, const AttentionKernel* kernel = nullptr);
 
 }  // namespace headscope

@@ -11,11 +11,15 @@ namespace headscope {
 
 /// The growing counterpart of LayerRows: what one run keeps of one layer.
 struct LayerRecord {
-  GrowingRows q, row_max, log_sum, statistics;
+  std::optional<GrowingRows> q, input;  ///< none where the budget has no room for them (core/run/query_budget.h)
+  GrowingRows row_max, log_sum, statistics;
   std::shared_ptr<ThumbnailGrid> thumbnails;  ///< replaced by a changed copy, never changed
 
   void truncate(int64_t rows) {
-    for (GrowingRows* part : {&q, &row_max, &log_sum, &statistics}) part->truncate(rows);
+    for (GrowingRows* part : {&row_max, &log_sum, &statistics}) part->truncate(rows);
+    for (std::optional<GrowingRows>* part : {&q, &input}) {
+      if (*part) (*part)->truncate(rows);
+    }
   }
 };
 

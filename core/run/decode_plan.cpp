@@ -28,10 +28,14 @@ DecodePlan::Layer plan_layer(const Model& model, const LayerStack& layers, int64
   plan.problem.q_len = 1;
   plan.problem.kv_len = longest;
   plan.problem.causal_offset = longest - 1;
-  ReadCache(architecture, model.weights(), layer, store, longest, layers.key_angles(layer).get()).add_to(plan.problem);
+  ReadCache(architecture, model.weights(), layer, CachedRows(store), longest - 1, longest,
+            layers.key_angles(layer).get())
+      .add_to(plan.problem);
   if (next.records == nullptr) return plan;
   LayerRecord& record = (*next.records)[static_cast<size_t>(layer)];
-  plan.queries = record.q.place_of_next();
+  plan.viewed = true;
+  if (record.q) plan.queries = record.q->place_of_next();
+  if (record.input) plan.input = record.input->place_of_next();
   plan.thumbnail_cells = record.thumbnails->cells;
   plan.thumbnail_bin = record.thumbnails->bin_for(next.position + 1);
   return plan;
@@ -55,7 +59,11 @@ DecodePlan plan_decode(const Model& model, const LayerStack& layers, std::span<c
 void publish_decoded(const Architecture& architecture, std::span<const NextTokens> sequences) {
   for (const NextTokens& next : sequences) {
     for (int64_t layer = 0; layer < architecture.layer_count(); ++layer) {
-      if (next.records != nullptr) (*next.records)[static_cast<size_t>(layer)].q.publish(1);
+      if (next.records != nullptr) {
+        LayerRecord& record = (*next.records)[static_cast<size_t>(layer)];
+        if (record.q) record.q->publish(1);
+        if (record.input) record.input->publish(1);
+      }
       if (!architecture.owns_cache(layer)) continue;
       KvCache::Store& store = next.cache->store_of(layer);
       if (&store.keys() == &store.k) store.k.publish_one();

@@ -16,7 +16,8 @@ struct DecodePlan {
   struct Layer {
     AttentionProblem problem;             ///< of `longest` keys; q and `lengths` are the step's
     std::vector<RowsPlace> keys, values;  ///< where the new ones are written; empty where there are none
-    RowsPlace queries;                    ///< where viewers keep them; no data without a record
+    bool viewed = false;                  ///< there is a record, and statistics for it
+    RowsPlace queries, input;             ///< where a record keeps them; no data where it does not
     int64_t thumbnail_cells = 0, thumbnail_bin = 0;
 
     bool operator==(const Layer&) const = default;
@@ -30,7 +31,7 @@ struct DecodePlan {
 /// Makes room for the next token of each sequence, which have equally many, and plans it. Borrows what it points to.
 DecodePlan plan_decode(const Model&, const LayerStack&, std::span<const NextTokens>);
 
-/// The row that was planned counts: of every cache, and of the records' queries.
+/// The row that was planned counts: of every cache, and of the records' queries and inputs.
 void publish_decoded(const Architecture&, std::span<const NextTokens>);
 
 }  // namespace headscope

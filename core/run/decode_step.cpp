@@ -118,9 +118,17 @@ void DecodeStep::work(const ParallelFor& stream) {
   }
   const at::Tensor x = embed(architecture_, model_->weights(), inputs_->ids(), positions);
   const auto attend = [&](int64_t layer, const at::Tensor& normed) { return attention(layer, normed, stream); };
-  answer_ = head_(through_layers(architecture_, model_->weights(), x, attend, [](int64_t) {}));
+  const auto keep = [&](int64_t layer, const at::Tensor& input) { keep_input(layer, input); };
+  answer_ = head_(through_layers(architecture_, model_->weights(), 0, architecture_.layer_count(), x, attend, keep));
   results_ = parts_.empty() ? at::Tensor() : at::cat(parts_);
   parts_.clear();
+}
+
+void DecodeStep::keep_input(int64_t layer, const at::Tensor& x) const {
+  for (int64_t row = 0; row < x.size(0); ++row) {
+    const RowsPlace& place = plan_.sequences[static_cast<size_t>(row)][static_cast<size_t>(layer)].input;
+    if (place.data != nullptr) write(place, x.narrow(0, row, 1));
+  }
 }
 
 at::Tensor DecodeStep::attention(int64_t layer, const at::Tensor& x, const ParallelFor& stream) {
@@ -162,7 +170,7 @@ void DecodeStep::attend(int64_t layer, const DecodePlan::Layer& plan, const at::
   AttentionOutput output;
   output.out = {out, 0, problem.value_dim, problem.q_heads * problem.value_dim};
   at::Tensor numbers, argmax, grid;
-  if (plan.queries.data != nullptr) {
+  if (plan.viewed) {
     const auto options = at::TensorOptions(place_);
     const int64_t heads = problem.q_heads, cells = plan.thumbnail_cells;
     numbers = at::empty({row_results::arrays, heads}, options.dtype(at::kFloat));

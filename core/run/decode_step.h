@@ -36,6 +36,7 @@ class DecodeStep {
   void make_ready(int64_t sequences);
   void perform(DecodePlan);
   void work(const ParallelFor& stream);
+  void keep_input(int64_t layer, const at::Tensor& x) const;
   at::Tensor attention(int64_t layer, const at::Tensor& x, const ParallelFor& stream);
   void turn(int64_t layer, const at::Tensor& rows, int64_t heads) const;
   void write(const RowsPlace&, const at::Tensor& row) const;

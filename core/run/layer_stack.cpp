@@ -21,6 +21,16 @@ at::Tensor id_tensor(std::span<const int32_t> ids) {
   return tensor;
 }
 
+/// Keeps the input of a layer where a record wants it.
+void save_input(int64_t layer, const at::Tensor& x, std::span<const NextTokens> sequences) {
+  const float* rows = x.const_data_ptr<float>();
+  for (const NextTokens& next : sequences) {
+    LayerRecord* record = next.records != nullptr ? &(*next.records)[static_cast<size_t>(layer)] : nullptr;
+    if (record != nullptr && record->input) record->input->append_as_is(rows, next.count);
+    rows += next.count * x.size(1);
+  }
+}
+
 }  // namespace
 
 LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervention> interventions, MlaOptions mla)
@@ -33,12 +43,19 @@ LayerStack::LayerStack(std::shared_ptr<const Model> model, std::vector<Intervent
   key_angles_.resize(ropes_.size());
 }
 
-void LayerStack::fit_ropes(int64_t tokens) {
+void LayerStack::fit_query_ropes(int64_t tokens) {
   if (architecture_->position.scheme != PositionScheme::rope) return;
   for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) {
     if (architecture_->rope_of(layer).scaling.kind == RopeScaling::Kind::dynamic) {
       ropes_[static_cast<size_t>(layer)] = RopeTable(*architecture_, layer, tokens);
     }
+  }
+}
+
+void LayerStack::fit_ropes(int64_t tokens) {
+  fit_query_ropes(tokens);
+  if (architecture_->position.scheme != PositionScheme::rope) return;
+  for (int64_t layer = 0; layer < architecture_->layer_count(); ++layer) {
     if (architecture_->layers[static_cast<size_t>(layer)].rotate_on_read) fit_key_angles(layer, tokens);
   }
 }
@@ -86,6 +103,19 @@ bool LayerStack::expands(int64_t layer, std::span<const NextTokens> sequences) c
   return expanding_is_less(*settings.mla, architecture_->store_of(layer), work);
 }
 
+ReadCache LayerStack::read_cache(int64_t layer, const NextTokens& next) const {
+  const auto of = [&](const CachedRows& rows, const KeyAngles* angles) {
+    return ReadCache(*architecture_, model_->weights(), layer, rows, next.position, next.position + next.count, angles);
+  };
+  if (next.past == nullptr) return of(CachedRows(next.cache->store_of(layer)), key_angles(layer).get());
+  return of(CachedRows(next.past->store_of(layer)), next.past->layers[static_cast<size_t>(layer)].key_angles.get());
+}
+
+/// Queries that rope has turned, in the type that meets the cache.
+at::Tensor LayerStack::as_kept(int64_t layer, const at::Tensor& queries) const {
+  return as_element(queries, query_element(architecture_->store_of(layer), model_->cache_element()));
+}
+
 /// Attention of one sequence; writes O [count, q_heads, value dimension].
 void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTokens& next, bool expanded, float* out) {
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
@@ -96,11 +126,10 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
   problem.q_len = next.count;
   problem.kv_len = next.position + next.count;
   problem.causal_offset = next.position;
-  const ReadCache read(*architecture_, model_->weights(), layer, next.cache->store_of(layer), problem.kv_len,
-                       key_angles(layer).get());
+  const ReadCache read = read_cache(layer, next);
   read.add_to(problem);
   LayerRecord* record = next.records != nullptr ? &(*next.records)[static_cast<size_t>(layer)] : nullptr;
-  const at::Tensor queries = as_element(made.queries, query_element(shape, model_->cache_element()));
+  const at::Tensor queries = as_kept(layer, made.queries);
   AttentionStep step(*device_, settings.q_heads, next.count, problem.kv_len, out, record);
   if (expanded) {
     const at::Tensor by_head = mla_expanded_queries(settings, shape, made.query_heads, made.queries);
@@ -113,19 +142,20 @@ void LayerStack::attend_one(int64_t layer, const Projections& made, const NextTo
     kernels_.emplace(step.run(problem, 0, workers_));
   }
   step.store();
-  if (record != nullptr) record->q.append_as_is(queries.const_data_ptr(), next.count);
+  if (record != nullptr && record->q) record->q->append_as_is(queries.const_data_ptr(), next.count);
 }
 
 at::Tensor LayerStack::attention(int64_t layer, const at::Tensor& x, std::span<const NextTokens> sequences) {
   const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
-  const Projections made = project(*architecture_, model_->weights(), layer, x);
+  const bool again = sequences.front().past != nullptr;
+  const Projections made = (again ? project_queries : project)(*architecture_, model_->weights(), layer, x);
   const bool expanded = expands(layer, sequences);
   const int64_t value_dim = expanded ? settings.mla->value_dim : architecture_->store_of(layer).value_dim;
   at::Tensor output = at::empty({x.size(0), settings.q_heads, value_dim}, x.options());
   int64_t row = 0;
   for (const NextTokens& next : sequences) {
     const Projections mine = made.of(row, next.count);
-    if (architecture_->owns_cache(layer)) write_cache(layer, mine, next);
+    if (architecture_->owns_cache(layer) && !again) write_cache(layer, mine, next);
     attend_one(layer, mine, next, expanded, output.data_ptr<float>() + row * settings.q_heads * value_dim);
     row += next.count;
   }
@@ -159,7 +189,32 @@ at::Tensor LayerStack::embed_all(std::span<const int32_t> ids, std::span<const N
 at::Tensor LayerStack::forward(std::span<const int32_t> ids, std::span<const NextTokens> sequences,
                                const std::function<void(int64_t layer)>& on_layer) {
   const auto attend = [&](int64_t layer, const at::Tensor& x) { return attention(layer, x, sequences); };
-  return through_layers(*architecture_, model_->weights(), embed_all(ids, sequences), attend, on_layer);
+  const auto before = [&](int64_t layer, const at::Tensor& x) {
+    on_layer(layer);
+    save_input(layer, x, sequences);
+  };
+  return through_layers(*architecture_, model_->weights(), 0, architecture_->layer_count(), embed_all(ids, sequences),
+                        attend, before);
+}
+
+at::Tensor LayerStack::queries_again(const PastTokens& past, int64_t layer,
+                                     const std::function<void(int64_t layer)>& on_layer) {
+  const NextTokens next{nullptr, nullptr, past.position, past.count, &past.run};
+  const std::span sequences(&next, 1);
+  at::Tensor x = past.input;
+  if (past.start == 0) {
+    const std::span<const int32_t> ids(past.run.ids);
+    x = embed_all(ids.subspan(static_cast<size_t>(past.position), static_cast<size_t>(past.count)), sequences);
+  }
+  const auto attend = [&](int64_t at, const at::Tensor& normed) { return attention(at, normed, sequences); };
+  const auto before = [&](int64_t at, const at::Tensor&) { on_layer(at); };
+  x = through_layers(*architecture_, model_->weights(), past.start, layer, x, attend, before);
+  on_layer(layer);
+  const at::Tensor normed = attention_input(*architecture_, model_->weights(), layer, x);
+  const Projections made = project_queries(*architecture_, model_->weights(), layer, normed);
+  const Layer& settings = architecture_->layers[static_cast<size_t>(layer)];
+  if (settings.rotate_query) rotate(layer, made.queries, settings.q_heads, past.position);
+  return as_kept(layer, made.queries);
 }
 
 }  // namespace headscope

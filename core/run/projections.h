@@ -16,7 +16,9 @@ struct Projections {
   Projections of(int64_t first, int64_t count) const;
 };
 
-/// Of the layer's normed input x [tokens, d_model].
+/// Of the layer's normed input x [tokens, d_model], queries alone.
+Projections project_queries(const Architecture&, const Weights&, int64_t layer, const at::Tensor& x);
+/// The same with what goes to the cache.
 Projections project(const Architecture&, const Weights&, int64_t layer, const at::Tensor& x);
 
 /// What attention gives back to the layer [tokens, d_model], of the outputs of its heads [tokens, q_heads, dim]: mixed

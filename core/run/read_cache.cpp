@@ -4,6 +4,7 @@
 
 #include "core/data/layer_problem.h"
 #include "core/run/layers.h"
+#include "core/run/mla_attention.h"
 
 namespace headscope {
 
@@ -26,13 +27,17 @@ at::Tensor tensor_of(const InputRows& rows, int64_t tokens, at::Device device) {
   return at::from_blob(data, {tokens, rows.row_stride}, {}, options, device).to(at::kFloat);
 }
 
-ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer,
-                     const KvCache::Store& store, int64_t tokens, const KeyAngles* angles)
+CachedRows::CachedRows(const KvCache::Store& store)
+    : keys(store.keys().rows()), values(store.values().rows()), first(store.keys().first()) {}
+
+CachedRows::CachedRows(const KvRows& rows) : keys(rows.k.input()), values(rows.v.input()) {}
+
+ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, int64_t layer, const CachedRows& rows,
+                     int64_t position, int64_t tokens, const KeyAngles* angles)
     : parts_(layer_problem(architecture, layer)) {
   const Layer& settings = architecture.layers[static_cast<size_t>(layer)];
   const KvStore& shape = architecture.store_of(layer);
-  const int64_t first = store.keys().first();
-  const InputRows keys = store.keys().rows(), values = store.values().rows();
+  const auto& [keys, values, first] = rows;
   parts_.first_key = first;
   if (angles != nullptr) parts_.key_rotation = angles->rotation();
   parts_.k = rows_of(keys.data, shape.kv_heads, shape.key_dim, keys.element);
@@ -41,7 +46,10 @@ ReadCache::ReadCache(const Architecture& architecture, const Weights& weights, i
   if (shape.stored == Stored::latent) parts_.v = rows_of(keys.data, 1, shape.key_dim, keys.element);
   if (shape.stored == Stored::keys_only) {
     const Linear& from_keys = weights.layers[static_cast<size_t>(settings.kv_owner)].value;
-    made_values_ = apply_exact_linear(from_keys, tensor_of(parts_.k, tokens - first, from_keys.weight.device()));
+    parts_.first_key = std::max(first, first_seen(position, settings.window));
+    parts_.k = parts_.k.from(parts_.first_key - first);
+    made_values_ =
+        apply_exact_linear(from_keys, tensor_of(parts_.k, tokens - parts_.first_key, from_keys.weight.device()));
     parts_.v = rows_of(made_values_.const_data_ptr<float>(), shape.kv_heads, shape.value_dim);
   }
 }

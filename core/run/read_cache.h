@@ -8,13 +8,25 @@
 
 namespace headscope {
 
+/// The rows of a cache that a layer reads, where they lie.
+struct CachedRows {
+  InputRows keys, values;
+  int64_t first = 0;  ///< token of the first row
+
+  /// What the model can still read.
+  explicit CachedRows(const KvCache::Store&);
+  /// All that was ever written.
+  explicit CachedRows(const KvRows&);
+};
+
 /// The keys and values that one layer reads, as its queries meet them: where they lie in the cache, or made from what
 /// does. Latents are what absorbed queries meet. Borrows the cache, the weights and the angles.
 class ReadCache {
  public:
-  /// `tokens`: rows of the sequence, the newest included. `angles`: of so many keys, where the layer rotates what it
-  /// reads; null elsewhere. All of it lies where the weights do.
-  ReadCache(const Architecture&, const Weights&, int64_t layer, const KvCache::Store&, int64_t tokens,
+  /// For queries of the tokens [position, tokens) of the sequence. `angles`: of so many keys, where the layer rotates
+  /// what it reads; null elsewhere. All of it lies where the weights do. What is made from keys is made from those that
+  /// the queries see, so that it is the same whatever else the cache holds.
+  ReadCache(const Architecture&, const Weights&, int64_t layer, const CachedRows&, int64_t position, int64_t tokens,
             const KeyAngles* angles);
   /// Sets heads, dimensions, k, v, first_key and key_rotation.
   void add_to(AttentionProblem&) const;

@@ -27,6 +27,20 @@ void Run::State::check_ids(std::span<const int32_t> new_ids) const {
   }
 }
 
+/// And what else is kept of the layers.
+void Run::State::add_queries(RunSnapshot& snapshot) const {
+  Past past;
+  for (const LayerRecord& record : records) {
+    const auto layer = static_cast<int64_t>(snapshot.layers.size());
+    past.inputs.push_back(record.input ? record.input->view() : RowsView());
+    snapshot.layers.push_back({record.q ? record.q->view() : RowsView(), record.row_max.view(), record.log_sum.view(),
+                               record.statistics.view(), record.thumbnails, layers.key_angles(layer)});
+  }
+  if (!query_maker || budget.plan().keeps_everything()) return;
+  past.chunks = chunks;
+  snapshot.query_source = std::make_shared<SnapshotQueries>(query_maker, std::move(past));
+}
+
 void Run::State::take_logits(const at::Tensor& x) {
   const int64_t first = position(), tokens = x.size(0);
   const int64_t begin = std::max(options.logits.begin, first), end = std::min(options.logits.end, first + tokens);
@@ -64,6 +78,8 @@ void Run::State::append(std::span<const int32_t> chunk, const Progress& progress
   std::vector<std::shared_ptr<ThumbnailGrid>> thumbnails;
   for (const LayerRecord& record : records) thumbnails.push_back(record.thumbnails);
   const int64_t logit_rows = kept_logits.rows();
+  budget.make_room(records, position() + static_cast<int64_t>(chunk.size()));
+  if (query_maker) query_maker->limit(budget.left_bytes());
   try {
     forward(chunk, progress, done, total);
   } catch (...) {
@@ -76,6 +92,7 @@ void Run::State::append(std::span<const int32_t> chunk, const Progress& progress
     throw;
   }
   ids.insert(ids.end(), chunk.begin(), chunk.end());
+  chunks.push_back({position(), pass_end});
   if (model->has_tokenizer()) {
     for (std::string& piece : model->tokenizer().pieces(chunk)) pieces.push_back(std::move(piece));
   }
@@ -122,7 +139,8 @@ void Run::extend(std::span<const int32_t> new_ids, const Progress& progress) {
   State& state = *state_;
   if (new_ids.empty()) return;
   state.check_ids(new_ids);
-  state.layers.fit_ropes(state.position() + static_cast<int64_t>(new_ids.size()));
+  state.pass_end = state.position() + static_cast<int64_t>(new_ids.size());
+  state.layers.fit_ropes(state.pass_end);
   const auto total = static_cast<double>(new_ids.size());
   for (size_t begin = 0; begin < new_ids.size();) {
     const auto count = std::min(static_cast<size_t>(state.at_once()), new_ids.size() - begin);
@@ -168,11 +186,7 @@ RunSnapshot Run::snapshot() const {
   snapshot.pieces = state.pieces;
   snapshot.prompt_tokens = prompt_tokens();
   snapshot.threads = at::get_num_threads();
-  for (const LayerRecord& record : state.records) {
-    snapshot.layers.push_back({record.q.view(), record.row_max.view(), record.log_sum.view(), record.statistics.view(),
-                               record.thumbnails,
-                               state.layers.key_angles(static_cast<int64_t>(snapshot.layers.size()))});
-  }
+  state.add_queries(snapshot);
   snapshot.stores = state.cache.rows();
   for (const Intervention& change : state.options.interventions) snapshot.interventions.push_back(change.text());
   snapshot.allocated_history = state.allocated_history;
@@ -180,6 +194,7 @@ RunSnapshot Run::snapshot() const {
   for (const LayerRecord& record : state.records) {
     snapshot.viewer_bytes += static_cast<int64_t>(record.thumbnails->max.size() * sizeof(float));
   }
+  snapshot.viewer_peak_bytes = state.ledger->peak_bytes(MemoryPurpose::viewer);
   snapshot.kv_peak_bytes = state.ledger->peak_bytes(MemoryPurpose::kv);
   return snapshot;
 }

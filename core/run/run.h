@@ -54,6 +54,9 @@ struct RunOptions {
   int64_t expected_tokens = 0;  ///< prompt + generated, if known: sizes buffers and thumbnails; cut to the context
   int64_t chunk = 4096;         ///< most tokens that go through the layers at once; windows may ask for fewer
   int64_t thumbnail_cells = 64;
+  /// How many bytes of the model's device may be kept so that queries can be shown: queries, and layer inputs that
+  /// others are made from again (core/run/query_budget.h). Nothing: as usual_query_bytes.
+  std::optional<int64_t> query_bytes;
   MlaOptions mla;  ///< queries are kept as absorbed scores take them in any case
 };
 

@@ -12,9 +12,15 @@ namespace headscope {
 /// What attention of a layer, its output projection included, makes of the normed input x [tokens, d_model].
 using LayerAttention = std::function<at::Tensor(int64_t layer, const at::Tensor& x)>;
 
-/// Hidden states [tokens, d_model] behind the last layer, of those before the first: norms, MLPs, mixtures and sums are
-/// made here, attention by the caller. `on_layer` is called before each layer.
-at::Tensor through_layers(const Architecture&, const Weights&, at::Tensor x, const LayerAttention&,
-                          const std::function<void(int64_t layer)>& on_layer);
+/// Called before each layer with its input x [tokens, d_model], f32, one row after the other.
+using BeforeLayer = std::function<void(int64_t layer, const at::Tensor& x)>;
+
+/// Hidden states [tokens, d_model] before layer `end`, of those before layer `first`: norms, MLPs, mixtures and sums
+/// are made here, attention by the caller.
+at::Tensor through_layers(const Architecture&, const Weights&, int64_t first, int64_t end, at::Tensor x,
+                          const LayerAttention&, const BeforeLayer&);
+
+/// What attention of a layer is made of: the layer's input, behind its norm.
+at::Tensor attention_input(const Architecture&, const Weights&, int64_t layer, const at::Tensor& x);
 
 }  // namespace headscope

@@ -187,3 +187,12 @@ def test_what_cannot_be_drawn(headscope, stories, tmp_path, options, code, words
 def test_where_it_cannot_be_written(headscope, stories, tmp_path, name, words):
     headscope.refusal("render", stories, "--prompt", "Zoo", "--out", tmp_path / name, words=words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("view", ["map", "head", "atlas"])
+def test_a_memory_budget_changes_no_picture(headscope, random_models, tmp_path, view):
+    words = ["render", random_models("llama-gqa"), "--view", view, "--ids", ",".join(str(i) for i in range(1, 40)),
+             "--layer", 1, "--head", 2, "--out"]
+    headscope.text(*words, tmp_path / "all.csv")
+    headscope.text(*words, tmp_path / "limited.csv", "--memory-budget", "0")
+    assert (tmp_path / "all.csv").read_bytes() == (tmp_path / "limited.csv").read_bytes()

@@ -362,3 +362,13 @@ def test_rooms_of_windows_are_explained(headscope, tmp_path):
         sharing_models.make(next(one for one in sharing_models.SCHEMES if one.name == name), tmp_path / name, 1)
         text = headscope.text("run", tmp_path / name, "--ids", "1,2,3")
         assert ("a sliding window keeps its tokens and has room for those written at once" in text) == said
+
+
+def test_a_memory_budget_is_a_size(headscope, random_models, tmp_path):
+    folder = random_models("llama-gqa")
+    for words in (("run", folder, "--ids", "1,2"), ("verify", folder),
+                  ("render", folder, "--ids", "1,2", "--out", tmp_path / "x.svg")):
+        for wrong in ("much", "1", "-1MB", ""):
+            headscope.refusal(*words, "--memory-budget", wrong, code=1, words=["--memory-budget", "2GiB"])
+        headscope.text(*words, "--memory-budget", "0")
+    headscope.refusal("verify", "--memory-budget", "1MB", code=1, words=["MODEL"])

@@ -22,6 +22,26 @@ def saved(headscope, stories, tmp_path_factory):
         yield file, run
 
 
+def same_file(one, other):
+    """Every dataset of two files, to the bit."""
+    with h5py.File(one) as a, h5py.File(other) as b:
+        names = []
+        a.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        for name in names:
+            assert (a[name][()] == b[name][()]).all() or np.array_equal(a[name][()], b[name][()], equal_nan=True), name
+        return names
+
+
+@pytest.mark.parametrize("budget", ["0", "10kB", "20kB"])
+@pytest.mark.parametrize("family", ["llama-gqa", "deepseek2-lite", "gpt2-odd-mlp"])
+def test_a_memory_budget_changes_nothing(headscope, random_models, tmp_path, family, budget):
+    words = ["run", random_models(family), "--ids", ",".join(str(i % 50 + 1) for i in range(50)), "--generate", 6,
+             "--chunk", 20, "--zero", "0:1", "--save", EVERYTHING, "--out"]
+    assert "made again" not in headscope.text(*words, tmp_path / "all.h5")
+    assert "layers are kept" in headscope.text(*words, tmp_path / "limited.h5", "--memory-budget", budget)
+    assert {"q/layer_000", "attention/layer_001"} <= set(same_file(tmp_path / "all.h5", tmp_path / "limited.h5"))
+
+
 def as_text(value):
     return value.decode() if isinstance(value, bytes) else value
 

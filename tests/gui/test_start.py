@@ -20,6 +20,7 @@ from window import FAILURE, THEMES, USAGE, quoted
     (["--prompt", "x", "--prompt-file", "script.txt"], ["prompt"]),
     (["--prompt-file", "/no/such/file"], ["/no/such/file"]),
     (["--threads", "-1"], ["-1"]),
+    (["--memory-budget", "much"], ["--memory-budget", "2GiB"]),
 ])
 def test_usage_errors(window, arguments, words):
     window.refusal("wait 1", *arguments, code=USAGE, words=words)

@@ -90,7 +90,32 @@ def test_the_largest_head_of_every_metric(window, stories, saved, metric):
         """, stories, "--prompt", PROMPT)
 
 
-def test_zoom_to_one_cell_and_read_its_weight(window, stories, saved):
+def test_a_memory_budget_changes_nothing_that_is_seen(window, stories):
+    """Of no budget, and of one that keeps no queries: maps and weights, while tokens are added and heads are off."""
+    found = []
+    for budget in ([], ["--memory-budget", "0"]):
+        result = window.play("""
+            wait idle
+            select layer=1 head=2
+            switch_off
+            wait idle
+            view map
+            generate 5
+            wait idle
+            select layer=4 head=1 query=24 key=21
+            wait idle
+            """, stories, "--prompt", PROMPT, *budget)
+        selection = result.state()["selection"]["A"]
+        assert selection["weight"] is not None
+        found.append((selection, result.picture().pixels))
+    assert found[0][0] == found[1][0]
+    bar = 48  # has the process's memory, which differs from start to start
+    # A few pixels differ from start to start while tokens are added, with or without a budget.
+    assert (found[0][1][bar:] != found[1][1][bar:]).any(-1).sum() < 50
+
+
+@pytest.mark.parametrize("budget", [[], ["--memory-budget", "0"]])
+def test_zoom_to_one_cell_and_read_its_weight(window, stories, saved, budget):
     _, maps, means = saved
     layer, head, _ = furthest(means)
     cells = [(7, 2), (20, 20), (20, 0), (len(maps[0, 0]) - 1, 11)]
@@ -118,7 +143,7 @@ def test_zoom_to_one_cell_and_read_its_weight(window, stories, saved):
         wait 2
         expect under_cursor ~ query {query}
         state cell.json
-        """, stories, "--prompt", PROMPT)
+        """, stories, "--prompt", PROMPT, *budget)
     cell = result.state("cell.json")
     assert cell["selection"]["A"]["weight"] == pytest.approx(maps[layer, head, query, key], abs=1e-5)
     shown = float(re.search(r"weight ([0-9.e-]+)", cell["under_cursor"])[1])

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "tests/run/budget_runs.h"
 #include "tests/run/fed_runs.h"
 #include "tests/run/random_model.h"
 #include "tests/run/recording_device.h"
@@ -246,6 +247,17 @@ TEST_P(ChangedField, IsInRecordedStepsToo) {
   const Plan plan{{9, 1, 1, 1, 1}, false};
   const Fed one_by_one(random_model(changed, 1, testing::device_that(testing::Records::never)), plan);
   expect_same_bits(one_by_one, Fed(random_model(changed, 1, testing::device_that(testing::Records::yes)), plan));
+}
+
+TEST_P(ChangedField, IsInQueriesThatAreMadeAgain) {
+  use_threads(1);
+  Architecture changed = base_architecture(GetParam().base);
+  GetParam().change(changed);
+  const auto model = random_model(changed);
+  RunOptions nothing_kept;
+  nothing_kept.query_bytes = 0;
+  const std::vector<int64_t> passes = {19, 1, 1, 9};
+  expect_same_queries(fed_run(model, passes, {}).snapshot(), fed_run(model, passes, nothing_kept).snapshot());
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, ChangedField, ::testing::ValuesIn(changed_cases()),

@@ -93,7 +93,7 @@ TEST(ReadCache, ReadsRowsWhereTheyLie) {
   for (int i = 0; i < 30; ++i) store.v.append(row.data(), 1);
   const KeyAngles angles(RopeTable(a, 0), 30, SerialFor());
   AttentionProblem problem;
-  ReadCache(a, model->weights(), 0, store, 30, &angles).add_to(problem);
+  ReadCache(a, model->weights(), 0, CachedRows(store), 0, 30, &angles).add_to(problem);
   EXPECT_EQ(problem.k.data, store.v.rows().data);
   EXPECT_EQ(problem.v.data, store.v.rows().data);
   EXPECT_EQ(problem.key_rotation.cosines, angles.rotation().cosines);

@@ -119,6 +119,13 @@ class Elsewhere final : public Device {
   void wait(void* stream) const override {
     if (stream != nullptr) side_.wait();
   }
+  MemoryReport memory() const override {
+    MemoryReport report = Device::memory();
+    if (!free_memory) return report;
+    report.device_used_bytes = 0;
+    report.device_total_bytes = *free_memory;
+    return report;
+  }
   bool records() const override { return records_ != Records::never; }
   std::unique_ptr<const RecordedWork> record(const std::function<void(void*)>& work) const override {
     ++recordings;
@@ -134,7 +141,8 @@ class Elsewhere final : public Device {
   }
 
   mutable int recordings = 0, repeats = 0;
-  mutable int fails_after = -1;  ///< repeats; with but_fails
+  mutable int fails_after = -1;        ///< repeats; with but_fails
+  std::optional<int64_t> free_memory;  ///< what it says that it has
 
  private:
   class Again final : public RecordedWork {

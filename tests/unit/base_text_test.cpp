@@ -30,6 +30,17 @@ TEST(Text, decimal_bytes_count_in_thousands) {
   EXPECT_EQ(format_decimal_bytes(7'027'200'000), "7.03 GB");
 }
 
+TEST(Text, sizes_are_bytes_in_units_of_both_kinds) {
+  EXPECT_EQ(parse_bytes("2GiB", "--size"), int64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("1.5kB", "--size"), 1500);
+  EXPECT_EQ(parse_bytes("500MB", "--size"), 500'000'000);
+  EXPECT_EQ(parse_bytes("0", "--size"), 0);
+  EXPECT_EQ(parse_bytes("0KiB", "--size"), 0);
+  for (const char* wrong : {"", "1", "12 MB", "-1MB", "MB", "1mb", "1MBs", "nan", "infGB", "1e300TB"}) {
+    EXPECT_THROW(parse_bytes(wrong, "--size"), UsageError) << wrong;
+  }
+}
+
 TEST(Text, bytes_are_exact_when_few_and_have_three_digits_when_many) {
   EXPECT_EQ(format_bytes(0), "0 B");
   EXPECT_EQ(format_bytes(1280), "1,280 B");

@@ -44,7 +44,7 @@ std::string whole_path(const std::string& path) {
 App::App(Options options)
     : options_(std::move(options)),
       tiles_(tile_workers(options_.threads), tile_budget_bytes, options_.wake),
-      engine_(options_.threads, options_.device, options_.wake) {
+      engine_(options_.threads, options_.device, options_.query_bytes, options_.wake) {
   engine_.measure_memory();
 }
 

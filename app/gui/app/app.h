@@ -46,8 +46,9 @@ class App {
     int threads = 0;  ///< of LibTorch; 0: as many as the machine has
     bool run_on_open = true;
     std::shared_ptr<const Device> device = counting_host();  ///< where models run
-    std::string device_reason;   ///< why that is the CPU, where a GPU was not refused by the user; or empty
-    std::function<void()> wake;  ///< called on any thread when `update` has something to do
+    std::string device_reason;  ///< why that is the CPU, where a GPU was not refused by the user; or empty
+    std::optional<int64_t> query_bytes = {};  ///< of each run, as RunOptions has it
+    std::function<void()> wake;               ///< called on any thread when `update` has something to do
   };
   explicit App(Options);
   ~App();

@@ -110,8 +110,13 @@ class ViewMaker {
   AtlasSums sums_;
 };
 
-Engine::Engine(int threads, std::shared_ptr<const Device> device, std::function<void()> wake)
-    : device_(std::move(device)), wake_(std::move(wake)), text_lane_("text"), lane_("run", [threads] {
+Engine::Engine(int threads, std::shared_ptr<const Device> device, std::optional<int64_t> query_bytes,
+               std::function<void()> wake)
+    : device_(std::move(device)),
+      query_bytes_(query_bytes),
+      wake_(std::move(wake)),
+      text_lane_("text"),
+      lane_("run", [threads] {
         lower_thread_priority(nice_steps);
         use_threads(threads);
       }) {}
@@ -303,6 +308,7 @@ void Engine::do_run(ModelSlot slot, const RunRequest& wanted, uint64_t request, 
   }
   options.expected_tokens = static_cast<int64_t>(ids.size());
   options.chunk = chunk_tokens;
+  options.query_bytes = query_bytes_;
   auto run = std::make_unique<Run>(here.model, options);
   check_length(*run, ids);
   const auto before = logits_of_same(here.run.get(), here.facts.switched_off, wanted.switched_off, ids);

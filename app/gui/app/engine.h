@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -90,8 +91,8 @@ struct EngineEvent {
 class Engine {
  public:
   /// `wake` is called on a lane when there is news. `threads` of LibTorch; 0: as many as the machine has.
-  /// Models are opened on the device.
-  Engine(int threads, std::shared_ptr<const Device>, std::function<void()> wake);
+  /// Models are opened on the device. `query_bytes` is that of RunOptions.
+  Engine(int threads, std::shared_ptr<const Device>, std::optional<int64_t> query_bytes, std::function<void()> wake);
   ~Engine();
 
   /// What this slot was doing with the model before stops; that model stays until the new one is there.
@@ -141,6 +142,7 @@ class Engine {
   void do_generate(ModelSlot, const GenerateRequest&, const Progress&);
 
   std::shared_ptr<const Device> device_;
+  std::optional<int64_t> query_bytes_;
   std::function<void()> wake_;
   mutable std::mutex mutex_;  ///< guards what is up to status_
   std::vector<EngineEvent> events_;

@@ -63,9 +63,11 @@ Json selection_summary(const App& app, ModelSlot slot) {
             {"score", nullptr}};
   const SlotData& data = app.data(slot);
   const bool known = selection.query < data.tokens() && selection.key < data.tokens();  // they may be still to come
-  if (data.run && selection.layer && selection.head && selection.query && selection.key && known) {
+  if (!data.run || !selection.layer || !selection.head || !selection.query || !selection.key || !known) return json;
+  const RunSnapshot& run = *data.run->snapshot;
+  if (const auto queries = queries_at_hand(run, *selection.layer, *selection.query + 1)) {
     const ScoredWeight cell =
-        score_and_weight(*data.run->snapshot, *selection.layer, *selection.head, *selection.query, *selection.key);
+        score_and_weight(run, *queries, *selection.layer, *selection.head, *selection.query, *selection.key);
     json["weight"] = cell.weight;
     json["score"] = cell.score;
   }

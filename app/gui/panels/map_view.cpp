@@ -24,7 +24,8 @@ MapData nothing_to_show(const App& app) {
 }
 
 /// "“dog” looks at “Lily”", its weight and score, and where it is.
-std::string cell_text(const Ui& ui, const RunSnapshot& run, const Selection& head, const MapCellAt& cell) {
+std::string cell_text(Ui& ui, const RunView& view, const Selection& head, const MapCellAt& cell) {
+  const RunSnapshot& run = *view.snapshot;
   const auto name = [&](int64_t token) {
     return token_label(static_cast<size_t>(token) < run.pieces.size() ? run.pieces[static_cast<size_t>(token)] : "",
                        ui.text);
@@ -32,10 +33,13 @@ std::string cell_text(const Ui& ui, const RunSnapshot& run, const Selection& hea
   if (cell.key > cell.query) {
     return fmt::format("key {} comes after query {}\na causal model cannot look ahead", cell.key, cell.query);
   }
-  const ScoredWeight exact = score_and_weight(run, *head.layer, *head.head, cell.query, cell.key);
-  std::string text = fmt::format(
-      "\u201C{}\u201D looks at \u201C{}\u201D\nweight {}   score {:.2f}\nquery {}, key {}; tokens are 0 to {}",
-      name(cell.query), name(cell.key), weight_text(exact.weight), exact.score, cell.query, cell.key, run.tokens() - 1);
+  std::string numbers = "the weight is still to come: queries of this layer are being made again";
+  if (const auto queries = ui.app.tiles().queries(view.snapshot, view.id, *head.layer, cell.query + 1)) {
+    const ScoredWeight exact = score_and_weight(run, *queries, *head.layer, *head.head, cell.query, cell.key);
+    numbers = fmt::format("weight {}   score {:.2f}", weight_text(exact.weight), exact.score);
+  }
+  std::string text = fmt::format("\u201C{}\u201D looks at \u201C{}\u201D\n{}\nquery {}, key {}; tokens are 0 to {}",
+                                 name(cell.query), name(cell.key), numbers, cell.query, cell.key, run.tokens() - 1);
   if (cell.bin > 1) {
     text += fmt::format("\nthis cell: {} x {} tokens, largest weight {}", cell.bin, cell.bin,
                         weight_text(static_cast<double>(cell.largest)));
@@ -174,7 +178,7 @@ void use_mouse(Ui& ui, CentrePanel& panel, const FigureInput& input) {
 void draw_hover(Ui& ui, const CentrePanel& panel, const FigureInput& input) {
   const auto cell = panel.map.at(input.mouse);
   if (!input.hovered || !cell || panel.dragging) return;
-  const RunSnapshot& run = *ui.app.data().run->snapshot;
+  const RunView& run = *ui.app.data().run;
   const MapPlace& place = panel.map;
   ImDrawList& list = *ImGui::GetWindowDrawList();
   const auto x = [&](int64_t key) {

@@ -47,12 +47,18 @@ TokenFlow& flow_of(Ui& ui, PromptPanel& panel, const Shown& shown, double width)
   return *panel.flow;
 }
 
-/// The selected query's weights over the keys, exact.
-std::vector<float> query_weights(const RunSnapshot& run, const Selection& selection) {
+/// What the selected query's weights are made from; nothing where none is selected, or while it is still being made.
+std::optional<RowsView> selected_queries(Ui& ui, const RunView& view, const Selection& selection) {
+  const RunSnapshot& run = *view.snapshot;
   const bool known = selection.layer && selection.head && selection.query && *selection.query < run.tokens() &&
                      has_head(*run.architecture, selection);
-  if (!known) return {};
-  return compute_tile(run,
+  if (!known) return std::nullopt;
+  return ui.app.tiles().queries(view.snapshot, view.id, *selection.layer, *selection.query + 1);
+}
+
+/// The selected query's weights over the keys, exact.
+std::vector<float> query_weights(const RunSnapshot& run, const RowsView& queries, const Selection& selection) {
+  return compute_tile(run, queries,
                       {*selection.layer, *selection.head, *selection.query, *selection.query + 1, 0,
                        *selection.query + 1, 1, Pooling::max},
                       SerialFor())
@@ -112,15 +118,17 @@ void draw_chips(Ui& ui, PromptPanel& panel, double width, double height) {
   const std::string place = fmt::format("{} {} {} {} {}", panel.flow_key, shown.preview, selection.query.value_or(-1),
                                         selection.layer.value_or(-1), selection.head.value_or(-1));
   follow(panel, shown, flow, selection, place, visible);
-  const std::string key = fmt::format("{} {} {} {} {} {} {}", place, flow.size(), panel.first_line, width, height,
-                                      shown.prompt_tokens, selection.key.value_or(-1));
+  const auto queries =
+      !shown.preview && data.run ? selected_queries(ui, *data.run, selection) : std::optional<RowsView>();
+  const std::string key = fmt::format("{} {} {} {} {} {} {} {}", place, flow.size(), panel.first_line, width, height,
+                                      shown.prompt_tokens, selection.key.value_or(-1), queries.has_value());
   const CachedFigure& cached = ui.figure("tokens", key, [&] {
     TokensData tokens_data;
     tokens_data.flow = panel.flow;
     tokens_data.prompt_tokens = shown.prompt_tokens;
     tokens_data.facts.slot = ui.app.state.active;
     tokens_data.facts.tokens = data.tokens();
-    if (!shown.preview && data.run) tokens_data.weights = query_weights(*data.run->snapshot, selection);
+    if (queries) tokens_data.weights = query_weights(*data.run->snapshot, *queries, selection);
     return tokens(tokens_data, TokensState{panel.first_line}, shown.preview ? Selection{} : selection,
                   Layout{width - bar, height, ui.scale, ui.text});
   });
