@@ -86,7 +86,7 @@ std::shared_ptr<const Device> host();
 /// One of its own for whoever wants its bytes counted.
 std::shared_ptr<const Device> counting_host();
 
-/// Throws the Error that is said of a device that failed.
+/// Throws the Error that is said of a device that failed, or whose memory is full, by what CUDA or LibTorch says.
 [[noreturn]] void throw_device_error(const std::string& message);
 
 /// The fastest kernel that can run the problem. Throws Error where none can.

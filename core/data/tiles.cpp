@@ -82,23 +82,23 @@ Tile compute_tile(const RunSnapshot& run, const RowsView& queries, const TileQue
   request.key_end = query.key_end;
   request.bin = query.bin;
   request.pooling = query.pooling;
-  const AttentionKernel& kernel = wanted != nullptr ? *wanted : kernel_for(device, problem);
-  Tile tile{request.rows(), request.columns(), {}, kernel.name};
-  tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
-  const OnDevice<float> maxima(device, row_max, stream), sums(device, log_sum, stream);
-  FromDevice<float> cells(device, tile.cells, stream);
-  float* const first = cells.data();
-  Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()), device, stream);
   try {
+    const AttentionKernel& kernel = wanted != nullptr ? *wanted : kernel_for(device, problem);
+    Tile tile{request.rows(), request.columns(), {}, kernel.name};
+    tile.cells.resize(static_cast<size_t>(tile.rows * tile.columns));
+    const OnDevice<float> maxima(device, row_max, stream), sums(device, log_sum, stream);
+    FromDevice<float> cells(device, tile.cells, stream);
+    float* const first = cells.data();
+    Workspace workspace(kernel.tiles_workspace(problem, {&request, 1}, workers.workers()), device, stream);
     const std::span<const TileRequest> requests(&request, 1);
     if (!kernel.tiles(problem, maxima.data(), sums.data(), requests, {&first, 1}, workspace.span(), workers, stop)) {
       throw Cancelled();
     }
+    cells.fetch();
+    return tile;
   } catch (const CudaError& error) {
     throw_device_error(error.what());
   }
-  cells.fetch();
-  return tile;
 }
 
 }  // namespace headscope

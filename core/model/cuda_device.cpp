@@ -41,11 +41,14 @@ class Recording final : public RecordedWork {
   CudaRecording* recording_;
 };
 
-/// A stream of LibTorch's pool, which does not wait for the default one and is never given back. Of high priority:
-/// a tile is small, somebody waits for it, and a model's kernels fill the GPU. After lazyInitDevice.
-c10::Stream take_side_stream(int index) {
+/// A stream of LibTorch's pool, which does not wait for the default one and is never given back. After lazyInitDevice.
+c10::Stream take_stream(int index, bool high_priority) {
   const c10::impl::VirtualGuardImpl cuda(at::kCUDA);
-  return cuda.getStreamFromGlobalPool({at::kCUDA, static_cast<c10::DeviceIndex>(index)}, true);
+  return cuda.getStreamFromGlobalPool({at::kCUDA, static_cast<c10::DeviceIndex>(index)}, high_priority);
+}
+/// The same, as CUDA has it.
+void* handle_of(const c10::Stream& stream) {
+  return c10::impl::VirtualGuardImpl(at::kCUDA).getStreamNativeHandle(stream);
 }
 
 /// A GPU that the library can use, with its kernels. Memory is that of LibTorch's caching allocator, which keeps what
@@ -56,8 +59,9 @@ class Cuda final : public Device {
       : library_(*cuda.library),
         index_(cuda.device),
         device_name_(cuda.device_name),
-        side_(take_side_stream(cuda.device)),
-        side_stream_(c10::impl::VirtualGuardImpl(at::kCUDA).getStreamNativeHandle(side_)),
+        side_(take_stream(cuda.device, true)),
+        side_stream_(handle_of(side_)),
+        recording_stream_(static_cast<CudaStream>(handle_of(take_stream(cuda.device, false)))),
         kernels_(library_.kernels, static_cast<size_t>(library_.kernel_count)) {}
 
   std::string_view name() const override { return "cuda"; }
@@ -90,7 +94,7 @@ class Cuda final : public Device {
   bool records() const override { return library_.record != nullptr; }
   std::unique_ptr<const RecordedWork> record(const std::function<void(void*)>& work) const override {
     CudaRecording* recording = nullptr;
-    with_torch_errors([&] { recording = library_.record(index_, work); });
+    with_torch_errors([&] { recording = library_.record(index_, recording_stream_, work); });
     return std::make_unique<Recording>(library_, recording);
   }
   void wait(void* stream) const override {
@@ -133,8 +137,9 @@ class Cuda final : public Device {
   const CudaLibrary& library_;  // stays loaded
   int index_;
   std::string device_name_;
-  c10::Stream side_;
-  void* side_stream_;  ///< the same, as CUDA has it
+  c10::Stream side_;  ///< of high priority: a tile is small, somebody waits for it, and a model's kernels fill the GPU
+  void* side_stream_;
+  CudaStream recording_stream_;  ///< nothing but recordings
   std::span<const AttentionKernel> kernels_;
   mutable MemoryCounts counts_;
   mutable std::mutex nvml_mutex_;  ///< guards nvml_

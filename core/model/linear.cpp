@@ -55,7 +55,11 @@ at::Tensor bf16_product(const at::Tensor& x, const at::Tensor& weight) { return 
 at::Tensor split_product(const at::Tensor& x, const at::Tensor& weight) {
   const at::Tensor high = x.to(at::kBFloat16), rest = x - high.to(at::kFloat);
   const at::Tensor middle = rest.to(at::kBFloat16), low = (rest - middle.to(at::kFloat)).to(at::kBFloat16);
-  return bf16_product(low, weight) + bf16_product(middle, weight) + bf16_product(high, weight);
+  const int64_t tokens = x.size(0);
+  if (tokens > few_tokens) return bf16_product(low, weight) + bf16_product(middle, weight) + bf16_product(high, weight);
+  const at::Tensor parts = bf16_product(at::cat({low, middle, high}), weight);  // reads the weights once
+  const auto part = [&](int64_t index) { return parts.narrow(0, index * tokens, tokens); };
+  return part(0) + part(1) + part(2);
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ void AttentionStep::store() {
   }
   for (GrowingRows* part : {&record_->row_max, &record_->log_sum, &record_->statistics}) part->publish(rows_);
   record_->thumbnails = thumbnails_;
+  record_->grid_is_lent = false;
 }
 
 void fit(ThumbnailGrid& grid, int64_t q_heads, int64_t tokens) {

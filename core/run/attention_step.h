@@ -13,8 +13,15 @@ namespace headscope {
 struct LayerRecord {
   std::optional<GrowingRows> q, input;  ///< none where the budget has no room for them (core/run/query_budget.h)
   GrowingRows row_max, log_sum, statistics;
-  std::shared_ptr<ThumbnailGrid> thumbnails;  ///< replaced by a changed copy, never changed
+  std::shared_ptr<ThumbnailGrid> thumbnails;
+  bool grid_is_lent = false;  ///< to a snapshot: replaced by a changed copy, never changed
 
+  /// The grid, to change it.
+  ThumbnailGrid& own_grid() {
+    if (grid_is_lent) thumbnails = std::make_shared<ThumbnailGrid>(*thumbnails);
+    grid_is_lent = false;
+    return *thumbnails;
+  }
   void truncate(int64_t rows) {
     for (GrowingRows* part : {&row_max, &log_sum, &statistics}) part->truncate(rows);
     for (std::optional<GrowingRows>* part : {&q, &input}) {

@@ -37,16 +37,39 @@ void raise_cells(ThumbnailGrid& grid, int64_t row, int64_t heads, const float* c
   }
 }
 
-/// Adds the results of one row to a layer's record and returns where the next layer's begin.
-const float* store_row(LayerRecord& record, int64_t heads, int64_t position, const float* results) {
-  record.row_max.append(results + row_results::row_max * heads, 1);
-  record.log_sum.append(results + row_results::log_sum * heads, 1);
-  record.statistics.append(results + row_results::first_statistic * heads, 1);
-  auto grid = std::make_shared<ThumbnailGrid>(*record.thumbnails);  // a copy: snapshots hold the old one
-  fit(*grid, heads, position + 1);
-  raise_cells(*grid, position / grid->bin, heads, results + row_results::arrays * heads);
-  record.thumbnails = grid;
-  return results + (row_results::arrays + grid->cells) * heads;
+/// The results of one row, one layer after the other: arrays of numbers, then cells.
+class RowResults {
+ public:
+  RowResults(const Architecture& architecture, const float* results) : architecture_(architecture), next_(results) {}
+
+  /// Calls `store(record, heads, numbers, cells)` for each layer.
+  template <class Store>
+  void for_each(std::vector<LayerRecord>& records, const Store& store) const {
+    const float* next = next_;
+    for (size_t layer = 0; layer < records.size(); ++layer) {
+      const int64_t heads = architecture_.layers[layer].q_heads;
+      const float* const cells = next + row_results::arrays * heads;
+      store(records[layer], heads, next, cells);
+      next = cells + records[layer].thumbnails->cells * heads;
+    }
+  }
+
+ private:
+  const Architecture& architecture_;
+  const float* next_;
+};
+
+/// Adds them to the records. Thumbnails change when all else is done: nobody needs to take that back.
+void store_row(const RowResults& results, std::vector<LayerRecord>& records, int64_t position) {
+  results.for_each(records, [&](LayerRecord& record, int64_t heads, const float* numbers, const float*) {
+    record.row_max.append(numbers + row_results::row_max * heads, 1);
+    record.log_sum.append(numbers + row_results::log_sum * heads, 1);
+    record.statistics.append(numbers + row_results::first_statistic * heads, 1);
+    fit(record.own_grid(), heads, position + 1);
+  });
+  results.for_each(records, [&](LayerRecord& record, int64_t heads, const float*, const float* cells) {
+    raise_cells(*record.thumbnails, position / record.thumbnails->bin, heads, cells);
+  });
 }
 
 }  // namespace
@@ -74,38 +97,47 @@ void DecodeStep::make_ready(int64_t sequences) {
   for (const Layer& layer : architecture_.layers) {
     biases_.push_back(std::make_unique<PositionBias>(architecture_, 0, layer.q_heads, 0, device));
   }
-  inputs_.emplace(device, place_, layers_, architecture_.layer_count(), sequences);
+  inputs_.emplace(device, place_, architecture_, layers_, sequences);
 }
 
 at::Tensor DecodeStep::run(std::span<const int32_t> ids, std::span<const NextTokens> sequences) {
-  const int64_t position = sequences.front().position, layers = architecture_.layer_count();
+  const NextTokens& first = sequences.front();
+  if (first.records != nullptr && sequences.size() > 1)
+    throw std::logic_error("DecodeStep: records are of one sequence");
   if (!inputs_) make_ready(static_cast<int64_t>(sequences.size()));
   DecodePlan plan = plan_decode(*model_, layers_, sequences);
-  inputs_->send(ids, position, layers_);
+  inputs_->send(ids, first.position, layers_);
   perform(std::move(plan));
-  const at::Tensor results = results_.defined() ? results_.cpu() : at::Tensor();
   const at::Tensor answer = answer_.cpu();
+  const at::Tensor results = results_.defined() ? results_.cpu() : at::Tensor();
   publish_decoded(architecture_, sequences);
-  const float* next = results.defined() ? results.const_data_ptr<float>() : nullptr;
-  for (const NextTokens& sequence : sequences) {
-    if (sequence.records == nullptr) continue;
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      const auto index = static_cast<size_t>(layer);
-      next = store_row((*sequence.records)[index], architecture_.layers[index].q_heads, position, next);
-    }
+  if (first.records != nullptr) {
+    store_row(RowResults(architecture_, results.const_data_ptr<float>()), *first.records, first.position);
   }
   return answer;
 }
 
 void DecodeStep::perform(DecodePlan plan) {
-  const Device& device = *model_->device();
-  if (plan != plan_) {
+  if (!done_once_ || plan != plan_) {
     recording_.reset();
+    done_once_ = refused_ = false;
     plan_ = std::move(plan);
-    return work(Stream(nullptr));  // which makes LibTorch and the kernels ready, as no recording may
+    work(Stream(nullptr));  // which makes LibTorch and the kernels ready, as no recording may
+    done_once_ = true;
+    return;
   }
-  if (!recording_) recording_ = device.record([&](void* stream) { work(Stream(stream)); });
+  if (!recording_ && !refused_) record();
+  if (!recording_) return work(Stream(nullptr));
   recording_->run();
+  ++repeats_;
+}
+
+void DecodeStep::record() {
+  try {
+    recording_ = model_->device()->record([&](void* stream) { work(Stream(stream)); });
+  } catch (const std::exception&) {  // no memory for it, perhaps: nothing was done yet, and steps one by one go on
+    refused_ = true;
+  }
 }
 
 /// Hangs on the plan, the model and what lies in the device's memory, and on nothing else: it may have been recorded.

@@ -28,13 +28,18 @@ class DecodeStep {
   /// or through the host (ALiBi's products as rounded).
   bool serves(std::span<const NextTokens>) const;
 
-  /// Forwards one token of each sequence, adds it to caches and records, and returns what the head made, on the host.
-  /// When anything throws, the rows that were added so far stay; the caller takes them back.
+  /// Forwards one token of each sequence, adds it to caches and records (of one sequence, or of none), and returns what
+  /// the head made, on the host. When anything throws, the rows that were added so far stay; the caller takes them
+  /// back.
   at::Tensor run(std::span<const int32_t> ids, std::span<const NextTokens>);
+
+  /// Steps that were recorded work.
+  int64_t repeats() const { return repeats_; }
 
  private:
   void make_ready(int64_t sequences);
   void perform(DecodePlan);
+  void record();
   void work(const ParallelFor& stream);
   void keep_input(int64_t layer, const at::Tensor& x) const;
   at::Tensor attention(int64_t layer, const at::Tensor& x, const ParallelFor& stream);
@@ -51,11 +56,13 @@ class DecodeStep {
   std::vector<std::unique_ptr<PositionBias>> biases_;  ///< [layers]; made with the inputs, at the first step
   std::optional<StepInputs> inputs_;
   DecodePlan plan_;
+  bool done_once_ = false, refused_ = false;  ///< the plan's work, and its recording
   std::unique_ptr<const RecordedWork> recording_;
   // What the work made, in the device's memory.
   at::Tensor answer_;
   std::vector<at::Tensor> parts_;  ///< of results_, while it is made
-  at::Tensor results_;             ///< of rows for viewers (row_results.h) and cells, of each layer and sequence
+  at::Tensor results_;             ///< of a row for viewers (row_results.h) and its cells, of each layer
+  int64_t repeats_ = 0;
 };
 
 }  // namespace headscope

@@ -85,12 +85,17 @@ std::vector<int32_t> Decoder::step(std::span<const int32_t> ids) {
   std::vector<NextTokens> next;
   for (KvCache& cache : state.caches) next.push_back({&cache, nullptr, state.tokens, 1});
   std::vector<int32_t> likeliest(ids.size());
-  with_torch_errors([&] {
-    const at::Tensor best = state.recorded && state.decode.serves(next)
-                                ? state.decode.run(ids, next)
-                                : state.likeliest(state.layers.forward(ids, next, [](int64_t) {})).cpu();
-    std::copy_n(best.const_data_ptr<int64_t>(), likeliest.size(), likeliest.begin());
-  });
+  try {
+    with_torch_errors([&] {
+      const at::Tensor best = state.recorded && state.decode.serves(next)
+                                  ? state.decode.run(ids, next)
+                                  : state.likeliest(state.layers.forward(ids, next, [](int64_t) {})).cpu();
+      std::copy_n(best.const_data_ptr<int64_t>(), likeliest.size(), likeliest.begin());
+    });
+  } catch (...) {
+    for (KvCache& cache : state.caches) cache.truncate(state.tokens);
+    throw;
+  }
   ++state.tokens;
   return likeliest;
 }
@@ -121,6 +126,8 @@ int64_t Decoder::kv_read_bytes() const {
   }
   return bytes;
 }
+
+int64_t Decoder::recorded_steps() const { return state_->decode.repeats(); }
 
 std::string Decoder::kernel() const { return listed(state_->layers.kernels()); }
 

@@ -23,7 +23,7 @@ class Decoder {
   /// Forwards a prompt through the first sequence and gives the others copies of its cache. Once, and first.
   /// Throws Error beyond the context or the vocabulary, Cancelled between layers, and is of no use then.
   void prefill(std::span<const int32_t> ids, const Progress& = {});
-  /// Forwards one token of each sequence and returns the likeliest next ones.
+  /// Forwards one token of each sequence and returns the likeliest next ones. Where it throws, nothing was added.
   std::vector<int32_t> step(std::span<const int32_t> ids);
 
   int64_t sequences() const;
@@ -35,7 +35,8 @@ class Decoder {
   /// By formula, bytes of the caches that the last step had to read: each layer the rows of its owner that its window
   /// shows. Keys are rotated while they are read; values that are made from keys are made in memory beside the cache.
   int64_t kv_read_bytes() const;
-  std::string kernel() const;  ///< names of the attention kernels that ran
+  int64_t recorded_steps() const;  ///< steps that were a repetition of recorded work
+  std::string kernel() const;      ///< names of the attention kernels that ran
 
  private:
   struct State;

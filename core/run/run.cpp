@@ -28,13 +28,14 @@ void Run::State::check_ids(std::span<const int32_t> new_ids) const {
 }
 
 /// And what else is kept of the layers.
-void Run::State::add_queries(RunSnapshot& snapshot) const {
+void Run::State::add_queries(RunSnapshot& snapshot) {
   Past past;
-  for (const LayerRecord& record : records) {
+  for (LayerRecord& record : records) {
     const auto layer = static_cast<int64_t>(snapshot.layers.size());
     past.inputs.push_back(record.input ? record.input->view() : RowsView());
     snapshot.layers.push_back({record.q ? record.q->view() : RowsView(), record.row_max.view(), record.log_sum.view(),
                                record.statistics.view(), record.thumbnails, layers.key_angles(layer)});
+    record.grid_is_lent = true;
   }
   if (!query_maker || budget.plan().keeps_everything()) return;
   past.chunks = chunks;
@@ -53,41 +54,49 @@ void Run::State::take_logits(const at::Tensor& x) {
 }
 
 void Run::State::decode_one(int32_t id, const NextTokens& next) {
+  const bool kept = next.position >= options.logits.begin && next.position < options.logits.end;
+  if (kept) kept_logits.prepare(1);  // this may fail; what follows the step may not
+  last_logits.reserve(static_cast<size_t>(architecture->vocab_size));
   const at::Tensor logits = decode.run({&id, 1}, {&next, 1}).contiguous();
   const auto* numbers = logits.const_data_ptr<float>();
-  if (next.position >= options.logits.begin && next.position < options.logits.end) kept_logits.append(numbers, 1);
+  if (kept) kept_logits.append(numbers, 1);
   set_last_logits(numbers);
 }
 
-void Run::State::forward(std::span<const int32_t> chunk, const Progress& progress, double done, double total) {
-  const auto tokens = static_cast<int64_t>(chunk.size());
+void Run::State::forward(std::span<const int32_t> chunk, const NextTokens& next, const Progress& progress, double done,
+                         double total) {
   const auto layer_count = static_cast<double>(architecture->layer_count());
-  const NextTokens next{&cache, &records, position(), tokens};
-  if (tokens == 1 && decode.serves({&next, 1})) {
-    progress.step("running", done / total);
-    return decode_one(chunk.front(), next);
-  }
   take_logits(layers.forward(chunk, {&next, 1}, [&](int64_t layer) {
     const double part = static_cast<double>(layer) / layer_count;
-    progress.step("running", (done + static_cast<double>(tokens) * part) / total);
+    progress.step("running", (done + static_cast<double>(next.count) * part) / total);
   }));
 }
 
 /// Forwards one chunk; when that fails or is cancelled, takes back every row it wrote.
 void Run::State::append(std::span<const int32_t> chunk, const Progress& progress, double done, double total) {
+  const NextTokens next{&cache, &records, position(), static_cast<int64_t>(chunk.size())};
+  const bool decodes = next.count == 1 && decode.serves({&next, 1});
+  // A decode step changes thumbnails when nothing can fail any more. The others make copies: these are the old ones.
   std::vector<std::shared_ptr<ThumbnailGrid>> thumbnails;
-  for (const LayerRecord& record : records) thumbnails.push_back(record.thumbnails);
+  for (const LayerRecord& record : records) thumbnails.push_back(decodes ? nullptr : record.thumbnails);
   const int64_t logit_rows = kept_logits.rows();
   budget.make_room(records, position() + static_cast<int64_t>(chunk.size()));
   if (query_maker) query_maker->limit(budget.left_bytes());
   try {
-    forward(chunk, progress, done, total);
+    if (decodes) {
+      progress.step("running", done / total);
+      decode_one(chunk.front(), next);
+    } else {
+      forward(chunk, next, progress, done, total);
+    }
   } catch (...) {
     cache.truncate(position());
     kept_logits.truncate(logit_rows);
     for (size_t layer = 0; layer < records.size(); ++layer) {
       records[layer].truncate(position());
+      if (!thumbnails[layer]) continue;
       records[layer].thumbnails = thumbnails[layer];
+      records[layer].grid_is_lent = true;  // perhaps
     }
     throw;
   }
@@ -165,7 +174,7 @@ RowsView Run::logits() const { return state_->kept_logits.view(); }
 const Model& Run::model() const { return *state_->model; }
 
 RunSnapshot Run::snapshot() const {
-  const State& state = *state_;
+  State& state = *state_;
   // Rows are written on the default stream, for which other streams do not wait. Logits that were fetched say that it
   // is idle, but for a pass that was stopped, where rows may still be on their way into a larger buffer.
   state.model->device()->wait();

@@ -60,8 +60,8 @@ struct Run::State {
 
   void check_ids(std::span<const int32_t> new_ids) const;
   void append(std::span<const int32_t> chunk, const Progress&, double done, double total);
-  void forward(std::span<const int32_t> chunk, const Progress&, double done, double total);
-  void add_queries(RunSnapshot&) const;
+  void forward(std::span<const int32_t> chunk, const NextTokens&, const Progress&, double done, double total);
+  void add_queries(RunSnapshot&);
   void take_logits(const at::Tensor& x);
   void decode_one(int32_t id, const NextTokens&);
   at::Tensor logits_of(const at::Tensor& x) const { return compute_logits(*architecture, model->weights(), x); }

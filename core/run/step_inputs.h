@@ -15,7 +15,7 @@ namespace headscope {
 class StepInputs {
  public:
   /// `place` is LibTorch's name of the device.
-  StepInputs(const Device&, at::Device place, const LayerStack&, int64_t layers, int64_t sequences);
+  StepInputs(const Device&, at::Device place, const Architecture&, const LayerStack&, int64_t sequences);
 
   /// For tokens of these ids at `position`.
   void send(std::span<const int32_t> ids, int64_t position, const LayerStack&);
@@ -28,15 +28,15 @@ class StepInputs {
   const at::Tensor& angles(int64_t layer) const { return angles_[rope_of_layer_[static_cast<size_t>(layer)]]; }
 
  private:
-  struct Rope {
+  struct Angles {
     int64_t layer;  ///< one of those that have it
     size_t begin;   ///< of its angles in the memory
     int64_t pairs;
   };
-  size_t plan_ropes(const LayerStack&, int64_t layers, size_t begin);
+  size_t plan_ropes(const Architecture&, const LayerStack&, size_t begin);
 
   const Device& device_;
-  std::vector<Rope> ropes_;
+  std::vector<Angles> ropes_;
   std::vector<size_t> rope_of_layer_;
   std::vector<std::byte> here_;
   Workspace there_;

@@ -110,10 +110,11 @@ struct CudaLibrary {
   CudaStatus (*time)(int device, CudaStream, const std::function<void()>& work, double& seconds) = nullptr;
 
   /// Work that is kept and done again; null in a library that was built without LibTorch. `record` keeps what `work`
-  /// gives to its stream, LibTorch's operations in it, and returns what `forget` frees; `replay` starts it on
-  /// LibTorch's current stream, the default one unless somebody changed it. Both throw std::exceptions of LibTorch's,
-  /// and `record` what `work` throws. Memory that LibTorch gave to `work` is kept for it.
-  CudaRecording* (*record)(int device, const std::function<void(CudaStream)>& work) = nullptr;
+  /// gives to `stream`, LibTorch's operations in it, which no other work may use meanwhile, and returns what `forget`
+  /// frees; memory that LibTorch gave to `work` is kept for it. It takes some milliseconds, for it gives back what
+  /// LibTorch's allocator keeps. `replay` starts it on LibTorch's current stream, the default one unless somebody
+  /// changed it. Both throw std::exceptions of LibTorch's, and `record` what `work` throws; then nothing was kept.
+  CudaRecording* (*record)(int device, CudaStream stream, const std::function<void(CudaStream)>& work) = nullptr;
   void (*replay)(CudaRecording&) = nullptr;
   void (*forget)(CudaRecording*) = nullptr;
 

@@ -8,7 +8,7 @@ namespace headscope::cuda {
 
 // Recorded work, as CudaLibrary says. In core/cuda, because LibTorch's allocator and its products must know of it.
 
-CudaRecording* record(int device, const std::function<void(CudaStream)>& work);
+CudaRecording* record(int device, CudaStream stream, const std::function<void(CudaStream)>& work);
 void replay(CudaRecording&);
 void forget(CudaRecording*) noexcept;
 

@@ -99,6 +99,7 @@ TEST(DecodeStep, ThatFailsLeavesTheRunAsItWas) {
   const auto ids = random_ids(architecture, 12);
   run.extend(std::span(ids).first(6));
   for (size_t i = 6; i < 9; ++i) run.extend(std::span(ids).subspan(i, 1));
+  const std::vector<float> grid = run.snapshot().layers[0].thumbnails->max;
   device->fails_after = device->repeats;
   EXPECT_THROW(run.extend(std::span(ids).subspan(9, 1)), Error);
   EXPECT_EQ(run.tokens(), 9);
@@ -107,12 +108,95 @@ TEST(DecodeStep, ThatFailsLeavesTheRunAsItWas) {
     for (const RowsView* rows : {&layer.q, &layer.row_max, &layer.log_sum, &layer.statistics}) EXPECT_EQ(rows->rows, 9);
   }
   for (const KvRows& store : after.stores) EXPECT_EQ(store.k.rows, 9);
+  EXPECT_EQ(after.layers[0].thumbnails->max, grid);
   device->fails_after = -1;
   for (size_t i = 9; i < 12; ++i) run.extend(std::span(ids).subspan(i, 1));
   headscope::Run undisturbed(random_model(architecture, 1, device_that(Records::yes)), {});
   undisturbed.extend(std::span(ids).first(6));
   for (size_t i = 6; i < 12; ++i) undisturbed.extend(std::span(ids).subspan(i, 1));
   EXPECT_TRUE(std::ranges::equal(run.last_logits(), undisturbed.last_logits()));
+}
+
+/// Tokens one by one behind a prompt of 6: the last logits.
+std::vector<float> logits_after(headscope::Run& run, std::span<const int32_t> ids) {
+  run.extend(ids.first(6));
+  for (size_t i = 6; i < ids.size(); ++i) run.extend(ids.subspan(i, 1));
+  return {run.last_logits().begin(), run.last_logits().end()};
+}
+
+TEST(DecodeStep, GoesOnWithoutARecordingThatIsRefused) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  const auto ids = random_ids(architecture, 12);
+  const auto device = device_that(Records::refused);
+  headscope::Run refused(random_model(architecture, 1, device), {});
+  headscope::Run plain(random_model(architecture, 1, device_that(Records::never)), {});
+  EXPECT_EQ(logits_after(refused, ids), logits_after(plain, ids));
+  EXPECT_EQ(device->repeats, 0);
+}
+
+/// A first step that had no memory is done again before it is recorded: a recording may make nothing ready.
+TEST(DecodeStep, ThatHadNoMemoryIsAFirstOneAgain) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  const auto ids = random_ids(architecture, 12);
+  headscope::Run undisturbed(random_model(architecture, 1, device_that(Records::never)), {});
+  const std::vector<float> expected = logits_after(undisturbed, ids);
+  bool late = false;
+  for (int allocation = 0; !late; ++allocation) {
+    const auto device = device_that(Records::yes);
+    headscope::Run run(random_model(architecture, 1, device), {});
+    run.extend(std::span(ids).first(6));
+    device->fails_at_allocation = allocation;
+    try {
+      run.extend(std::span(ids).subspan(6, 1));
+      late = true;  // the step needs no more memory than that
+    } catch (const std::bad_alloc&) {
+      EXPECT_EQ(run.tokens(), 6);
+      run.extend(std::span(ids).subspan(6, 1));
+      EXPECT_EQ(device->recordings, 0) << allocation;
+    }
+    device->fails_at_allocation = -1;
+    for (size_t i = 7; i < ids.size(); ++i) run.extend(std::span(ids).subspan(i, 1));
+    EXPECT_TRUE(std::ranges::equal(run.last_logits(), expected)) << allocation;
+  }
+}
+
+/// Ropes that are equal until the context is left, where one of them is scaled.
+TEST(DecodeStep, FollowsDynamicRopes) {
+  use_threads(1);
+  Architecture architecture = small_architecture();
+  architecture.position.rope.scaling = {};
+  Rope scaled = architecture.position.rope;
+  scaled.scaling = {RopeScaling::Kind::dynamic, 2, 1, 4, 16};
+  architecture.layers[1].rope = scaled;
+  const auto device = device_that(Records::yes);
+  const Plan plan = prompt_and_tokens(9, 14);
+  const Fed one_by_one(random_model(architecture, 1, device_that(Records::never)), plan);
+  expect_same_bits(one_by_one, Fed(random_model(architecture, 1, device), plan));
+  EXPECT_GE(device->repeats, 10);
+}
+
+TEST(DecodeStep, OfABatchThatFailsLeavesTheCachesAsTheyWere) {
+  use_threads(1);
+  const Architecture architecture = small_architecture();
+  const auto ids = random_ids(architecture, 7);
+  for (const bool recorded : {true, false}) {
+    const auto device = device_that(Records::yes);
+    Decoder decoder(random_model(architecture, 1, device), 2, 40, recorded);
+    Decoder undisturbed(random_model(architecture, 1, device_that(Records::never)), 2, 40);
+    for (Decoder* one : {&decoder, &undisturbed}) one->prefill(ids);
+    std::vector<int32_t> next = {1, 2};
+    for (int step = 0; step < 6; ++step) {
+      device->fails_at_allocation = 3;
+      EXPECT_THROW(decoder.step(next), std::bad_alloc) << step;
+      device->fails_at_allocation = -1;
+      EXPECT_EQ(decoder.kv_used_bytes(), undisturbed.kv_used_bytes()) << step;
+      const std::vector<int32_t> expected = undisturbed.step(next);
+      EXPECT_EQ(decoder.step(next), expected) << step;
+      next = expected;
+    }
+  }
 }
 
 TEST(DecodeStep, OfSeveralSequencesChoosesTheSameTokens) {

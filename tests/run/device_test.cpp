@@ -98,7 +98,16 @@ TEST(TorchErrors, OfAGpuAreSentences) {
               ::testing::AllOf(::testing::HasSubstr("\"CUDA error: an illegal memory access was encountered\""),
                                ::testing::HasSubstr("start again")));
   EXPECT_THROW(throw_torch_error("DefaultCPUAllocator: can't allocate memory"), std::bad_alloc);
-  EXPECT_THROW(with_torch_errors([] { throw CudaError(2, "forward: out of memory"); }), Error);
+  for (const char* full :
+       {"CUDA error: out of memory\nmore", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"}) {
+    EXPECT_THAT(sentence(full), ::testing::HasSubstr("the memory of the GPU is full: \"CUDA error")) << full;
+  }
+  try {
+    with_torch_errors([] { throw CudaError(2, "forward: out of memory"); });
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("the memory of the GPU is full: \"forward: out of memory\""));
+  }
 }
 
 TEST(DeviceDecoder, ChoosesTheHostsTokens) {

@@ -42,6 +42,23 @@ TEST_P(GpuModels, GiveWhatTheHostGives) {
   }
 }
 
+TEST_P(GpuModels, RecordedStepsChooseTheTokensOfStepsOneByOne) {
+  ASSERT_TRUE(gpu()->records());
+  const SharingScheme& scheme = GetParam();
+  const auto model = random_model(architecture_of(scheme, Windows::alternating), 1, gpu());
+  Decoder recorded(model, 2, 4), one_by_one(model, 2, 4, false);
+  const auto ids = random_ids(*model->architecture(), 7);
+  for (Decoder* decoder : {&recorded, &one_by_one}) decoder->prefill(ids);
+  std::vector<int32_t> next = {1, 2};
+  for (int step = 0; step < 60; ++step) {
+    const std::vector<int32_t> expected = one_by_one.step(next);
+    ASSERT_EQ(recorded.step(next), expected) << step;
+    next = expected;
+  }
+  if (scheme.stored == Stored::keys_only) return;  // values are made anew from all keys
+  EXPECT_GE(recorded.recorded_steps(), 20);
+}
+
 TEST_P(GpuModels, OfSeveralSequencesChooseTheHostsTokens) {
   const Architecture architecture = architecture_of(GetParam(), Windows::alternating);
   Decoder here(random_model(architecture), 3, 4), there(random_model(architecture, 1, gpu()), 3, 4);

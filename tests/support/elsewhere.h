@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -63,8 +64,9 @@ AttentionKernel late_tiles() {
   return kernel;
 }
 
-/// How a device without a GPU records: it does the work anew each time, as it was given.
-enum class Records { never, yes, but_fails };
+/// How a device without a GPU records: it does the work anew each time, as it was given, and forbids what a GPU forbids
+/// in it. `refused`: there is no memory for a recording; `but_fails`: repeating it fails.
+enum class Records { never, yes, refused, but_fails };
 
 /// A device that plain code must not read, in the host's memory: what models and runs do with a GPU, without one. Its
 /// kernels are those of the CPU, or CUDA's on the emulator. Work of its default stream is done at once, work of the
@@ -80,6 +82,8 @@ class Elsewhere final : public Device {
   bool on_gpu() const override { return false; }
   void* side_stream() const override { return &side_; }
   std::byte* allocate(size_t bytes, void* stream) const override {
+    if (stream != nullptr) forbid_in_recordings("memory of another stream");
+    if (fails_at_allocation-- == 0) throw std::bad_alloc();
     auto* memory = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{64}));
     std::memset(memory, 0xFF, bytes);  // NaN
     const std::lock_guard lock(mutex_);
@@ -101,6 +105,7 @@ class Elsewhere final : public Device {
     side_.give(free);
   }
   void copy(void* to, const void* from, size_t bytes, void* stream) const override {
+    forbid_in_recordings("a copy");
     if (stream == nullptr) {
       check_default(to);
       check_default(from);
@@ -117,6 +122,7 @@ class Elsewhere final : public Device {
     if (!stream_of(to)) side_.wait();
   }
   void wait(void* stream) const override {
+    forbid_in_recordings("a wait");
     if (stream != nullptr) side_.wait();
   }
   MemoryReport memory() const override {
@@ -128,6 +134,7 @@ class Elsewhere final : public Device {
   }
   bool records() const override { return records_ != Records::never; }
   std::unique_ptr<const RecordedWork> record(const std::function<void(void*)>& work) const override {
+    if (records_ == Records::refused) fail("no memory");
     ++recordings;
     return std::make_unique<Again>(*this, work);
   }
@@ -141,8 +148,9 @@ class Elsewhere final : public Device {
   }
 
   mutable int recordings = 0, repeats = 0;
-  mutable int fails_after = -1;        ///< repeats; with but_fails
-  std::optional<int64_t> free_memory;  ///< what it says that it has
+  mutable int fails_after = -1;          ///< repeats; with but_fails
+  mutable int fails_at_allocation = -1;  ///< the first one after so many more
+  std::optional<int64_t> free_memory;    ///< what it says that it has
 
  private:
   class Again final : public RecordedWork {
@@ -151,13 +159,19 @@ class Elsewhere final : public Device {
     void run() const override {
       if (device_.records_ == Records::but_fails && device_.repeats == device_.fails_after) fail("it failed");
       ++device_.repeats;
+      device_.repeating_ = true;
       work_(nullptr);
+      device_.repeating_ = false;
     }
 
    private:
     const Elsewhere& device_;
     std::function<void(void*)> work_;
   };
+
+  void forbid_in_recordings(const char* what) const {
+    if (repeating_) throw std::logic_error(std::string(what) + " in recorded work");
+  }
 
   struct Block {
     size_t bytes = 0;
@@ -185,6 +199,7 @@ class Elsewhere final : public Device {
   mutable std::mutex mutex_;
   mutable std::map<std::byte*, Block> blocks_;
   mutable int broken_rules_ = 0;
+  mutable bool repeating_ = false;
 };
 
 }  // namespace headscope::testing
