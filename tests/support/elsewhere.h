@@ -160,7 +160,12 @@ class Elsewhere final : public Device {
       if (device_.records_ == Records::but_fails && device_.repeats == device_.fails_after) fail("it failed");
       ++device_.repeats;
       device_.repeating_ = true;
-      work_(nullptr);
+      try {
+        work_(nullptr);
+      } catch (...) {
+        device_.repeating_ = false;
+        throw;
+      }
       device_.repeating_ = false;
     }
 
