@@ -2,7 +2,8 @@
 # Sets up what is missing, builds, and runs all tests. Options are passed on to ctest: ./test.sh -L unit
 #   ./test.sh                     everything, the sanitizer build included
 #   ./test.sh --full              the same with the long forms: the kernels' product of all shapes (docs/design-notes.md),
-#                                 the window's random input for 2 minutes, ..., views and window sanitized as well
+#                                 the window's random input for 2 minutes, ..., views and window sanitized as well; the
+#                                 variants of the CUDA library are compiled, too
 #   HEADSCOPE_SANITIZERS=0 ...    without the sanitizer build
 set -euo pipefail
 root=$(cd "$(dirname "$0")" && pwd)
@@ -12,6 +13,9 @@ if [ "${1:-}" = --full ]; then
   shift
 fi
 scripts/setup.sh tests
+if [ -n "${HEADSCOPE_FULL:-}" ] && [ "$(ninja -C build/release -t query headscope_cuda_variants 2>/dev/null)" ]; then
+  cmake --build build/release --target headscope_cuda_variants
+fi
 jobs=${HEADSCOPE_JOBS:-$(nproc)}
 status=0
 ctest --test-dir build/release --output-on-failure -j"$jobs" "$@" || status=$?
