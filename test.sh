@@ -13,11 +13,12 @@ if [ "${1:-}" = --full ]; then
   shift
 fi
 scripts/setup.sh tests
-if [ -n "${HEADSCOPE_FULL:-}" ] && [ "$(ninja -C build/release -t query headscope_cuda_variants 2>/dev/null)" ]; then
-  cmake --build build/release --target headscope_cuda_variants
-fi
 jobs=${HEADSCOPE_JOBS:-$(nproc)}
 status=0
+if [ -n "${HEADSCOPE_FULL:-}" ] && ninja -C build/release -t query headscope_cuda_variants >/dev/null 2>&1; then
+  ninja -C build/release -j"$jobs" headscope_cuda_variants >build/release/variants.log 2>&1 ||
+    { status=$?; tail -n 60 build/release/variants.log >&2; }
+fi
 ctest --test-dir build/release --output-on-failure -j"$jobs" "$@" || status=$?
 if [ "${HEADSCOPE_SANITIZERS:-1}" = 1 ] && [ $# -eq 0 ]; then
   scripts/test_sanitized.sh || status=$?
