@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "scripts" / "gpu_check.sh"
@@ -214,9 +215,8 @@ class StandIns(Folder):
 
     def test_the_callers_libraries_are_found_last(self):
         self.program(self.bundle / "test_gpu", 'echo "at $LD_LIBRARY_PATH"; ' + SUITE)
-        os.environ["LD_LIBRARY_PATH"] = "/of/the/driver:/other"
-        self.addCleanup(os.environ.pop, "LD_LIBRARY_PATH")
-        self.run_script("--part", "1")
+        with unittest.mock.patch.dict(os.environ, LD_LIBRARY_PATH="/of/the/driver:/other"):
+            self.run_script("--part", "1")
         self.assertRegex((self.out / "conformance.log").read_text(), rf"at {self.bundle.resolve()}:(.*:)?/of/the/driver:/other\n")
 
     def test_parts_add_up(self):
