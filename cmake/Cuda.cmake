@@ -67,6 +67,11 @@ set(CMAKE_CUDA_ARCHITECTURES ${HEADSCOPE_CUDA_ARCHITECTURES})
 enable_language(CUDA)
 message(STATUS "CUDA: nvcc ${headscope_nvcc_version} (${headscope_nvcc}) for ${HEADSCOPE_CUDA_ARCHITECTURES}")
 
+find_path(headscope_nvtx nvtx3/nvToolsExt.h PATHS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} NO_DEFAULT_PATH NO_CACHE)
+if(NOT headscope_nvtx)
+  message(STATUS "CUDA: launches have no names in profilers, because the toolkit has no nvtx3/nvToolsExt.h")
+endif()
+
 # CMake 3.25 does not know that nvcc has C++20.
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")

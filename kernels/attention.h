@@ -120,9 +120,10 @@ struct AttentionProblem {
   const float* alibi_slopes = nullptr;    ///< [q_heads] or null; multiplies the key position j
   const float* key_log_weight = nullptr;  ///< [q_heads, kv_len] or null; may hold -inf (key never visible)
   KeyRotation key_rotation;
-  /// Null, or what kernels take instead of kv_len and causal_offset, which then are the most that it may ever hold; k, v and
-  /// angles need hold no more than it says.
-  /// Rows of key_log_weight are the kv_len that it holds apart. For `forward` of CUDA's kernels, without raw scores.
+  /// Null, or what kernels take instead of kv_len and causal_offset, which then are the most that it may ever hold; k,
+  /// v and angles need hold no more than it says. Rows of key_log_weight are the kv_len that it holds apart. For
+  /// `forward` of CUDA's kernels, without raw scores: with them, and in other operations, these throw
+  /// std::invalid_argument before anything is started. Kernels of the CPU do not support it.
   const ProblemLengths* lengths = nullptr;
 
   bool operator==(const AttentionProblem&) const = default;

@@ -7,6 +7,11 @@
 
 namespace headscope {
 
+std::optional<std::string> unsupported_on_cpus(const AttentionProblem& p) {
+  if (p.lengths) return "lengths in a device's memory are for CUDA's kernels";
+  return std::nullopt;
+}
+
 std::span<const AttentionKernel> attention_kernels() {
   static const std::vector<AttentionKernel> kernels = [] {
     std::vector<AttentionKernel> list;

@@ -71,6 +71,9 @@ struct AttentionKernel {
                      const DivergenceOutput&, std::span<std::byte> workspace, const ParallelFor&, std::stop_token stop);
 };
 
+/// What AttentionKernel::unsupported says of every kernel for "cpu", or nothing.
+std::optional<std::string> unsupported_on_cpus(const AttentionProblem&);
+
 /// All kernels in this build, the reference first, the fastest of this machine last.
 std::span<const AttentionKernel> attention_kernels();
 

@@ -60,6 +60,15 @@ def commit():
     return (git("rev-parse", "HEAD") or "unknown") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
 
 
+def without_old_ones(variants, library):
+    """Those that are of the library's sources: not older than it."""
+    kept = {name: path for name, path in variants.items() if path.stat().st_mtime >= library.stat().st_mtime}
+    if len(kept) < len(variants):
+        old = ", ".join(path.stem for name, path in variants.items() if name not in kept)
+        print(f"left out, because they are older than {library.name}: {old}; build headscope_cuda_variants for them")
+    return kept
+
+
 def prepare(options):
     build, bundle = options.build.resolve(), options.folder
     architectures, torch = require_one_architecture(build), cached(build, "HEADSCOPE_TORCH")
@@ -68,10 +77,7 @@ def prepare(options):
     for path in sources.values():
         if not path.exists():
             refuse(f"{path} is not built; build test_gpu, test_gpu_models, headscope and headscope_cuda")
-    library = sources["libheadscope_cuda.so"]
-    for path in variants.values():
-        if path.stat().st_mtime < library.stat().st_mtime:
-            refuse(f"{path} is older than {library}; build headscope_cuda_variants again, or remove it")
+    variants = without_old_ones(variants, sources["libheadscope_cuda.so"])
     libraries = {}
     for path in sources.values():
         libraries.update(needed_libraries(path, torch))

@@ -43,11 +43,7 @@ AttentionKernel kernel(std::string_view name, decltype(AttentionKernel::unsuppor
           .divergence_workspace = Entry<kPairs, divergence_workspace>::call,
           .divergence = Entry<kPairs, divergence>::call};
 }
-inline std::optional<std::string> unsupported(const AttentionProblem& p) {
-  if (p.lengths) return "lengths in a device's memory are for CUDA's kernels";
-  return std::nullopt;
-}
-inline AttentionKernel kernel(std::string_view name) { return kernel<false>(name, unsupported); }
+inline AttentionKernel kernel(std::string_view name) { return kernel<false>(name, unsupported_on_cpus); }
 
 #if HWY_TARGET == HWY_AVX3
 /// Needs AVX512_BF16.
@@ -57,7 +53,7 @@ inline AttentionKernel attention_pair_kernel() {
       if (rows.element != Element::bf16) return "q, k and v are not all bf16";
     }
     if (p.key_rotation.cosines) return "keys that are rotated when they are read are no longer bf16";
-    return unsupported(p);
+    return unsupported_on_cpus(p);
   });
 }
 #endif

@@ -1,5 +1,7 @@
 #include "kernels/cuda/attention.h"
 
+#include <stdexcept>
+
 #include "kernels/cuda/few_rows_plan.cuh"
 
 namespace headscope::cuda {
@@ -16,6 +18,10 @@ std::optional<std::string> unsupported(const AttentionProblem& p) {
            " numbers and values of " + std::to_string(p.value_dim) + " in these types";
   }
   return std::nullopt;
+}
+
+void refuse_lengths(const AttentionProblem& p, std::string_view operation) {
+  if (p.lengths) throw std::invalid_argument(std::string(operation) + " cannot read lengths in a device's memory");
 }
 
 AttentionKernel attention_kernel(std::string_view name) {

@@ -18,6 +18,10 @@ namespace headscope::cuda {
 /// Why the kernels cannot run the problem on the calling thread's current device, or nothing.
 std::optional<std::string> unsupported(const AttentionProblem&);
 
+/// Throws std::invalid_argument, for an operation that cannot read lengths on the device: see
+/// AttentionProblem::lengths.
+void refuse_lengths(const AttentionProblem&, std::string_view operation);
+
 // forward.cu
 size_t forward_workspace(const AttentionProblem&, const AttentionOutput&, int workers);
 void forward(const AttentionProblem&, const AttentionOutput&, std::span<std::byte> workspace, const ParallelFor&);

@@ -206,7 +206,9 @@ inline int filling_blocks(const DeviceLimits& limits, int each) { return limits.
 
 /// Fills device memory with zeros.
 inline void clear(const char* name, void* memory, size_t bytes, void* stream) {
-  if (bytes > 0) check(cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream)), name);
+  if (bytes == 0) return;
+  const NamedRange range(name);
+  check(cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream)), name);
 }
 
 }  // namespace headscope::cuda

@@ -94,6 +94,22 @@ HEADSCOPE_KERNEL void HEADSCOPE_LAUNCH_BOUNDS(finish_threads, 2) finish_divergen
   }
 }
 
+/// How the work of a call is cut.
+struct Plans {
+  bool sampled;
+  PairPlan pairs;  ///< of exact and hellinger
+  SamplePlan samples;
+
+  Plans(const AttentionProblem& p, const DivergenceRequest& request)
+      : sampled(request.estimator == DivergenceEstimator::sampled) {
+    if (sampled) {
+      samples = SamplePlan::of(p, request);
+    } else {
+      pairs = PairPlan::of(p, request, current_limits());
+    }
+  }
+};
+
 /// Memory of a call.
 struct Memory {
   WeightErrors errors;
@@ -101,20 +117,17 @@ struct Memory {
   Draw* draws;  ///< of sampled
   size_t bytes;
 
-  Memory(const AttentionProblem& p, const DivergenceRequest& request, std::byte* base) {
+  Memory(const Plans& plans, int64_t heads, std::byte* base) {
     const auto take = [&](int64_t count, size_t size) {
       std::byte* at = base ? base + bytes : nullptr;
       bytes += (static_cast<size_t>(count) * size + 127) / 128 * 128;
       return at;
     };
     bytes = 0;
-    errors.roots = reinterpret_cast<double*>(take(p.q_heads, sizeof(double)));
-    errors.largest = reinterpret_cast<uint32_t*>(take(2 * p.q_heads, sizeof(uint32_t)));
-    const bool sampled = request.estimator == DivergenceEstimator::sampled;
-    const int64_t count =
-        sampled ? SamplePlan::of(p, request).sums() : PairPlan::of(p, request, current_limits()).sums();
-    sums = reinterpret_cast<double*>(take(count, sizeof(double)));
-    draws = reinterpret_cast<Draw*>(take(sampled ? SamplePlan::of(p, request).draws() : 0, sizeof(Draw)));
+    errors.roots = reinterpret_cast<double*>(take(heads, sizeof(double)));
+    errors.largest = reinterpret_cast<uint32_t*>(take(2 * heads, sizeof(uint32_t)));
+    sums = reinterpret_cast<double*>(take(plans.sampled ? plans.samples.sums() : plans.pairs.sums(), sizeof(double)));
+    draws = reinterpret_cast<Draw*>(take(plans.sampled ? plans.samples.draws() : 0, sizeof(Draw)));
   }
 };
 
@@ -122,26 +135,26 @@ struct Memory {
 
 size_t divergence_workspace(const AttentionProblem& p, const DivergenceRequest& request, int) {
   check_divergence_request(p, request);
-  return Memory(p, request, nullptr).bytes;
+  return Memory(Plans(p, request), p.q_heads, nullptr).bytes;
 }
 
 bool divergence(const AttentionProblem& p, const float* row_max, const float* log_sum, const DivergenceRequest& request,
                 const DivergenceOutput& output, std::span<std::byte> workspace, const ParallelFor& parallel,
                 std::stop_token stop) {
+  refuse_lengths(p, "divergences");
   check_divergence_request(p, request);
   const DivergenceInputs in{p, row_max, log_sum, request};
-  const Memory memory(p, request, workspace.data());
-  FinishParams finish{in, output, memory.sums, memory.errors.roots, {}, {}, {}, 0};
+  const Plans plans(p, request);
+  const Memory memory(plans, p.q_heads, workspace.data());
+  FinishParams finish{in, output, memory.sums, memory.errors.roots, plans.pairs, {}, plans.samples, 0};
   PacedLaunches launches(parallel, stop);
   if (!start_weight_errors(in, memory.errors, launches)) return false;
-  if (request.estimator == DivergenceEstimator::sampled) {
-    finish.samples = SamplePlan::of(p, request);
+  if (plans.sampled) {
     finish.half_width = sampling_half_width(request, p.q_heads);
-    if (!start_sample_sums(in, finish.samples, {memory.sums, memory.draws}, launches)) return false;
+    if (!start_sample_sums(in, plans.samples, {memory.sums, memory.draws}, launches)) return false;
   } else {
-    finish.pairs = PairPlan::of(p, request, current_limits());
-    finish.roundings = pair_roundings(finish.pairs, request.estimator);
-    if (!start_pair_sums(in, finish.pairs, memory.sums, launches)) return false;
+    finish.roundings = pair_roundings(plans.pairs, request.estimator);
+    if (!start_pair_sums(in, plans.pairs, memory.sums, launches)) return false;
   }
   const auto heads = static_cast<unsigned>(p.q_heads);
   return launches.start("divergences, finished", finish_divergences, {heads}, finish_threads, 0, finish, 0);

@@ -100,11 +100,6 @@ struct RowReader {
   }
 };
 
-/// Whether queries and keys are taken as they are.
-HEADSCOPE_HOST_DEVICE bool is_plain_bf16(const AttentionProblem& p) {
-  return planes_of(p.q.element) == 1 && key_planes_of(p) == 1;
-}
-
 /// The readers of a call's queries and keys.
 struct DivergenceReaders {
   RowReader queries, keys;

@@ -15,18 +15,20 @@
 // The forward pass that wrote row_max and log_sum saw the same scores to the bit (multiply_rows, score_of), so what <q,
 // k> and B are off by counts once: if scores s + c e go from exact ones, c = 0, to those at hand, c = 1, the roots of
 // their softmax move on the unit sphere with half the standard deviation of e as their speed, so by half the largest
-// |e| in all. The other errors the forward pass made again. It adds the weights of a tile of 64 keys in f32, 64
-// roundings at most, and those of tiles in double; where row_max rises, 6 for each tile. Under the weights, |x| has an
-// L2 norm of at most ln(kv_len) + 1.
+// |e| in all. The other errors the forward pass made again. It adds the weights of a tile of up to 64 keys in f32, 64
+// roundings at most, and those of tiles in double; where row_max rises, 6 for each tile, which has 16 keys or more.
+// Under the weights, |x| has an L2 norm of at most ln(kv_len) + 1.
 #include <algorithm>
 
 #include "kernels/cuda/divergence_plan.cuh"
+#include "kernels/cuda/tuning.h"
 
 namespace headscope::cuda {
 namespace {
 
 constexpr int threads = 128;
 constexpr int64_t most_key_blocks = 64;
+static_assert(tuning::forward_keys <= 64 && tuning::few_rows_keys <= 64, "the 64 roundings of a tile above");
 constexpr float rounding_up = 1.001F;  ///< a sum of squares of 576 numbers in f32 is as much too low at most
 
 struct ErrorParams {
@@ -98,8 +100,8 @@ HEADSCOPE_DEVICE double row_error(const ErrorParams& p, int64_t head, int64_t ro
   const double shift = fabs(row_max - double{query.slope} * static_cast<double>(query.position));
   const double products = product_roundings(problem) + (problem.key_rotation.cosines ? 13 : 9);
   const double length = log(static_cast<double>(problem.kv_len)) + 1;
-  const double tiles = static_cast<double>((problem.kv_len + 63) / 64);
-  const double roundings = products * score + 10 * (shift + fabs(log_sum) + weight) + 14 * length + 76 + 6 * tiles;
+  const auto rises = static_cast<double>((problem.kv_len + 15) / 16);
+  const double roundings = products * score + 10 * (shift + fabs(log_sum) + weight) + 14 * length + 76 + 6 * rises;
   const double factor = root_factor(roundings * 0x1p-25) + static_cast<double>(problem.kv_len) * 0x1p-126;
   return factor == factor ? factor : static_cast<double>(__builtin_inff());
 }

@@ -23,7 +23,8 @@ bool start_weight_errors(const DivergenceInputs&, const WeightErrors&, PacedLaun
 /// limits alone, so that a call repeats its bits.
 ///
 /// A block has the weights of up to 2 * 64 heads on a tile of 16 rows and `tile_keys` keys in shared memory and takes
-/// all pairs of them, 8 x 8 heads at a time; more heads are cut into groups of 64, and blocks take pairs of groups.
+/// all pairs of them, 8 x 8 heads at a time; more heads are cut into groups of 64, or of 32 where a block has less than
+/// 160 KiB, and blocks take pairs of groups.
 /// Tiles are numbered row after row, as far as rows see them, and dealt to the parts in turn. A launch takes some in a
 /// row, and a part's sums wait for the next one in global memory.
 struct PairPlan {
@@ -54,6 +55,8 @@ struct PairPlan {
   }
 
   static PairPlan of(const AttentionProblem&, const DivergenceRequest&, const DeviceLimits&);
+  /// What of it hangs on the heads alone.
+  static PairPlan in_groups_of(int group, int64_t heads);
 
   /// Number of a pair i <= j of `count` things, pairs of equal ones included: (0, 0), (0, 1), ..., (1, 1), ...
   HEADSCOPE_HOST_DEVICE static int64_t triangular(int64_t i, int64_t j, int64_t count) {

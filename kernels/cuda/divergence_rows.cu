@@ -220,17 +220,26 @@ double work_of_tile(const PairPlan& plan, const AttentionProblem& p, DivergenceE
 
 }  // namespace
 
-PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& request, const DeviceLimits& limits) {
+PairPlan PairPlan::in_groups_of(int group, int64_t heads) {
   PairPlan plan;
-  plan.heads = p.q_heads;
-  plan.group = static_cast<int>(std::min<int64_t>((p.q_heads + side - 1) / side * side, most_group));
-  plan.groups = static_cast<int>((p.q_heads + plan.group - 1) / plan.group);
+  plan.heads = heads;
+  plan.group = group;
+  plan.groups = static_cast<int>((heads + group - 1) / group);
   plan.tile_keys = most_tile_keys;
   while (plan.tile_keys > unit_keys && plan.tile_keys * plan.local_heads() > weights_kept) plan.tile_keys /= 2;
   const int blocks = plan.group_blocks();
   plan.pair_blocks = plan.groups > 1 ? blocks * blocks : blocks * (blocks + 1) / 2;
   plan.slices = 1;
   while (plan.slices < 8 && plan.slices * plan.pair_blocks < 3 * warps) plan.slices *= 2;
+  return plan;
+}
+
+PairPlan PairPlan::of(const AttentionProblem& p, const DivergenceRequest& request, const DeviceLimits& limits) {
+  const auto all = std::min<int64_t>((p.q_heads + side - 1) / side * side, most_group);
+  PairPlan plan = in_groups_of(static_cast<int>(all), p.q_heads);
+  for (int group = most_group / 2; plan.shared_bytes() > limits.block_bytes && group >= side; group /= 2) {
+    plan = in_groups_of(group, p.q_heads);
+  }
   for (int64_t row = request.row_begin; row < request.row_end; row += tile_rows) {
     plan.tiles += plan.tiles_of(seen_from({p, nullptr, nullptr, request}, static_cast<int>(row)));
   }

@@ -448,7 +448,10 @@ bool few_rows_takes(const AttentionProblem& p) {
   // That forward.cu has tiles for: where weights and values are split, sums of more would not leave enough registers.
   const int64_t most_dim = 256, most_value_dim = all_one_plane(p) ? 256 : 128;
   if (p.lengths) return true;
-  // As many rows as a block has: so a KV head is read once for all of them, and the splits make up for few blocks.
+  // One token is all there is of it, however many heads: those of a group share what is read, and splits make up for
+  // few blocks. Its later runs in a graph, whose lengths are read on the device, have the same bits so.
+  if (p.q_len == 1) return true;
+  // As many rows as a block has: so a KV head is read once for all of them.
   return p.key_dim > most_dim || p.value_dim > most_value_dim || rows_of_kv_head(p) <= most_row_tiles * tile_rows;
 }
 

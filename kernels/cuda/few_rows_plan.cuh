@@ -112,11 +112,6 @@ struct TilePlan {
   static constexpr size_t mark_bytes = 128, row_bytes = 128;  ///< room for TileMarks, and for a BlockRow each
 };
 
-inline bool are_the_same(const InputRows& a, const InputRows& b) {
-  return a.data == b.data && a.element == b.element && a.batch_stride == b.batch_stride &&
-         a.head_stride == b.head_stride && a.row_stride == b.row_stride;
-}
-
 /// Sets keys a tile and stages to the most that fit into `bytes`; false if nothing does.
 inline bool fit_tiles(TilePlan& plan, size_t bytes) {
   for (plan.tile_keys = most_tile_keys; plan.tile_keys >= 16; plan.tile_keys /= 2) {
@@ -137,7 +132,7 @@ inline TilePlan tiles_of(const AttentionProblem& p) {
   plan.weight_planes = plan.query_planes + plan.key_planes + plan.value_planes > 3 ? 3 : 1;
   plan.turned = p.key_rotation.cosines && p.k.element == Element::bf16;
   const bool turned_late = p.key_rotation.cosines && !plan.turned;
-  plan.values_in_keys = are_the_same(p.k, p.v) && p.value_dim <= p.key_dim && !turned_late;
+  plan.values_in_keys = p.k == p.v && p.value_dim <= p.key_dim && !turned_late;
   plan.copied = can_be_copied(p.k, p.key_dim) && (plan.values_in_keys || can_be_copied(p.v, p.value_dim));
   return plan;
 }

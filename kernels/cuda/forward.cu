@@ -433,6 +433,7 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   if (wants_cells(output) && output.thumbnails.cells > Thumbnails::max_cells) {
     throw std::invalid_argument("a thumbnail has more cells than a kernel has scratch for");
   }
+  if (output.scores.data) refuse_lengths(p, "raw scores");
   if (goes_to_few_rows(p)) return few_rows_forward(p, output, workspace, parallel);
   if (p.q_len == 0) return;
   const Plan plan(p, output);

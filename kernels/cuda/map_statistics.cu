@@ -401,7 +401,7 @@ MapParams plan_of(const AttentionProblem& p, const MapStatistics& wanted) {
   params.problem = p;
   params.wanted = wanted;
   const int64_t begin = p.causal_offset, end = begin + p.q_len;
-  const int keys = keys_of_block(planes_of(p.q.element) == 1 && key_planes_of(p) == 1 ? 1 : 3);
+  const int keys = keys_of_block(is_plain_bf16(p) ? 1 : 3);
   int bin = keys;
   if (params.wants_grid()) bin = static_cast<int>(smaller(wanted.bin, larger(1, larger(p.kv_len, end))));
   params.keys = {0, p.kv_len, bin, keys};
@@ -455,6 +455,7 @@ size_t map_statistics_workspace(const AttentionProblem& p, const MapStatistics& 
 
 bool map_statistics(const AttentionProblem& p, const float* row_max, const float* log_sum, const MapStatistics& wanted,
                     std::span<std::byte> workspace, const ParallelFor& parallel, std::stop_token stop) {
+  refuse_lengths(p, "map statistics");
   MapParams params = plan_of(p, wanted);
   const MapWorkspace bytes(params);
   params.row_max = row_max;

@@ -35,9 +35,13 @@ HEADSCOPE_HOST_DEVICE int key_planes_of(const AttentionProblem& p) {
   return p.key_rotation.cosines ? 3 : planes_of(p.k.element);
 }
 
-/// Whether queries, keys and values are taken as they are.
+/// Whether queries and keys are taken as they are.
+HEADSCOPE_HOST_DEVICE bool is_plain_bf16(const AttentionProblem& p) {
+  return planes_of(p.q.element) == 1 && key_planes_of(p) == 1;
+}
+/// And values, too.
 HEADSCOPE_HOST_DEVICE bool all_one_plane(const AttentionProblem& p) {
-  return planes_of(p.q.element) == 1 && key_planes_of(p) == 1 && planes_of(p.v.element) == 1;
+  return is_plain_bf16(p) && planes_of(p.v.element) == 1;
 }
 
 HEADSCOPE_HOST_DEVICE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

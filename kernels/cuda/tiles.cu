@@ -433,6 +433,7 @@ size_t tiles_workspace(const AttentionProblem&, std::span<const TileRequest> req
 bool tiles(const AttentionProblem& p, const float* row_max, const float* log_sum, std::span<const TileRequest> requests,
            std::span<float* const> cells, std::span<std::byte> workspace, const ParallelFor& parallel,
            std::stop_token stop) {
+  refuse_lengths(p, "tiles");
   PacedLaunches launches(parallel, stop);
   auto* parts = reinterpret_cast<double*>(workspace.data());
   TilePlan plan(p, row_max, log_sum);

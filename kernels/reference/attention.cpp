@@ -158,17 +158,12 @@ void forward(const AttentionProblem& p, const AttentionOutput& output, std::span
   });
 }
 
-std::optional<std::string> unsupported(const AttentionProblem& p) {
-  if (p.lengths) return "lengths in a device's memory are for CUDA's kernels";
-  return std::nullopt;
-}
-
 }  // namespace
 
 AttentionKernel reference_attention_kernel() {
   return {.name = "reference",
           .device = "cpu",
-          .unsupported = unsupported,
+          .unsupported = unsupported_on_cpus,
           .forward_workspace = forward_workspace,
           .forward = forward,
           .tiles_workspace = reference::tiles_workspace,

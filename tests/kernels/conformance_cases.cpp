@@ -116,6 +116,20 @@ void add_long_ones(std::vector<CaseSpec>& cases) {
   add(cases, "key_192_value_128", 70, 300, [](CaseSpec& s) { s.key_dim = 192, s.value_dim = 128; });
 }
 
+/// Many rows of one plane: what variants of the CUDA library change (kernels/cuda/variants.cmake). Their short
+/// conformance runs these (scripts/gpu_check_run.py).
+void add_rows_of_bf16(std::vector<CaseSpec>& cases) {
+  const auto add_bf16 = [&](const char* name, int64_t q_len, int64_t kv_len, int64_t dim, const auto& change) {
+    add(cases, name, q_len, kv_len, [&](CaseSpec& s) {
+      s.element = Element::bf16, s.key_dim = s.value_dim = dim, s.poison = true;
+      change(s);
+    });
+  };
+  add_bf16("rows_bf16", 140, 210, 128, [](CaseSpec&) {});
+  add_bf16("rows_bf16_window", 75, 330, 128, [](CaseSpec& s) { s.window = 50, s.alibi = true; });
+  add_bf16("rows_bf16_wide", 70, 150, 256, [](CaseSpec& s) { s.scores = Scores::large; });
+}
+
 /// Multiplications of one pass.
 double cost(const CaseSpec& s) {
   return static_cast<double>(s.batch * s.q_heads * s.q_len * s.kv_len * (s.key_dim + s.value_dim));
@@ -129,6 +143,7 @@ std::vector<CaseSpec> conformance_cases() {
   add_masks(cases);
   add_scores(cases);
   add_long_ones(cases);
+  add_rows_of_bf16(cases);
   // The sanitizers are about ten times slower: leave out the cases that take half of the time.
   if (sanitized()) std::erase_if(cases, [](const CaseSpec& spec) { return cost(spec) > 2e7; });
   // Of the emulator's kernels, those that take a third of it; lengths of several tiles stay.

@@ -79,6 +79,30 @@ TEST_P(DivergenceLaunches, ChangeNoBit) {
   }
 }
 
+/// As docs/cuda.md says: 32 heads of 128 numbers on an H200. `most`: launch_work of device_gpu.h.
+TEST_P(DivergenceLaunches, OfCommonSizesAreFew) {
+  constexpr double most = 4e11;
+  const auto launches = [](Element element, int64_t tokens) {
+    AttentionProblem p;
+    p.q_heads = 32, p.kv_heads = 8, p.q_len = p.kv_len = tokens, p.key_dim = p.value_dim = 128;
+    p.q.element = p.k.element = p.v.element = element;
+    DivergenceRequest request;
+    request.estimator = GetParam();
+    request.row_end = tokens;
+    if (GetParam() == DivergenceEstimator::sampled) {
+      const SamplePlan plan = SamplePlan::of(p, request);
+      return std::ceil(plan.step_work * static_cast<double>(plan.steps()) / most);
+    }
+    const PairPlan plan = PairPlan::of(p, request, {});
+    return std::ceil(plan.tile_work * static_cast<double>(plan.tiles) / most);
+  };
+  const bool exact = GetParam() == DivergenceEstimator::exact, sampled = GetParam() == DivergenceEstimator::sampled;
+  EXPECT_EQ(launches(Element::bf16, 2048), 1);
+  EXPECT_EQ(launches(Element::bf16, 4096), sampled ? 2 : 1);
+  EXPECT_EQ(launches(Element::bf16, 8192), exact || sampled ? 3 : 2);
+  EXPECT_EQ(launches(Element::f32, 2048), sampled ? 5 : 1);
+}
+
 /// Before each launch, the one that writes the results among them.
 TEST_P(DivergenceLaunches, AStopIsSeenBetweenThem) {
   const AttentionCase c(spec());

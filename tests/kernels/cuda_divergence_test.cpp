@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/divergence_plan.cuh"
+#include "tests/kernels/cuda_limits.h"
 #include "tests/kernels/divergence_case.h"
 #include "tests/kernels/tested_kernels.h"
 #include "tests/support/compare.h"
@@ -87,26 +89,57 @@ TEST(DivergenceScores, HaveTheBitsOfScoreTiles) {
   }
 }
 
-TEST(PairPlan, EachPairOfHeadsHasAPlaceOfItsOwn) {
-  for (const int64_t heads : {1, 8, 9, 32, 40, 64, 65, 100, 200}) {
-    AttentionProblem p;
-    p.q_heads = p.kv_heads = heads;
-    p.q_len = p.kv_len = 500;
-    DivergenceRequest request;
-    request.row_end = p.q_len;
-    const PairPlan plan = PairPlan::of(p, request, {});
-    std::set<int64_t> places;
-    for (int64_t i = 0; i < heads; ++i) {
-      for (int64_t j = i; j < heads; ++j) {
-        // The blocks of a pair of groups have their parts side by side, part 0 first.
-        const int64_t place = plan.place(i, j), in_group = place % (plan.parts * plan.part_size());
-        EXPECT_TRUE(place >= 0 && place < plan.sums() && in_group < plan.part_size());
-        for (int slice = 0; slice < plan.slices; ++slice) {
-          EXPECT_TRUE(places.insert(place + slice * PairPlan::pair_block).second) << heads << ": " << i << ", " << j;
-        }
+void expect_places_of_pairs(const PairPlan& plan) {
+  std::set<int64_t> places;
+  for (int64_t i = 0; i < plan.heads; ++i) {
+    for (int64_t j = i; j < plan.heads; ++j) {
+      // The blocks of a pair of groups have their parts side by side, part 0 first.
+      const int64_t place = plan.place(i, j), in_group = place % (plan.parts * plan.part_size());
+      EXPECT_TRUE(place >= 0 && place < plan.sums() && in_group < plan.part_size());
+      for (int slice = 0; slice < plan.slices; ++slice) {
+        EXPECT_TRUE(places.insert(place + slice * PairPlan::pair_block).second) << i << ", " << j;
       }
     }
-    EXPECT_LE(plan.group_pairs() * plan.parts, 264);
+  }
+}
+
+TEST(PairPlan, EachPairOfHeadsHasAPlaceOfItsOwn) {
+  for (const testing::NamedLimits& device : testing::device_limits) {
+    for (const int64_t heads : {1, 8, 9, 32, 40, 64, 65, 100, 200}) {
+      SCOPED_TRACE(std::string(device.name) + ", " + std::to_string(heads));
+      AttentionProblem p;
+      p.q_heads = p.kv_heads = heads;
+      p.q_len = p.kv_len = 500;
+      DivergenceRequest request;
+      request.row_end = p.q_len;
+      const PairPlan plan = PairPlan::of(p, request, device.limits);
+      expect_places_of_pairs(plan);
+      EXPECT_LE(plan.group_pairs() * plan.parts, 2 * device.limits.multiprocessors);
+      EXPECT_LE(plan.shared_bytes(), device.limits.block_bytes);
+      EXPECT_EQ(plan.group, heads > 64 && device.limits.block_bytes < 160 * testing::kib
+                                ? 32
+                                : std::min<int64_t>((heads + 7) / 8 * 8, 64));
+    }
+  }
+}
+
+/// Groups of 32 heads instead of 64: the same pairs.
+TEST(PairSums, OfManyHeadsOnASmallDevice) {
+  CaseSpec spec;
+  spec.q_heads = 70;
+  spec.kv_heads = 2;
+  spec.q_len = 20;
+  spec.kv_len = 40;
+  spec.offset = 20;
+  const AttentionCase c(spec);
+  const AttentionKernel& kernel = testing::tested_kernels().front();
+  const testing::Results forward = testing::run_forward(kernel, c, SerialFor());
+  for (const auto estimator : {DivergenceEstimator::exact, DivergenceEstimator::hellinger}) {
+    const DivergenceRequest request = testing::divergence_request(c.problem, estimator);
+    const auto large = testing::run_divergence(kernel, c.problem, forward, request, SerialFor());
+    const emulator::OnMachine machine({testing::small_limits});
+    const auto small = testing::run_divergence(kernel, c.problem, forward, request, SerialFor());
+    EXPECT_TRUE(testing::all_near(small.value, large.value, 1e-6));
   }
 }
 
@@ -153,20 +186,23 @@ TEST(PairSums, OfBf16AgreeWithF32) {
   }
 }
 
-/// One row that sees 4 keys, 2 of them of |k| = 3, with |q| = 2 and a scale of 0.5: B = 3.
-double root_error(Element element, float row_max, float log_sum) {
-  const float q[] = {2, 0}, k[] = {3, 0, 0, 3, 1, 1, 0, 0};
+/// One row that sees `kv_len` keys, the first ones of |k| = 3, with |q| = 2 and a scale of 0.5: B = 3.
+double root_error(Element element, float row_max, float log_sum, int64_t kv_len = 4) {
+  const float q[] = {2, 0};
   const uint16_t q16[] = {to_bf16(2), 0};
-  const uint16_t k16[] = {to_bf16(3), 0, 0, to_bf16(3), to_bf16(1), to_bf16(1), 0, 0};
+  std::vector<float> k = {3, 0, 0, 3, 1, 1, 0, 0};
+  k.resize(static_cast<size_t>(2 * kv_len));
+  std::vector<uint16_t> k16;
+  for (const float number : k) k16.push_back(to_bf16(number));
   DivergenceInputs in;
   AttentionProblem& p = in.problem;
   p.q_heads = p.kv_heads = p.q_len = 1;
-  p.kv_len = 4;
+  p.kv_len = kv_len;
   p.causal = false;
   p.key_dim = 2;
   p.scale = 0.5F;
   p.q = element == Element::f32 ? InputRows(q, 2, 2, 2) : InputRows(q16, 2, 2, 2);
-  p.k = element == Element::f32 ? InputRows(k, 8, 8, 2) : InputRows(k16, 8, 8, 2);
+  p.k = element == Element::f32 ? InputRows(k.data(), 8, 8, 2) : InputRows(k16.data(), 8, 8, 2);
   in.row_max = &row_max;
   in.log_sum = &log_sum;
   in.request.row_end = 1;
@@ -184,6 +220,10 @@ TEST(WeightErrors, AreThoseOfTheDerivation) {
   const double others = 10 * (3 + 0.5) + 14 * (std::log(4) + 1) + (8 + 4 + 64) + 6;
   EXPECT_NEAR(root_error(Element::f32, 3, 0.5F) / ((3 * f32 + others) * 0x1p-25), 1, 1e-3);
   EXPECT_NEAR(root_error(Element::bf16, 3, 0.5F) / ((3 * bf16 + others) * 0x1p-25), 1, 1e-3);
+  // The largest score may rise with every 16 keys.
+  const double length = std::log(1000) - std::log(4);
+  EXPECT_NEAR(root_error(Element::bf16, 3, 0.5F, 1000) / ((3 * bf16 + others + 14 * length + 62 * 6) * 0x1p-25), 1,
+              1e-3);
   EXPECT_EQ(root_error(Element::f32, minus_infinity(), 0), 0);
   EXPECT_TRUE(std::isnan(root_error(Element::f32, 3, NAN)));
 }

@@ -57,25 +57,6 @@ AttentionCase shared_case(const CaseSpec& spec) {
   return c;
 }
 
-/// Results of the problem `longest`, with the lengths that the device says: those of `now`.
-Results run_with_lengths(const AttentionCase& now, const AttentionProblem& longest, const ProblemLengths& lengths) {
-  const AttentionProblem& p = now.problem;
-  Results r = Results::sized(p, now.spec.cells);
-  AttentionOutput output;
-  output.out = {r.out.data(), p.q_heads * p.q_len * p.value_dim, p.q_len * p.value_dim, p.value_dim};
-  output.row_max = r.row_max.data(), output.log_sum = r.log_sum.data();
-  output.statistics = {r.entropy.data(),           r.max.data(),  r.argmax.data(), r.distance.data(),
-                       r.distance_variance.data(), r.sink.data(), r.window.data(), now.spec.sink_tokens,
-                       now.spec.window_tokens};
-  output.thumbnails = {r.thumbnails.data(), now.spec.cells, now.spec.bin};
-  AttentionProblem problem = longest;
-  problem.lengths = &lengths;
-  Guarded<std::byte> workspace(cuda::forward_workspace(problem, output, 1));
-  cuda::forward(problem, output, workspace.span(), SerialFor());
-  EXPECT_TRUE(workspace.intact());
-  return r;
-}
-
 void set_number(const InputRows& rows, int64_t head, int64_t row, int64_t dim, float number) {
   if (rows.element == Element::f32) {
     const_cast<float*>(rows.row(0, head, row))[dim] = number;
@@ -234,27 +215,6 @@ TEST_P(FewRows, RunsHaveTheSameBits) {
   const Results first = run(c), second = run(c);
   for (const NamedArray& array : result_arrays()) {
     EXPECT_TRUE(same_bits(first.*array.array, second.*array.array)) << array.name;
-  }
-}
-
-/// One launch for all lengths of a cache gives the bits of a launch for each.
-TEST_P(FewRows, LengthsMayBeReadOnTheDevice) {
-  for (const int64_t window : {0, 500}) {
-    for (const int64_t kv_len : {1, 60, 300, 777, 2048}) {
-      SCOPED_TRACE(std::to_string(kv_len) + " keys, window " + std::to_string(window));
-      CaseSpec spec = of_element(spec_of(3, 1, 2048, 24));
-      spec.window = window;
-      AttentionCase now(spec);
-      const AttentionProblem longest = now.problem;
-      const ProblemLengths lengths{kv_len, kv_len - 1};
-      now.problem.kv_len = kv_len, now.problem.causal_offset = kv_len - 1;
-      const Results expected = run(now);
-      const Results actual = run_with_lengths(now, longest, lengths);
-      for (const NamedArray& array : result_arrays()) {
-        EXPECT_TRUE(same_bits(actual.*array.array, expected.*array.array)) << array.name;
-      }
-      EXPECT_EQ(actual.argmax, expected.argmax);
-    }
   }
 }
 

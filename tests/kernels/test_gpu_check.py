@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "scripts" / "gpu_check.sh"
@@ -100,8 +101,12 @@ class BundleOfVariants(Folder):
         shutil.copy(program, build / "lib" / "variants" / "one.so")
         self.assertIn(" 1 variants,", call(SCRIPT, "prepare", bundle, "--build", build).stdout)
         self.assertEqual(steps.variants_of(bundle), ["one"])
-        os.utime(build / "lib" / "variants" / "one.so", (0, 0))
-        self.assertIn("is older than", call(SCRIPT, "prepare", bundle, "--build", build).stderr)
+        shutil.copy(program, build / "lib" / "variants" / "old.so")
+        os.utime(build / "lib" / "variants" / "old.so", (0, 0))
+        packed = call(SCRIPT, "prepare", bundle, "--build", build)
+        self.assertIn("older than libheadscope_cuda.so: old;", packed.stdout, packed.stderr)
+        self.assertIn(" 1 variants,", packed.stdout)
+        self.assertEqual(steps.variants_of(bundle), ["one"])
 
 
 SUITE = "echo 'device: Stand-in'; echo '[==========] Running 3 tests'; echo '[  PASSED  ] 3 tests.'; "
@@ -185,6 +190,34 @@ class StandIns(Folder):
         self.run_script("--part", "4")
         log = (self.out / "variant.one.conformance.log").read_text()
         self.assertIn(f"--gtest_filter={steps.VARIANT_TESTS} {self.bundle.resolve()}/variants/one.so", log)
+
+    def test_variants_without_figures_come_first_and_others_keep_theirs(self):
+        self.with_variants(late="1.5")
+        report = steps.Report(self.folder, "abc")
+        for name in (steps.DEFAULT, "late"):
+            report.add(f"variant.{name}.bench", "passed" if name == steps.DEFAULT else "timed out", 1, "")
+        report.add_variant(steps.DEFAULT, {"one row, MQA": 7.5})
+        report.begun -= steps.CALL_LIMIT - steps.VARIANT_LIMIT  # time for one, not for two
+        steps.Steps(self.bundle, self.folder, report, 4).variants()
+        self.assertEqual(statuses(self.folder), {"variant.default.bench": "passed", "variant.late.conformance": "passed",
+                                                 "variant.late.bench": "passed"})
+        self.assertEqual(report.content["variants"]["rows"][0]["ms"], {"default": 7.5, "late": 1.5})
+
+    def test_what_had_no_time_says_what_to_do(self):
+        self.with_variants(one="1")
+        report = steps.Report(self.folder, "abc")
+        report.begun -= steps.CALL_LIMIT
+        for part, name, advice in ((None, "models", "; run part 1 alone"), (1, "models", ""),
+                                   (2, "variant.one.bench", "; run part 4 alone"), (2, "bench.tile", ""),
+                                   (4, "variant.one.bench", "; run it again: what has not passed comes first")):
+            steps.Steps(self.bundle, self.folder, report, part).step(name, ["true"], 5, steps.conformance_result)
+            self.assertEqual(report.content["steps"][-1]["summary"], "there was no time left in this call" + advice)
+
+    def test_the_callers_libraries_are_found_last(self):
+        self.program(self.bundle / "test_gpu", 'echo "at $LD_LIBRARY_PATH"; ' + SUITE)
+        with unittest.mock.patch.dict(os.environ, LD_LIBRARY_PATH="/of/the/driver:/other"):
+            self.run_script("--part", "1")
+        self.assertRegex((self.out / "conformance.log").read_text(), rf"at {self.bundle.resolve()}:(.*:)?/of/the/driver:/other\n")
 
     def test_parts_add_up(self):
         self.sanitizer("echo 'device not supported'; exit 1")
