@@ -11,13 +11,16 @@ int64_t query_width(const Architecture& architecture, int64_t layer) {
   return architecture.layers[static_cast<size_t>(layer)].q_heads * architecture.store_of(layer).key_dim;
 }
 
-/// One of the buffers, which all have the same rows; null where there is none.
-const GrowingRows* any_buffer(const std::vector<LayerRecord>& records) {
+/// The buffer with the least room, of those that have the same rows; null where there is none. After a step that was
+/// stopped some have grown and some have not.
+const GrowingRows* smallest_buffer(const std::vector<LayerRecord>& records) {
+  const GrowingRows* smallest = nullptr;
   for (const LayerRecord& record : records) {
-    if (record.q) return &*record.q;
-    if (record.input) return &*record.input;
+    for (const std::optional<GrowingRows>* rows : {&record.q, &record.input}) {
+      if (*rows && (smallest == nullptr || (*rows)->capacity() < smallest->capacity())) smallest = &**rows;
+    }
   }
-  return nullptr;
+  return smallest;
 }
 
 int64_t largest_row(const QueryPlan& plan, const QueryBytes& each) {
@@ -63,7 +66,7 @@ void QueryBudget::make_room(std::vector<LayerRecord>& records, int64_t tokens) {
     plan_for(std::max(tokens, first_capacity_), 0);
     return apply_to(records);
   }
-  const GrowingRows* buffer = any_buffer(records);
+  const GrowingRows* buffer = smallest_buffer(records);
   if (buffer == nullptr || tokens <= buffer->capacity()) return;
   // One after the other is copied into its larger one.
   plan_for(buffer->capacity_with(tokens), buffer->capacity() * largest_row(plan_, each_));

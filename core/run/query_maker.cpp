@@ -39,7 +39,12 @@ RowsView QueryMaker::make(const RunSnapshot& run, const Past& past, int64_t laye
       const at::Tensor queries =
           with_torch_errors([&] { return queries_of_chunk(run, past, layer, position, chunk, stop); });
       mine.rows.append_as_is(queries.const_data_ptr(), chunk.end - position);
-      ledger_->device().wait();  // any stream may read them now
+      try {
+        ledger_->device().wait();  // any stream may read them now
+      } catch (...) {
+        mine.rows.truncate(position);
+        throw;
+      }
       const std::lock_guard lock(mutex_);
       mine.view = mine.rows.view();
       mine.bytes = mine.rows.allocated_bytes();
@@ -65,6 +70,7 @@ at::Tensor QueryMaker::queries_of_chunk(const RunSnapshot& run, const Past& past
 
 /// What is there of the layer, first in the list; the others make room for it.
 QueryMaker::Made& QueryMaker::begin(const RunSnapshot& run, int64_t layer) {
+  std::list<Made> dropped;
   const std::lock_guard lock(mutex_);
   const auto found = std::find_if(made_.begin(), made_.end(), [&](const Made& one) { return one.layer == layer; });
   if (found != made_.end()) {
@@ -81,7 +87,7 @@ QueryMaker::Made& QueryMaker::begin(const RunSnapshot& run, int64_t layer) {
   Made& mine = made_.front();
   in_work_ = &mine;
   mine.bytes = mine.rows.capacity_with(run.tokens()) * mine.rows.row_bytes();
-  drop_beyond_limit();
+  dropped = drop_beyond_limit();
   return mine;
 }
 
@@ -94,21 +100,26 @@ std::optional<RowsView> QueryMaker::made(int64_t layer, int64_t rows) const {
 }
 
 void QueryMaker::limit(int64_t bytes) {
+  std::list<Made> dropped;
   const std::lock_guard lock(mutex_);
   limit_ = bytes;
-  drop_beyond_limit();
+  dropped = drop_beyond_limit();
 }
 
 /// The least recently used first, but neither what is in work nor the last one.
-void QueryMaker::drop_beyond_limit() {
+std::list<QueryMaker::Made> QueryMaker::drop_beyond_limit() {
+  std::list<Made> dropped;
   int64_t sum = 0;
   for (const Made& one : made_) sum += one.bytes;
   for (auto at = made_.end(); at != made_.begin() && sum > limit_ && made_.size() > 1;) {
     --at;
     if (&*at == in_work_) continue;
     sum -= at->bytes;
-    at = made_.erase(at);
+    const auto next = std::next(at);
+    dropped.splice(dropped.end(), made_, at);
+    at = next;
   }
+  return dropped;
 }
 
 }  // namespace headscope

@@ -55,7 +55,8 @@ class QueryMaker {
     int64_t bytes = 0;  ///< that it takes, or will
   };
   Made& begin(const RunSnapshot&, int64_t layer);
-  void drop_beyond_limit();
+  /// Returns what was dropped, to be freed when nobody waits for the lock.
+  [[nodiscard]] std::list<Made> drop_beyond_limit();
   at::Tensor queries_of_chunk(const RunSnapshot&, const Past&, int64_t layer, int64_t position, const PastChunk&,
                               const std::stop_token&);
 

@@ -34,9 +34,13 @@ std::string cell_text(Ui& ui, const RunView& view, const Selection& head, const 
     return fmt::format("key {} comes after query {}\na causal model cannot look ahead", cell.key, cell.query);
   }
   std::string numbers = "the weight is still to come: queries of this layer are being made again";
-  if (const auto queries = ui.app.tiles().queries(view.snapshot, view.id, *head.layer, cell.query + 1)) {
-    const ScoredWeight exact = score_and_weight(run, *queries, *head.layer, *head.head, cell.query, cell.key);
-    numbers = fmt::format("weight {}   score {:.2f}", weight_text(exact.weight), exact.score);
+  try {
+    if (const auto queries = ui.app.tiles().queries(view.snapshot, view.id, *head.layer, cell.query + 1)) {
+      const ScoredWeight exact = score_and_weight(run, *queries, *head.layer, *head.head, cell.query, cell.key);
+      numbers = fmt::format("weight {}   score {:.2f}", weight_text(exact.weight), exact.score);
+    }
+  } catch (const std::exception& error) {  // of a GPU that failed
+    numbers = error.what();
   }
   std::string text = fmt::format("\u201C{}\u201D looks at \u201C{}\u201D\n{}\nquery {}, key {}; tokens are 0 to {}",
                                  name(cell.query), name(cell.key), numbers, cell.query, cell.key, run.tokens() - 1);

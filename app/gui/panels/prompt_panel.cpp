@@ -4,6 +4,7 @@
 
 #include "app/gui/panels/panels.h"
 #include "core/base/text.h"
+#include "core/data/side_workers.h"
 #include "core/data/tiles.h"
 #include "core/views/tokens.h"
 
@@ -58,11 +59,12 @@ std::optional<RowsView> selected_queries(Ui& ui, const RunView& view, const Sele
 
 /// The selected query's weights over the keys, exact.
 std::vector<float> query_weights(const RunSnapshot& run, const RowsView& queries, const Selection& selection) {
-  return compute_tile(run, queries,
-                      {*selection.layer, *selection.head, *selection.query, *selection.query + 1, 0,
-                       *selection.query + 1, 1, Pooling::max},
-                      SerialFor())
-      .cells;
+  const SerialFor here;
+  const SideWorkers beside_the_model(here, queries.device());
+  const TileQuery row{
+      *selection.layer, *selection.head, *selection.query, *selection.query + 1, 0, *selection.query + 1, 1,
+      Pooling::max};
+  return compute_tile(run, queries, row, beside_the_model).cells;
 }
 
 /// What was appended comes into sight, and so does a token selected elsewhere. `place` is what is selected.
