@@ -42,22 +42,23 @@ std::string format_decimal_bytes(uint64_t bytes) {
 }
 
 int64_t parse_bytes(std::string_view text, std::string_view option) {
-  static constexpr std::array<std::pair<std::string_view, int64_t>, 9> units{{{"", 0},
-                                                                              {"KiB", int64_t{1} << 10},
-                                                                              {"MiB", int64_t{1} << 20},
-                                                                              {"GiB", int64_t{1} << 30},
-                                                                              {"TiB", int64_t{1} << 40},
-                                                                              {"kB", 1000},
-                                                                              {"MB", 1000000},
-                                                                              {"GB", 1000000000},
-                                                                              {"TB", 1000000000000}}};
+  static constexpr std::array<std::pair<std::string_view, int64_t>, 10> units{{{"", 0},
+                                                                               {"KiB", int64_t{1} << 10},
+                                                                               {"MiB", int64_t{1} << 20},
+                                                                               {"GiB", int64_t{1} << 30},
+                                                                               {"TiB", int64_t{1} << 40},
+                                                                               {"kB", 1000},
+                                                                               {"KB", 1000},
+                                                                               {"MB", 1000000},
+                                                                               {"GB", 1000000000},
+                                                                               {"TB", 1000000000000}}};
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
   const auto found = std::find_if(units.begin(), units.end(), [&](const auto& one) { return one.first == unit; });
   const bool size = error == std::errc() && found != units.end() && number >= 0 && (number == 0 || found->second > 0);
   if (!size || number * static_cast<double>(found->second) > 1e18) {
-    throw UsageError(fmt::format("{} {} must be a size as in 2GiB or 500MB", option, quoted(text)));
+    throw UsageError(fmt::format("{} {} must be a size as in 2GiB, 500MB or 0", option, quoted(text)));
   }
   return static_cast<int64_t>(number * static_cast<double>(found->second));
 }

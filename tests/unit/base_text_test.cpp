@@ -32,7 +32,7 @@ TEST(Text, decimal_bytes_count_in_thousands) {
 
 TEST(Text, sizes_are_bytes_in_units_of_both_kinds) {
   EXPECT_EQ(parse_bytes("2GiB", "--size"), int64_t{2} << 30);
-  EXPECT_EQ(parse_bytes("1.5kB", "--size"), 1500);
+  for (const char* text : {"1.5kB", "1.5KB"}) EXPECT_EQ(parse_bytes(text, "--size"), 1500) << text;
   EXPECT_EQ(parse_bytes("500MB", "--size"), 500'000'000);
   EXPECT_EQ(parse_bytes("0", "--size"), 0);
   EXPECT_EQ(parse_bytes("0KiB", "--size"), 0);
