@@ -123,7 +123,11 @@ TEST(DeviceReadout, OfTheCpuHasThreadsAndWhyItIsNoGpu) {
 
 TEST(AppMemory, IsThereFromTheStart) {
   std::atomic<int> woken = 0;
-  App app({.threads = 1, .device_reason = "there is no GPU", .wake = [&] { ++woken; }});
+  const auto wake = [&] {
+    ++woken;
+    woken.notify_all();
+  };
+  App app({.threads = 1, .device_reason = "there is no GPU", .wake = wake});
   while (!app.memory()) {
     woken.wait(0);
     app.update();
