@@ -25,13 +25,18 @@ class ParallelFor {
   virtual void* stream() const { return nullptr; }
 };
 
-/// Runs every task on the calling thread.
+/// Runs every task on the calling thread; lends a GPU's stream where one is given.
 class SerialFor final : public ParallelFor {
  public:
+  explicit SerialFor(void* stream = nullptr) : stream_(stream) {}
   int workers() const override { return 1; }
   void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
     for (int64_t task = 0; task < tasks; ++task) body(task, 0);
   }
+  void* stream() const override { return stream_; }
+
+ private:
+  void* stream_;
 };
 
 }  // namespace headscope

@@ -71,15 +71,17 @@ std::unique_ptr<const RecordedWork> Device::record(const std::function<void(void
 
 std::shared_ptr<const Device> counting_host() { return std::make_shared<const CountingHost>(); }
 
+void throw_memory_full(std::string_view device, std::string_view details) {
+  fail(
+      "the memory of {} is full: {}; take a shorter prompt or --dtype bf16, close what else uses it, or use --device "
+      "cpu",
+      device, details);
+}
+
 void throw_device_error(const std::string& message) {
   const std::string said = quoted(message.substr(0, message.find('\n')), 200);
   const auto says = [&](std::string_view words) { return message.find(words) != std::string::npos; };
-  if (says("out of memory") || says("ALLOC_FAILED")) {
-    fail(
-        "the memory of the GPU is full: {}; take a shorter prompt or --dtype bf16, close what else uses it, or use "
-        "--device cpu",
-        said);
-  }
+  if (says("out of memory") || says("ALLOC_FAILED")) throw_memory_full("the GPU", said);
   fail("the GPU failed: {}; if it does so again, this process cannot use it any more: start again, or use --device cpu",
        said);
 }

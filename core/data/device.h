@@ -86,6 +86,8 @@ std::shared_ptr<const Device> host();
 /// One of its own for whoever wants its bytes counted.
 std::shared_ptr<const Device> counting_host();
 
+/// Throws the Error that is said where the memory of a device is full.
+[[noreturn]] void throw_memory_full(std::string_view device, std::string_view details);
 /// Throws the Error that is said of a device that failed, or whose memory is full, by what CUDA or LibTorch says.
 [[noreturn]] void throw_device_error(const std::string& message);
 

@@ -18,13 +18,6 @@
 namespace headscope {
 namespace {
 
-std::string out_of_device_memory(uint64_t needed, const CudaMemory& memory, std::string_view device_name) {
-  return fmt::format(
-      "the memory of {} is full: {} more are needed, {} of {} are free; take a shorter prompt or --dtype bf16, close "
-      "what else uses it, or use --device cpu",
-      quoted(device_name), format_bytes(needed), format_bytes(memory.free_bytes), format_bytes(memory.total_bytes));
-}
-
 /// A CUDA graph.
 class Recording final : public RecordedWork {
  public:
@@ -79,7 +72,9 @@ class Cuda final : public Device {
     } catch (const c10::OutOfMemoryError&) {  // LibTorch's allocator has given back what it kept by then
       CudaMemory memory;
       library_.memory_info(index_, memory);
-      throw Error(out_of_device_memory(bytes, memory, device_name_));
+      throw_memory_full(quoted(device_name_),
+                        fmt::format("{} more are needed, {} of {} are free", format_bytes(bytes),
+                                    format_bytes(memory.free_bytes), format_bytes(memory.total_bytes)));
     } catch (const c10::Error& error) {
       throw_torch_error(error.what_without_backtrace());
     }

@@ -22,10 +22,9 @@ std::string between(const std::string& text, const std::string& before, const st
 
 void throw_torch_error(const std::string& message) {
   if (message.find("CUDA out of memory") != std::string::npos) {
-    fail(
-        "the memory of the GPU is full: {} more are needed, {} are free; take a shorter prompt or --dtype bf16, close "
-        "what else uses it, or use --device cpu",
-        between(message, "Tried to allocate ", ". "), between(message, "of which ", " is free"));
+    throw_memory_full("the GPU",
+                      fmt::format("{} more are needed, {} are free", between(message, "Tried to allocate ", ". "),
+                                  between(message, "of which ", " is free")));
   }
   if (message.find("CUDA error") != std::string::npos || message.find("AcceleratorError") != std::string::npos) {
     throw_device_error(message);

@@ -21,8 +21,8 @@ DecodePlan::Layer plan_layer(const Model& model, const LayerStack& layers, int64
   DecodePlan::Layer plan;
   KvCache::Store& store = next.cache->store_of(layer);
   if (architecture.owns_cache(layer)) {
-    if (&store.keys() == &store.k) plan.keys = store.k.places_of_next();
-    if (&store.values() == &store.v) plan.values = store.v.places_of_next();
+    if (store.has_k()) plan.keys = store.k.places_of_next();
+    if (store.has_v()) plan.values = store.v.places_of_next();
   }
   plan.problem = layer_problem(architecture, layer);
   plan.problem.q_len = 1;
@@ -66,8 +66,8 @@ void publish_decoded(const Architecture& architecture, std::span<const NextToken
       }
       if (!architecture.owns_cache(layer)) continue;
       KvCache::Store& store = next.cache->store_of(layer);
-      if (&store.keys() == &store.k) store.k.publish_one();
-      if (&store.values() == &store.v) store.v.publish_one();
+      if (store.has_k()) store.k.publish_one();
+      if (store.has_v()) store.v.publish_one();
     }
   }
 }

@@ -12,20 +12,6 @@
 namespace headscope {
 namespace {
 
-/// What kernels of a device take: its stream and no threads.
-class Stream final : public ParallelFor {
- public:
-  explicit Stream(void* stream) : stream_(stream) {}
-  int workers() const override { return 1; }
-  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
-    SerialFor().run(tasks, body);
-  }
-  void* stream() const override { return stream_; }
-
- private:
-  void* stream_;
-};
-
 /// Raises the cells of a thumbnail's row [q_heads, cells], NaN above all, as kernels do.
 void raise_cells(ThumbnailGrid& grid, int64_t row, int64_t heads, const float* cells) {
   for (int64_t head = 0; head < heads; ++head) {
@@ -122,19 +108,19 @@ void DecodeStep::perform(DecodePlan plan) {
     recording_.reset();
     done_once_ = refused_ = false;
     plan_ = std::move(plan);
-    work(Stream(nullptr));  // which makes LibTorch and the kernels ready, as no recording may
+    work(SerialFor());  // which makes LibTorch and the kernels ready, as no recording may
     done_once_ = true;
     return;
   }
   if (!recording_ && !refused_) record();
-  if (!recording_) return work(Stream(nullptr));
+  if (!recording_) return work(SerialFor());
   recording_->run();
   ++repeats_;
 }
 
 void DecodeStep::record() {
   try {
-    recording_ = model_->device()->record([&](void* stream) { work(Stream(stream)); });
+    recording_ = model_->device()->record([&](void* stream) { work(SerialFor(stream)); });
   } catch (const std::exception&) {  // no memory for it, perhaps: nothing was done yet, and steps one by one go on
     refused_ = true;
   }
@@ -169,7 +155,7 @@ at::Tensor DecodeStep::attention(int64_t layer, const at::Tensor& x, const Paral
   const Projections made = project(architecture_, model_->weights(), layer, x);
   if (made.keys.defined() && shape.keys_rotated) turn(layer, made.keys, shape.kv_heads);
   if (settings.rotate_query) turn(layer, made.queries, settings.q_heads);
-  const at::Tensor queries = as_element(made.queries, query_element(shape, model_->cache_element()));
+  const at::Tensor queries = layers_.as_kept(layer, made.queries);
   at::Tensor output = at::empty({x.size(0), settings.q_heads, shape.value_dim}, x.options());
   for (int64_t row = 0; row < x.size(0); ++row) {
     const DecodePlan::Layer& plan = plan_.sequences[static_cast<size_t>(row)][static_cast<size_t>(layer)];

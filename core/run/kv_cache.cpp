@@ -57,8 +57,8 @@ KvCache::KvCache(const Architecture& architecture, std::shared_ptr<MemoryLedger>
       return CacheRows(ledger, shape.kv_heads * dim, shape.window, architecture.context, options);
     };
     Store& store = stores_.emplace_back(Store{shape.layer, shape.stored, {}, {}});
-    if (&store.keys() == &store.k) store.k = rows(shape.key_dim);
-    if (&store.values() == &store.v) store.v = rows(shape.value_dim);
+    if (store.has_k()) store.k = rows(shape.key_dim);
+    if (store.has_v()) store.v = rows(shape.value_dim);
   }
   for (const Layer& layer : architecture.layers) {
     size_t place = 0;

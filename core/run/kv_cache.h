@@ -68,6 +68,8 @@ class KvCache {
     /// What a layer's keys, and its values, are read from.
     const CacheRows& keys() const { return stored == Stored::values_only ? v : k; }
     const CacheRows& values() const { return stored == Stored::latent || stored == Stored::keys_only ? k : v; }
+    bool has_k() const { return &keys() == &k; }
+    bool has_v() const { return &values() == &v; }
     int64_t row_bytes() const { return k.row_bytes() + v.row_bytes(); }  ///< of one token
     int64_t used_bytes() const { return k.used_bytes() + v.used_bytes(); }
     int64_t allocated_bytes() const { return k.allocated_bytes() + v.allocated_bytes(); }
@@ -89,6 +91,11 @@ class KvCache {
   std::vector<Store> stores_;
   std::vector<size_t> index_;  ///< by layer: its owner's place in stores_
 };
+
+/// Numbers of one token's queries of a layer, as absorbed scores take them.
+inline int64_t query_width(const Architecture& architecture, int64_t layer) {
+  return architecture.layers[static_cast<size_t>(layer)].q_heads * architecture.store_of(layer).key_dim;
+}
 
 /// Type of the queries that meet such a cache: its own. Those of latents stay f32, because keys that are expanded from
 /// latents, with queries of their own, must give the same scores.

@@ -111,7 +111,6 @@ ReadCache LayerStack::read_cache(int64_t layer, const NextTokens& next) const {
   return of(CachedRows(next.past->store_of(layer)), next.past->layers[static_cast<size_t>(layer)].key_angles.get());
 }
 
-/// Queries that rope has turned, in the type that meets the cache.
 at::Tensor LayerStack::as_kept(int64_t layer, const at::Tensor& queries) const {
   return as_element(queries, query_element(architecture_->store_of(layer), model_->cache_element()));
 }

@@ -63,6 +63,8 @@ class LayerStack {
   bool expands(int64_t layer, std::span<const NextTokens>) const;
   /// What interventions make of the outputs of a layer's heads [tokens, q_heads, value dimension].
   void intervene(int64_t layer, at::Tensor& heads_output) const;
+  /// Queries that rope has turned, in the type that meets the cache and that is kept.
+  at::Tensor as_kept(int64_t layer, const at::Tensor& queries) const;
   /// An attention kernel ran.
   void ran(std::string_view kernel) { kernels_.emplace(kernel); }
   /// Names of the attention kernels that have run.
@@ -74,7 +76,6 @@ class LayerStack {
   void write_cache(int64_t layer, const Projections&, const NextTokens&);
   void attend_one(int64_t layer, const Projections&, const NextTokens&, bool expanded, float* out);
   ReadCache read_cache(int64_t layer, const NextTokens&) const;
-  at::Tensor as_kept(int64_t layer, const at::Tensor& queries) const;
   void fit_key_angles(int64_t layer, int64_t tokens);
   void rotate(int64_t layer, const at::Tensor& rows, int64_t heads, int64_t position) const;
   void append(CacheRows&, const at::Tensor& rows) const;

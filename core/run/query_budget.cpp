@@ -7,10 +7,6 @@
 namespace headscope {
 namespace {
 
-int64_t query_width(const Architecture& architecture, int64_t layer) {
-  return architecture.layers[static_cast<size_t>(layer)].q_heads * architecture.store_of(layer).key_dim;
-}
-
 /// The buffer with the least room, of those that have the same rows; null where there is none. After a step that was
 /// stopped some have grown and some have not.
 const GrowingRows* smallest_buffer(const std::vector<LayerRecord>& records) {

@@ -77,7 +77,7 @@ QueryMaker::Made& QueryMaker::begin(const RunSnapshot& run, int64_t layer) {
     made_.splice(made_.begin(), made_, found);
   } else {
     const KvStore& store = run.architecture->store_of(layer);
-    const int64_t width = run.architecture->layers[static_cast<size_t>(layer)].q_heads * store.key_dim;
+    const int64_t width = query_width(*run.architecture, layer);
     made_.push_front({layer,
                       {},
                       GrowingRows(ledger_, MemoryPurpose::viewer, width, run.tokens(), run.architecture->context,

@@ -63,11 +63,11 @@ TEST(DecodeStep, KeepsWhatSnapshotsHold) {
   headscope::Run run(random_model(architecture, 1, device_that(Records::yes)), {});
   const auto ids = random_ids(architecture, 12);
   run.extend(std::span(ids).first(6));
-  for (size_t i = 6; i < 9; ++i) run.extend(std::span(ids).subspan(i, 1));
+  extend_one_by_one(run, std::span(ids).subspan(6, 3));
   const RunSnapshot before = run.snapshot();
   const std::vector<float> grid = before.layers[0].thumbnails->max;
   const RowsView queries = before.layers[0].q.on_host(0, before.layers[0].q.rows);
-  for (size_t i = 9; i < 12; ++i) run.extend(std::span(ids).subspan(i, 1));
+  extend_one_by_one(run, std::span(ids).subspan(9, 3));
   EXPECT_EQ(before.layers[0].thumbnails->max, grid);
   EXPECT_NE(run.snapshot().layers[0].thumbnails->max, grid);
   expect_same_bits(before.layers[0].q, queries, "queries");
@@ -83,7 +83,7 @@ TEST(DecodeStep, MakesInterventions) {
     options.interventions = std::move(changes);
     headscope::Run run(random_model(architecture, 1, device_that(records)), options);
     run.extend(std::span(ids).first(5));
-    for (size_t i = 5; i < ids.size(); ++i) run.extend(std::span(ids).subspan(i, 1));
+    extend_one_by_one(run, std::span(ids).subspan(5));
     return std::vector<float>(run.last_logits().begin(), run.last_logits().end());
   };
   const std::vector<Intervention> zero = {{Intervention::Kind::zero_head, 0, 1}};
@@ -98,7 +98,7 @@ TEST(DecodeStep, ThatFailsLeavesTheRunAsItWas) {
   headscope::Run run(random_model(architecture, 1, device), {});
   const auto ids = random_ids(architecture, 12);
   run.extend(std::span(ids).first(6));
-  for (size_t i = 6; i < 9; ++i) run.extend(std::span(ids).subspan(i, 1));
+  extend_one_by_one(run, std::span(ids).subspan(6, 3));
   const std::vector<float> grid = run.snapshot().layers[0].thumbnails->max;
   device->fails_after = device->repeats;
   EXPECT_THROW(run.extend(std::span(ids).subspan(9, 1)), Error);
@@ -110,17 +110,17 @@ TEST(DecodeStep, ThatFailsLeavesTheRunAsItWas) {
   for (const KvRows& store : after.stores) EXPECT_EQ(store.k.rows, 9);
   EXPECT_EQ(after.layers[0].thumbnails->max, grid);
   device->fails_after = -1;
-  for (size_t i = 9; i < 12; ++i) run.extend(std::span(ids).subspan(i, 1));
+  extend_one_by_one(run, std::span(ids).subspan(9, 3));
   headscope::Run undisturbed(random_model(architecture, 1, device_that(Records::yes)), {});
   undisturbed.extend(std::span(ids).first(6));
-  for (size_t i = 6; i < 12; ++i) undisturbed.extend(std::span(ids).subspan(i, 1));
+  extend_one_by_one(undisturbed, std::span(ids).subspan(6));
   EXPECT_TRUE(std::ranges::equal(run.last_logits(), undisturbed.last_logits()));
 }
 
 /// Tokens one by one behind a prompt of 6: the last logits.
 std::vector<float> logits_after(headscope::Run& run, std::span<const int32_t> ids) {
   run.extend(ids.first(6));
-  for (size_t i = 6; i < ids.size(); ++i) run.extend(ids.subspan(i, 1));
+  extend_one_by_one(run, ids.subspan(6));
   return {run.last_logits().begin(), run.last_logits().end()};
 }
 
@@ -157,7 +157,7 @@ TEST(DecodeStep, ThatHadNoMemoryIsAFirstOneAgain) {
       EXPECT_EQ(device->recordings, 0) << allocation;
     }
     device->fails_at_allocation = -1;
-    for (size_t i = 7; i < ids.size(); ++i) run.extend(std::span(ids).subspan(i, 1));
+    extend_one_by_one(run, std::span(ids).subspan(7));
     EXPECT_TRUE(std::ranges::equal(run.last_logits(), expected)) << allocation;
   }
 }
@@ -205,16 +205,8 @@ TEST(DecodeStep, OfSeveralSequencesChoosesTheSameTokens) {
   const auto device = device_that(Records::yes);
   Decoder one_by_one(random_model(architecture, 1, device_that(Records::never)), 3, 4);
   Decoder recorded(random_model(architecture, 1, device), 3, 4);
-  const auto ids = random_ids(architecture, 7);
-  for (Decoder* decoder : {&one_by_one, &recorded}) decoder->prefill(ids);
-  std::vector<int32_t> next = {1, 2, 3};
-  for (int step = 0; step < 12; ++step) {
-    const std::vector<int32_t> expected = one_by_one.step(next);
-    EXPECT_EQ(recorded.step(next), expected) << step;
-    next = expected;
-  }
+  expect_same_tokens(one_by_one, recorded, architecture, 12);
   EXPECT_GE(device->repeats, 6);
-  EXPECT_EQ(recorded.kv_allocated_bytes(), one_by_one.kv_allocated_bytes());
 }
 
 }  // namespace

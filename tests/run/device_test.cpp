@@ -113,15 +113,7 @@ TEST(TorchErrors, OfAGpuAreSentences) {
 TEST(DeviceDecoder, ChoosesTheHostsTokens) {
   const Architecture architecture = small_architecture();
   Decoder here(random_model(architecture), 2, 4), there(random_model(architecture, 1, with_cpu_kernels()), 2, 4);
-  const auto ids = random_ids(architecture, 7);
-  std::vector<int32_t> next = {1, 2};
-  for (Decoder* decoder : {&here, &there}) decoder->prefill(ids);
-  for (int step = 0; step < 5; ++step) {
-    const std::vector<int32_t> expected = here.step(next);
-    EXPECT_EQ(there.step(next), expected) << step;
-    next = expected;
-  }
-  EXPECT_EQ(there.kv_allocated_bytes(), here.kv_allocated_bytes());
+  expect_same_tokens(here, there, architecture, 5);
 }
 
 }  // namespace

@@ -108,6 +108,23 @@ void compare_argmax(const RunSnapshot& expected, const RunSnapshot& found, int64
 
 }  // namespace
 
+void extend_one_by_one(headscope::Run& run, std::span<const int32_t> ids) {
+  for (size_t i = 0; i < ids.size(); ++i) run.extend(ids.subspan(i, 1));
+}
+
+void expect_same_tokens(Decoder& expected, Decoder& found, const Architecture& architecture, int steps) {
+  const auto ids = random_ids(architecture, 7);
+  for (Decoder* decoder : {&expected, &found}) decoder->prefill(ids);
+  std::vector<int32_t> next(static_cast<size_t>(expected.sequences()));
+  std::iota(next.begin(), next.end(), 1);
+  for (int step = 0; step < steps; ++step) {
+    const std::vector<int32_t> chosen = expected.step(next);
+    ASSERT_EQ(found.step(next), chosen) << step;
+    next = chosen;
+  }
+  EXPECT_EQ(found.kv_allocated_bytes(), expected.kv_allocated_bytes());
+}
+
 void expect_same_bits(const RowsView& a, const RowsView& b, const char* what) {
   ASSERT_EQ(a.rows, b.rows) << what;
   const RowsView here = a.on_host(0, a.rows), there = b.on_host(0, b.rows);

@@ -2,8 +2,10 @@
 
 #include <memory>
 #include <numeric>
+#include <span>
 #include <vector>
 
+#include "core/run/decoder.h"
 #include "core/run/run.h"
 #include "tests/run/schemes.h"
 
@@ -24,6 +26,12 @@ struct Fed {
   headscope::Run run;
   RunSnapshot snapshot;
 };
+
+/// Each token in a call of its own.
+void extend_one_by_one(headscope::Run&, std::span<const int32_t> ids);
+/// Two decoders, which have equally many sequences, choose the same tokens behind the same prompt, and take as much
+/// room for their caches.
+void expect_same_tokens(Decoder& expected, Decoder& found, const Architecture&, int steps);
 
 /// The bits of rows, wherever they lie.
 void expect_same_bits(const RowsView& a, const RowsView& b, const char* what);

@@ -47,14 +47,7 @@ TEST_P(GpuModels, RecordedStepsChooseTheTokensOfStepsOneByOne) {
   const SharingScheme& scheme = GetParam();
   const auto model = random_model(architecture_of(scheme, Windows::alternating), 1, gpu());
   Decoder recorded(model, 2, 4), one_by_one(model, 2, 4, false);
-  const auto ids = random_ids(*model->architecture(), 7);
-  for (Decoder* decoder : {&recorded, &one_by_one}) decoder->prefill(ids);
-  std::vector<int32_t> next = {1, 2};
-  for (int step = 0; step < 60; ++step) {
-    const std::vector<int32_t> expected = one_by_one.step(next);
-    ASSERT_EQ(recorded.step(next), expected) << step;
-    next = expected;
-  }
+  expect_same_tokens(one_by_one, recorded, *model->architecture(), 60);
   if (scheme.stored == Stored::keys_only) return;  // values are made anew from all keys
   EXPECT_GE(recorded.recorded_steps(), 20);
 }
@@ -62,15 +55,7 @@ TEST_P(GpuModels, RecordedStepsChooseTheTokensOfStepsOneByOne) {
 TEST_P(GpuModels, OfSeveralSequencesChooseTheHostsTokens) {
   const Architecture architecture = architecture_of(GetParam(), Windows::alternating);
   Decoder here(random_model(architecture), 3, 4), there(random_model(architecture, 1, gpu()), 3, 4);
-  const auto ids = random_ids(architecture, 7);
-  for (Decoder* decoder : {&here, &there}) decoder->prefill(ids);
-  std::vector<int32_t> next = {1, 2, 3};
-  for (int step = 0; step < 30; ++step) {
-    const std::vector<int32_t> expected = here.step(next);
-    ASSERT_EQ(there.step(next), expected) << step;
-    next = expected;
-  }
-  EXPECT_EQ(there.kv_allocated_bytes(), here.kv_allocated_bytes());
+  expect_same_tokens(here, there, architecture, 30);
 }
 
 INSTANTIATE_TEST_SUITE_P(Gpu, GpuModels, ::testing::ValuesIn(sharing_schemes()),

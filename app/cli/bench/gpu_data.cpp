@@ -60,7 +60,7 @@ double GpuForward::run(int times) {
     thumbnails.zero_();
     sums.zero_();
   }
-  return seconds_each(gpu_, times, [&] { gpu_.kernel.forward(problem, output_, workspace_->span(), DefaultStream()); });
+  return seconds_each(gpu_, times, [&] { gpu_.kernel.forward(problem, output_, workspace_->span(), SerialFor()); });
 }
 
 DenseRows::DenseRows(const GpuData& data, int64_t head, int64_t first, int64_t rows) {

@@ -44,15 +44,6 @@ class GpuForward {
   std::optional<Workspace> workspace_;
 };
 
-/// Lends no threads: kernels of a GPU take its default stream.
-class DefaultStream final : public ParallelFor {
- public:
-  int workers() const override { return 1; }
-  void run(int64_t tasks, const std::function<void(int64_t, int)>& body) const override {
-    for (int64_t task = 0; task < tasks; ++task) body(task, 0);
-  }
-};
-
 /// Weights of some rows of one head, in f32, by plain products and softmax: [rows, keys], and the key's distance from
 /// each row.
 struct DenseRows {

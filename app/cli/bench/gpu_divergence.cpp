@@ -33,7 +33,7 @@ class OurDivergence {
     return gpu_.seconds([&] {
       gpu_.kernel.divergence(forward_.problem, forward_.row_max.const_data_ptr<float>(),
                              forward_.log_sum.const_data_ptr<float>(), request_, output, workspace_->span(),
-                             DefaultStream(), stop);
+                             SerialFor(), stop);
     });
   }
 

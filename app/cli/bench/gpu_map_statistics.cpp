@@ -38,7 +38,7 @@ class OurStatistics {
   double run(std::stop_token stop) {
     return gpu_.seconds([&] {
       gpu_.kernel.map_statistics(forward_.problem, forward_.row_max.const_data_ptr<float>(),
-                                 forward_.log_sum.const_data_ptr<float>(), wanted_, workspace_->span(), DefaultStream(),
+                                 forward_.log_sum.const_data_ptr<float>(), wanted_, workspace_->span(), SerialFor(),
                                  stop);
     });
   }

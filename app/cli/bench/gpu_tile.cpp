@@ -28,7 +28,7 @@ class GpuTile {
     return seconds_of([&] {
       gpu_.kernel.tiles(forward_.problem, forward_.row_max.const_data_ptr<float>(),
                         forward_.log_sum.const_data_ptr<float>(), {&request_, 1}, {&target, 1}, workspace_.span(),
-                        DefaultStream(), stop);
+                        SerialFor(), stop);
       gpu_.device->copy(cells.data_ptr(), target, cells.nbytes());
     });
   }

@@ -95,9 +95,7 @@ void draw_device_panel(Ui& ui, const DevicePanel& panel) {
                    ImGuiWindowFlags_NoFocusOnAppearing);
   draw_readout(ui, readout_of(ui.app, panel.map_kernel));
   ImGui::SetCursorPos(ImVec2(ui.px(edge + most_end - 26), ui.px(10)));
-  if (ImGui::Button("x", ImVec2(ui.px(26), ui.px(26)))) ui.send("toggle_device");
-  ui.regions.add_last_item("device/close");
-  explain(ui, "Closes this panel.", "Esc");
+  if (close_button(ui, "device/close")) ui.send("toggle_device");
   ImGui::End();
   ImGui::PopStyleColor(2);
   ImGui::PopStyleVar(2);

@@ -78,9 +78,7 @@ void draw_head_overlay(Ui& ui, const Middle& middle, bool& open) {
                    ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoFocusOnAppearing);
   draw_head_panel(ui);
   ImGui::SetCursorPos(ImVec2(width - ui.px(34), ui.px(8)));
-  if (ImGui::Button("x", ImVec2(ui.px(26), ui.px(26)))) open = false;
-  ui.regions.add_last_item("head/close");
-  explain(ui, "Closes this panel.", "Esc");
+  if (close_button(ui, "head/close")) open = false;
   ImGui::End();
   ImGui::PopStyleColor(2);
   ImGui::PopStyleVar(2);

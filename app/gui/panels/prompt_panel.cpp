@@ -4,7 +4,6 @@
 
 #include "app/gui/panels/panels.h"
 #include "core/base/text.h"
-#include "core/data/side_workers.h"
 #include "core/data/tiles.h"
 #include "core/views/tokens.h"
 
@@ -59,8 +58,7 @@ std::optional<RowsView> selected_queries(Ui& ui, const RunView& view, const Sele
 
 /// The selected query's weights over the keys, exact.
 std::vector<float> query_weights(const RunSnapshot& run, const RowsView& queries, const Selection& selection) {
-  const SerialFor here;
-  const SideWorkers beside_the_model(here, queries.device());
+  const SerialFor beside_the_model(queries.device().side_stream());
   const TileQuery row{
       *selection.layer, *selection.head, *selection.query, *selection.query + 1, 0, *selection.query + 1, 1,
       Pooling::max};

@@ -120,6 +120,13 @@ void tooltip(Ui& ui, std::string_view lines, bool numbers) {
   ImGui::PopStyleVar();
 }
 
+bool close_button(Ui& ui, const char* region) {
+  const bool clicked = ImGui::Button("x", ImVec2(ui.px(26), ui.px(26)));
+  ui.regions.add_last_item(region);
+  explain(ui, "Closes this panel.", "Esc");
+  return clicked;
+}
+
 void explain(Ui& ui, std::string_view what, std::string_view shortcut) {
   if (ui.typing) return;  // it would cover the text
   if (!ImGui::IsItemHovered(ImGuiHoveredFlags_AllowWhenDisabled | ImGuiHoveredFlags_DelayShort)) return;

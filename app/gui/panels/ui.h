@@ -89,6 +89,9 @@ void tooltip(Ui&, std::string_view lines, bool numbers = false);
 /// A tooltip for the item drawn last: what it does and its shortcut.
 void explain(Ui&, std::string_view what, std::string_view shortcut = {});
 
+/// The cross of a panel over the others, where the cursor is; true when it is clicked.
+bool close_button(Ui&, const char* region);
+
 /// For InputText with CallbackAlways and a bool as user data: puts the cursor at the end once when it is set.
 int cursor_to_end(ImGuiInputTextCallbackData*);
 
