@@ -19,8 +19,10 @@ if [ -n "${HEADSCOPE_FULL:-}" ] && ninja -C build/release -t query headscope_cud
   ninja -C build/release -j"$jobs" headscope_cuda_variants >build/release/variants.log 2>&1 ||
     { status=$?; tail -n 60 build/release/variants.log >&2; }
 fi
-ctest --test-dir build/release --output-on-failure -j"$jobs" "$@" || status=$?
+rm -f build/*/tests.xml
+ctest --test-dir build/release --output-on-failure --output-junit tests.xml -j"$jobs" "$@" || status=$?
 if [ "${HEADSCOPE_SANITIZERS:-1}" = 1 ] && [ $# -eq 0 ]; then
   scripts/test_sanitized.sh || status=$?
 fi
+python3 scripts/failed_tests.py build/*/tests.xml
 exit "$status"

@@ -17,7 +17,8 @@ check() {
     { cat "build/$preset/configure.log" >&2; exit 1; }
   ninja -C "build/$preset" -j"$jobs" "$@" >"build/$preset/build.log" 2>&1 ||
     { tail -n 60 "build/$preset/build.log" >&2; exit 1; }
-  ctest --test-dir "build/$preset" --output-on-failure -j"$jobs" -R "^($(IFS='|'; echo "$*"))\\." || status=$?
+  ctest --test-dir "build/$preset" --output-on-failure --output-junit tests.xml -j"$jobs" \
+    -R "^($(IFS='|'; echo "$*"))\\." || status=$?
 }
 
 hostile=(test_base test_io test_tokenizer test_arch test_data test_kernels)
