@@ -104,14 +104,17 @@ def test_a_memory_budget_changes_nothing_that_is_seen(window, stories):
             wait idle
             select layer=4 head=1 query=24 key=21
             wait idle
+            export map.svg
+            dismiss
+            hover at/640/20
             """, stories, "--prompt", PROMPT, *budget)
         selection = result.state()["selection"]["A"]
         assert selection["weight"] is not None
-        found.append((selection, result.picture().pixels))
-    assert found[0][0] == found[1][0]
+        found.append((selection, (result.folder / "map.svg").read_bytes(), result.picture().pixels))
+    assert found[0][:2] == found[1][:2]
     bar = 48  # has the process's memory, which differs from start to start
-    # A few pixels differ from start to start while tokens are added, with or without a budget.
-    assert (found[0][1][bar:] != found[1][1][bar:]).any(-1).sum() < 50
+    # Glyphs lie in their texture by the frames that were drawn meanwhile, so edges of letters are rounded otherwise.
+    assert np.abs(found[0][2][bar:] - found[1][2][bar:]).max() <= 64
 
 
 @pytest.mark.parametrize("budget", [[], ["--memory-budget", "0"]])
