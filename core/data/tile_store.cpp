@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <list>
 #include <map>
 #include <mutex>
+#include <new>
 #include <set>
 #include <system_error>
 
@@ -12,6 +12,7 @@
 #include "core/data/lane.h"
 #include "core/data/map_tiles.h"
 #include "core/data/side_workers.h"
+#include "core/data/tile_cache.h"
 #include "core/data/tiles.h"
 #include "kernels/thread_pool.h"
 
@@ -64,54 +65,10 @@ std::vector<TileKey> tiles_of(const RunSnapshot& run, uint64_t run_id, const Map
   return keys;
 }
 
-/// Tiles by key, the least recently used out when there are too many bytes. Not thread-safe.
-class TileCache {
- public:
-  explicit TileCache(size_t budget) : budget_(budget) {}
-
-  /// The tile or null; it counts as used now.
-  MapTilePtr use(const TileKey& key) {
-    const auto found = tiles_.find(key);
-    if (found == tiles_.end()) return nullptr;
-    recent_.splice(recent_.begin(), recent_, found->second.place);
-    return found->second.tile;
-  }
-
-  void put(const TileKey& key, MapTilePtr tile) {
-    remove(key);
-    bytes_ += tile->bytes();
-    recent_.push_front(key);
-    tiles_[key] = {std::move(tile), recent_.begin()};
-    while (bytes_ > budget_) remove(TileKey(recent_.back()));
-  }
-
-  void remove_run(uint64_t run) {
-    for (auto at = recent_.begin(); at != recent_.end();) {
-      const TileKey key = *at++;
-      if (key.run == run) remove(key);
-    }
-  }
-
-  size_t bytes() const { return bytes_; }
-
- private:
-  struct Entry {
-    MapTilePtr tile;
-    std::list<TileKey>::iterator place;
-  };
-
-  void remove(const TileKey& key) {
-    const auto found = tiles_.find(key);
-    if (found == tiles_.end()) return;
-    bytes_ -= found->second.tile->bytes();
-    recent_.erase(found->second.place);
-    tiles_.erase(found);
-  }
-
-  size_t budget_, bytes_ = 0;
-  std::map<TileKey, Entry> tiles_;
-  std::list<TileKey> recent_;  ///< most recently used first
-};
+std::string sentence_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) == nullptr) return error.what();
+  return "There is not enough memory for it; close other programs, or run a shorter prompt.";
+}
 
 }  // namespace
 
@@ -128,10 +85,12 @@ class TileStore::Impl {
     check_region(*run, region);
     std::vector<TileSource> sources;
     uint64_t call = 0;
+    bool failed = false;
     {
       const std::lock_guard lock(mutex_);
       Viewer& viewer = viewers_[viewer_id];
       if (viewer.shows(run_id, region, run->tokens())) return viewer.last;
+      if (!viewer.asked(run_id, region, run->tokens())) viewer.failed.clear();
       viewer.run = run_id;
       viewer.region = region;
       viewer.tokens = run->tokens();
@@ -141,32 +100,44 @@ class TileStore::Impl {
       const std::vector<TileKey> keys = tiles_of(*run, run_id, region);
       sources = take_sources(keys, run->tokens());
       want(viewer, viewer_id, run, sources);
+      failed = !viewer.failed.empty();
     }
     Composition composed = compose_region(*run, region, sources);
     const std::lock_guard lock(mutex_);
-    ComposedMap map{
-        std::move(composed.cells), region.rows(), region.columns(), composed.exact, ++versions_, composed.kernel};
+    ComposedMap map{.cells = std::move(composed.cells),
+                    .rows = region.rows(),
+                    .columns = region.columns(),
+                    .exact = composed.exact,
+                    .failed = failed,
+                    .version = ++versions_,
+                    .kernel = composed.kernel};
     const auto viewer = viewers_.find(viewer_id);
     if (viewer != viewers_.end() && viewer->second.call == call) viewer->second.last = map;
     return map;
   }
 
-  std::optional<RowsView> queries(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, int64_t layer,
-                                  int64_t rows) {
-    if (auto there = queries_at_hand(*run, layer, rows)) return there;
+  MapQueries queries(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, int64_t layer, int64_t rows) {
+    if (auto there = queries_at_hand(*run, layer, rows)) return {std::move(there)};
     const std::lock_guard lock(mutex_);
     const Asked asked{run_id, layer, run->tokens()};
-    if (asked == asked_) return std::nullopt;
+    if (asked == asked_) return {.failed = asked_failed_};
     const std::string key = queries_job(asked);
     if (asked_.run != 0 && queries_job(asked_) != key) lane_.cancel(queries_job(asked_));
     asked_ = asked;
+    asked_failed_ = false;
     lane_.submit(key, [this, asked, run](std::stop_token stop) { make_queries(asked, *run, std::move(stop)); });
-    return std::nullopt;
+    return {};
+  }
+
+  std::optional<TileFailure> take_failure() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(failure_, std::nullopt);
   }
 
   void forget(uint64_t run_id) {
     const std::lock_guard lock(mutex_);
     if (asked_.run == run_id) asked_ = {};
+    if (failure_ && failure_->run == run_id) failure_.reset();
     cache_.remove_run(run_id);
     std::erase_if(wanted_, [run_id](const auto& entry) { return entry.first.run == run_id; });
     std::erase_if(viewers_, [run_id](const auto& entry) { return entry.second.run == run_id; });
@@ -189,6 +160,11 @@ class TileStore::Impl {
     uint64_t call = 0;   ///< which call made `last`
     ComposedMap last;    ///< no cells: none yet
     std::set<TileKey> wants;
+    std::set<TileKey> failed;  ///< of this region and these tokens, not tried again
+
+    bool asked(uint64_t run_id, const MapRegion& wanted, int64_t now) const {
+      return run == run_id && region == wanted && tokens == now;
+    }
 
     /// Rows of a run never change, so a region of exact whole cells stays right when the run grows.
     bool shows(uint64_t run_id, const MapRegion& wanted, int64_t now) const {
@@ -249,6 +225,7 @@ class TileStore::Impl {
       const TileKey& key = sources[i].key;
       const int64_t length = key.row_end(run->tokens());
       if (sources[i].tile && sources[i].tile->length >= length) continue;
+      if (viewer.failed.contains(key)) continue;
       wants.insert(key);
       queue(key, length, -static_cast<int>(i), viewer_id, run);
     }
@@ -282,21 +259,26 @@ class TileStore::Impl {
 
   /// On the lane.
   void make_queries(const Asked& asked, const RunSnapshot& run, std::stop_token stop) {
+    std::optional<TileFailure> failure;
     try {
       queries_of(run, asked.layer, std::move(stop));
-    } catch (const std::exception&) {
-      return;  // nobody wants them any more, or they cannot be made
+    } catch (const Cancelled&) {
+      return;  // nobody wants them any more
+    } catch (const std::exception& error) {
+      failure = TileFailure{asked.run, sentence_of(error)};
     }
     {
       const std::lock_guard lock(mutex_);
-      if (asked_ == asked) asked_ = {};
+      if (asked_ != asked) return;
+      asked_failed_ = failure.has_value();
+      if (failure) failure_ = std::move(failure);
+      if (!asked_failed_) asked_ = {};
     }
     if (changed_) changed_();
   }
 
   /// On the lane. Whoever cancels takes the tile out of `wanted_` itself, and it may be wanted again by now.
   void compute(const TileKey& key, int64_t length, const RunSnapshot& run, const std::stop_token& stop) {
-    bool failed = false;
     try {
       const SideWorkers workers(*workers_, run.store_of(key.layer).k.device());
       MapTilePtr tile;
@@ -305,15 +287,28 @@ class TileStore::Impl {
         if (!arrive(key, tile)) return;
         if (changed_) changed_();
       }
+      const std::lock_guard lock(mutex_);
+      remove_wanted(key, length);
     } catch (const Cancelled&) {
-      return;
-    } catch (const std::exception&) {
-      failed = true;  // the cells stay coarse; a later call of a viewer asks again
+    } catch (const std::exception& error) {
+      give_up(key, length, sentence_of(error));
+      if (changed_) changed_();
     }
-    const std::lock_guard lock(mutex_);
-    if (failed) outdate(key);
+  }
+
+  /// Returns who wanted it; nobody where a longer one is wanted by now.
+  std::set<int> remove_wanted(const TileKey& key, int64_t length) {
     const auto found = wanted_.find(key);
-    if (found != wanted_.end() && found->second.length <= length) wanted_.erase(found);
+    if (found == wanted_.end() || found->second.length > length) return {};
+    return std::move(wanted_.extract(found).mapped().viewers);
+  }
+
+  /// The cells stay coarse.
+  void give_up(const TileKey& key, int64_t length, std::string why) {
+    const std::lock_guard lock(mutex_);
+    for (const int viewer : remove_wanted(key, length)) viewers_[viewer].failed.insert(key);
+    outdate(key);
+    failure_ = {key.run, std::move(why)};
   }
 
   /// Whether the tile is still wanted and rows are missing; `tile` is what is there.
@@ -348,6 +343,8 @@ class TileStore::Impl {
   std::map<TileKey, Wanted> wanted_;
   std::map<int, Viewer> viewers_;
   Asked asked_;
+  bool asked_failed_ = false;
+  std::optional<TileFailure> failure_;
   uint64_t calls_ = 0, versions_ = 0;
   std::unique_ptr<ParallelFor> workers_;  ///< made and used on the lane
   Lane lane_;                             ///< last: its jobs use the rest
@@ -358,10 +355,12 @@ TileStore::TileStore(int workers, size_t byte_budget, std::function<void()> chan
 
 TileStore::~TileStore() = default;
 
-std::optional<RowsView> TileStore::queries(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id,
-                                           int64_t layer, int64_t rows) {
+MapQueries TileStore::queries(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, int64_t layer,
+                              int64_t rows) {
   return impl_->queries(run, run_id, layer, rows);
 }
+
+std::optional<TileFailure> TileStore::take_failure() { return impl_->take_failure(); }
 
 ComposedMap TileStore::region(const std::shared_ptr<const RunSnapshot>& run, uint64_t run_id, const MapRegion& region,
                               int viewer) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/data/run_snapshot.h"
@@ -29,8 +30,21 @@ struct ComposedMap {
   std::shared_ptr<const std::vector<float>> cells;  ///< [rows, columns] largest weight of each cell
   int64_t rows = 0, columns = 0;
   bool exact = false;            ///< false: some cells still come from a coarser tile or the thumbnail
+  bool failed = false;           ///< some of those stay as they are: see TileStore::take_failure
   uint64_t version = 0;          ///< differs when the cells do
   std::string_view kernel = {};  ///< that computed the tiles of this zoom; empty: none is there yet
+};
+
+/// Queries for a thread that must not wait.
+struct MapQueries {
+  std::optional<RowsView> rows = {};  ///< nothing: they are still to come,
+  bool failed = false;                ///< or could not be made
+};
+
+/// Why tiles or queries could not be computed.
+struct TileFailure {
+  uint64_t run = 0;
+  std::string sentence;
 };
 
 /// Attention maps on demand: a cache of tiles of 256 x 256 cells at power-of-two zoom levels, computed on a lane of its
@@ -40,12 +54,12 @@ struct ComposedMap {
 ///
 /// What comes from a coarser tile or the thumbnail is never too small: it is the largest weight of more than the cell.
 /// Keys after all queries of a cell are 0 at once. When a tile fails (no memory), its cells stay as coarse as they are
-/// until a later `region` asks again.
+/// until the viewer asks for another region or for more tokens.
 class TileStore {
  public:
   /// `workers` threads compute, the lane's own among them, at lower priority than the caller's. `changed` is called on
-  /// the lane's thread whenever cells have arrived: a tile, or a part of one that takes long. It must not throw, nor
-  /// wait for a thread that destroys the store.
+  /// the lane's thread whenever cells have arrived: a tile, or a part of one that takes long; and when one failed. It
+  /// must not throw, nor wait for a thread that destroys the store.
   TileStore(int workers, size_t byte_budget, std::function<void()> changed);
   ~TileStore();
 
@@ -63,8 +77,9 @@ class TileStore {
   /// neither kept nor made, they are made on the lane in the meantime and `changed` is called; what was asked for
   /// before and is still being made is not wanted any more then. When that fails, it is not tried again for the same
   /// snapshot's tokens until something else has been asked for.
-  std::optional<RowsView> queries(const std::shared_ptr<const RunSnapshot>&, uint64_t run_id, int64_t layer,
-                                  int64_t rows);
+  MapQueries queries(const std::shared_ptr<const RunSnapshot>&, uint64_t run_id, int64_t layer, int64_t rows);
+  /// The newest failure that has not been taken yet, of a run that is not forgotten.
+  std::optional<TileFailure> take_failure();
 
   bool idle() const;
   /// Waits until nothing is queued or running; for tests and scripts.

@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <new>
 
 #include "app/gui/app/app.h"
 #include "app/gui/app/device_readout.h"
@@ -119,6 +123,51 @@ TEST(DeviceReadout, OfTheCpuHasThreadsAndWhyItIsNoGpu) {
   EXPECT_EQ(device_readout({.title = "CPU", .memory = &memory, .run = &run, .map_kernel = "cpu/AVX3"}).computes,
             "cpu/AVX3  8 threads")
       << "the one that computed the map that is shown";
+}
+
+/// The host, whose memory can be made full.
+class FullHost final : public Device {
+ public:
+  std::string_view name() const override { return "cpu"; }
+  bool is_host() const override { return true; }
+  bool on_gpu() const override { return false; }
+  std::byte* allocate(size_t bytes, void* stream) const override {
+    if (full) throw std::bad_alloc();
+    return host()->allocate(bytes, stream);
+  }
+  void release(std::byte* memory, size_t bytes) const noexcept override { host()->release(memory, bytes); }
+  void copy(void* to, const void* from, size_t bytes, void*) const override { std::memcpy(to, from, bytes); }
+  void wait(void*) const override {}
+  std::span<const AttentionKernel> kernels() const override { return host()->kernels(); }
+
+  mutable std::atomic<bool> full = false;
+};
+
+/// Queries that the run does not keep cannot be made again: a message, and no second try while the map is looked at.
+TEST(AppMap, SaysWhyItStaysCoarse) {
+  const auto folder = std::filesystem::path(HEADSCOPE_REAL_DATA) / "stories260K";
+  if (!exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const auto device = std::make_shared<const FullHost>();
+  App::Options options;
+  options.threads = 1;
+  options.device = device;
+  options.query_bytes = 0;
+  options.wake = [] {};
+  App app(options);
+  app.open(ModelSlot::a, folder);
+  while (!app.idle()) app.update();
+  ASSERT_TRUE(app.data().run);
+  ASSERT_TRUE(app.data().plates.empty());
+  device->full = true;
+  const MapRegion region{1, 0, 0, app.data().tokens(), 0, app.data().tokens()};
+  for (int frame = 0; frame < 3; ++frame) {
+    app.tiles().region(app.data().run->snapshot, app.data().run->id, region);
+    app.tiles().drain();
+    EXPECT_EQ(app.update(), frame == 0);
+  }
+  ASSERT_EQ(app.data().plates.size(), 1U);
+  EXPECT_EQ(app.data().plates[0].title, "Exact weights could not be computed");
+  EXPECT_THAT(app.data().plates[0].sentence, HasSubstr("not enough memory"));
 }
 
 TEST(AppMemory, IsThereFromTheStart) {

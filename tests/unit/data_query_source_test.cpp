@@ -92,11 +92,11 @@ TEST_F(QuerySourceTest, WithoutASourceThatIsAMistake) {
 TEST_F(QuerySourceTest, ATileStoreMakesThemOnItsLane) {
   std::atomic<int> changes = 0;
   TileStore store(1, size_t{1} << 20, [&] { ++changes; });
-  EXPECT_TRUE(store.queries(whole_, 1, 0, 40));
-  EXPECT_EQ(store.queries(lacking_, 2, 0, 40), std::nullopt);
+  EXPECT_TRUE(store.queries(whole_, 1, 0, 40).rows);
+  EXPECT_EQ(store.queries(lacking_, 2, 0, 40).rows, std::nullopt);
   store.drain();
   EXPECT_EQ(changes, 1);
-  EXPECT_EQ(store.queries(lacking_, 2, 0, 40)->buffer, whole_->layers[0].q.buffer);
+  EXPECT_EQ(store.queries(lacking_, 2, 0, 40).rows->buffer, whole_->layers[0].q.buffer);
   EXPECT_EQ(source_->asked, 1);
 }
 
@@ -104,30 +104,70 @@ TEST_F(QuerySourceTest, ATileStoreTriesOnceWhatFails) {
   std::atomic<int> changes = 0;
   TileStore store(1, size_t{1} << 20, [&] { ++changes; });
   source_->fails = true;
+  EXPECT_FALSE(store.queries(lacking_, 2, 0, 40).failed) << "still to come";
   for (int frame = 0; frame < 5; ++frame) {
-    EXPECT_EQ(store.queries(lacking_, 2, 0, 40), std::nullopt);
     store.drain();
+    const MapQueries queries = store.queries(lacking_, 2, 0, 40);
+    EXPECT_FALSE(queries.rows);
+    EXPECT_TRUE(queries.failed);
   }
   EXPECT_EQ(source_->asked, 1);
-  EXPECT_EQ(changes, 0);
+  EXPECT_EQ(changes, 1);
+  const auto failure = store.take_failure();
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->run, 2U);
+  EXPECT_EQ(failure->sentence, "no memory");
+  EXPECT_FALSE(store.take_failure()) << "told once";
   source_->fails = false;
   store.forget(2);
-  store.queries(lacking_, 2, 0, 40);
+  EXPECT_FALSE(store.queries(lacking_, 2, 0, 40).failed);
   store.drain();
-  EXPECT_TRUE(store.queries(lacking_, 2, 0, 40));
+  EXPECT_TRUE(store.queries(lacking_, 2, 0, 40).rows);
+}
+
+/// However often a region is asked for; another one, or a longer run, is a new beginning.
+TEST_F(QuerySourceTest, ATileThatFailsIsTriedOnceAndItsCellsStayCoarse) {
+  std::atomic<int> changes = 0;
+  TileStore store(1, size_t{1} << 24, [&] { ++changes; });
+  source_->fails = true;
+  const MapRegion region{1, 0, 0, 40, 0, 40}, other{1, 0, 0, 39, 0, 40};
+  EXPECT_FALSE(store.region(lacking_, 2, region).failed) << "still to come";
+  for (int frame = 0; frame < 5; ++frame) {
+    store.drain();
+    const ComposedMap map = store.region(lacking_, 2, region);
+    EXPECT_TRUE(map.failed);
+    EXPECT_FALSE(map.exact);
+  }
+  EXPECT_EQ(source_->asked, 1);
+  EXPECT_EQ(changes, 1);
+  EXPECT_EQ(store.take_failure()->sentence, "no memory");
+  source_->fails = false;
+  EXPECT_FALSE(store.region(lacking_, 2, other).failed);
+  store.drain();
+  EXPECT_TRUE(store.region(lacking_, 2, other).exact);
+  EXPECT_TRUE(store.region(lacking_, 2, region).exact);
+}
+
+TEST_F(QuerySourceTest, FailuresOfAForgottenRunAreNotTold) {
+  TileStore store(1, size_t{1} << 24, {});
+  source_->fails = true;
+  store.region(lacking_, 2, {1, 0, 0, 40, 0, 40});
+  store.drain();
+  store.forget(2);
+  EXPECT_FALSE(store.take_failure());
 }
 
 /// Another layer's are wanted before the first ones are there.
 TEST_F(QuerySourceTest, ATileStoreStopsWhatIsNotWantedAnyMore) {
   TileStore store(1, size_t{1} << 20, {});
   source_->wait = true;
-  EXPECT_EQ(store.queries(lacking_, 2, 0, 40), std::nullopt);
+  EXPECT_EQ(store.queries(lacking_, 2, 0, 40).rows, std::nullopt);
   source_->begun.wait();
   source_->wait = false;
-  EXPECT_EQ(store.queries(lacking_, 2, 1, 40), std::nullopt);
+  EXPECT_EQ(store.queries(lacking_, 2, 1, 40).rows, std::nullopt);
   store.drain();
-  EXPECT_EQ(store.queries(lacking_, 2, 0, 40), std::nullopt);
-  EXPECT_TRUE(store.queries(lacking_, 2, 1, 40));
+  EXPECT_EQ(store.queries(lacking_, 2, 0, 40).rows, std::nullopt);
+  EXPECT_TRUE(store.queries(lacking_, 2, 1, 40).rows);
 }
 
 /// A map whose layer lacks queries becomes exact all the same.

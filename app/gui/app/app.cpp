@@ -67,7 +67,16 @@ bool App::update() {
     news = news || !measured;
   }
   if (news) engine_.measure_memory();
-  return !events.empty();
+  const auto failure = tiles_.take_failure();
+  if (failure) take(*failure);
+  return !events.empty() || failure;
+}
+
+void App::take(const TileFailure& failure) {
+  for (const ModelSlot slot : {ModelSlot::a, ModelSlot::b}) {
+    if (!data(slot).run || data(slot).run->id != failure.run) continue;
+    show(slot, {"Exact weights could not be computed", failure.sentence, true, {}, {}});
+  }
 }
 
 void App::take(ModelSlot slot, ModelOpened&& opened) {

@@ -100,6 +100,7 @@ class App {
   void take(ModelSlot, JobCancelled&&);
   void take(ModelSlot, JobFailed&&);
   void take(ModelSlot, PromptEncoded&&);
+  void take(const TileFailure&);
   void remember(const std::string& path);
   void encode_prompt(ModelSlot);
   void clamp_selection(ModelSlot);

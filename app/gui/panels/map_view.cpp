@@ -23,6 +23,20 @@ MapData nothing_to_show(const App& app) {
   return data;
 }
 
+/// Its weight and score, or why they are not there.
+std::string cell_numbers(Ui& ui, const RunView& view, const Selection& head, const MapCellAt& cell) {
+  try {
+    const MapQueries queries = ui.app.tiles().queries(view.snapshot, view.id, *head.layer, cell.query + 1);
+    if (queries.failed) return "the weight is not known: queries of this layer could not be made again";
+    if (!queries.rows) return "the weight is still to come: queries of this layer are being made again";
+    const ScoredWeight exact =
+        score_and_weight(*view.snapshot, *queries.rows, *head.layer, *head.head, cell.query, cell.key);
+    return fmt::format("weight {}   score {:.2f}", weight_text(exact.weight), exact.score);
+  } catch (const std::exception& error) {  // of a GPU that failed
+    return error.what();
+  }
+}
+
 /// "“dog” looks at “Lily”", its weight and score, and where it is.
 std::string cell_text(Ui& ui, const RunView& view, const Selection& head, const MapCellAt& cell) {
   const RunSnapshot& run = *view.snapshot;
@@ -33,15 +47,7 @@ std::string cell_text(Ui& ui, const RunView& view, const Selection& head, const 
   if (cell.key > cell.query) {
     return fmt::format("key {} comes after query {}\na causal model cannot look ahead", cell.key, cell.query);
   }
-  std::string numbers = "the weight is still to come: queries of this layer are being made again";
-  try {
-    if (const auto queries = ui.app.tiles().queries(view.snapshot, view.id, *head.layer, cell.query + 1)) {
-      const ScoredWeight exact = score_and_weight(run, *queries, *head.layer, *head.head, cell.query, cell.key);
-      numbers = fmt::format("weight {}   score {:.2f}", weight_text(exact.weight), exact.score);
-    }
-  } catch (const std::exception& error) {  // of a GPU that failed
-    numbers = error.what();
-  }
+  const std::string numbers = cell_numbers(ui, view, head, cell);
   std::string text = fmt::format("\u201C{}\u201D looks at \u201C{}\u201D\n{}\nquery {}, key {}; tokens are 0 to {}",
                                  name(cell.query), name(cell.key), numbers, cell.query, cell.key, run.tokens() - 1);
   if (cell.bin > 1) {
@@ -120,7 +126,10 @@ const CachedFigure& map_figure(Ui& ui, CentrePanel& panel, double width, double 
     panel.map.window = {shown.row_begin, shown.row_end, shown.key_begin, shown.key_end};
     panel.map.bin = shown.bin;
     panel.map.cells = shown.cells;
-    if (!composed.exact) map_data.facts.badges.push_back("coarse, exact tiles are coming");
+    if (!composed.exact) {
+      map_data.facts.badges.push_back(composed.failed ? "coarse, exact tiles could not be computed"
+                                                      : "coarse, exact tiles are coming");
+    }
     return map(map_data, state, selection, layout);
   });
   if (const Primitive* cells = find_hit(cached.figure, "map/cell")) {

@@ -53,7 +53,7 @@ std::optional<RowsView> selected_queries(Ui& ui, const RunView& view, const Sele
   const bool known = selection.layer && selection.head && selection.query && *selection.query < run.tokens() &&
                      has_head(*run.architecture, selection);
   if (!known) return std::nullopt;
-  return ui.app.tiles().queries(view.snapshot, view.id, *selection.layer, *selection.query + 1);
+  return ui.app.tiles().queries(view.snapshot, view.id, *selection.layer, *selection.query + 1).rows;
 }
 
 /// The selected query's weights over the keys, exact.
